@@ -16,10 +16,7 @@ RegistryError 500
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from store.digest import Digest  # digest.py raises errors of this module: a cycle otherwise
+from typing import ClassVar
 
 
 class RegistryError(Exception):
@@ -67,7 +64,7 @@ class DigestInvalidError(RejectedError):
 class DigestMismatchError(RejectedError):
     """The bytes do not hash to the digest they were offered under."""
 
-    def __init__(self, expected: Digest | str, actual: Digest | str) -> None:
+    def __init__(self, expected: object, actual: object) -> None:
         super().__init__(f"expected {expected}, received {actual}")
         self.expected, self.actual = expected, actual
 

@@ -1,0 +1,219 @@
+"""The tables.  One schema for SQLite and PostgreSQL; migrations live in ``store/migrations``.
+
+Two databases (design.md ruling 15): *facts* (ledger and catalog, synchronous=FULL) and *local*
+(what this node can lose or rebuild: staged uploads, caches, the chunk index; synchronous=NORMAL).
+They are never part of one transaction.  With PostgreSQL both live in the one configured database.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+facts = sa.MetaData()
+local = sa.MetaData()
+
+# --- ledger -------------------------------------------------------------------------------------
+records = sa.Table(
+    "records",
+    facts,
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),  # SHA-256 of the header bytes
+    sa.Column("author", sa.String(64), nullable=False),  # node id, hex
+    sa.Column("incarnation", sa.BigInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("hlc", sa.BigInteger, nullable=False),  # milliseconds << 16 | counter
+    sa.Column("kind", sa.Integer, nullable=False),
+    sa.Column("scope", sa.Text, nullable=False),  # repository key, or "" for authority
+    sa.Column("status", sa.String(12), nullable=False),  # valid | held | refused
+    sa.Column("reason", sa.Text, nullable=False, default=""),
+    sa.Column("header", sa.LargeBinary, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=True),  # None: withheld from a partial replica
+    sa.UniqueConstraint("author", "incarnation", "seq"),
+)
+sa.Index("records_hlc", records.c.hlc)
+sa.Index("records_held", records.c.status, records.c.hlc)
+
+heads = sa.Table(  # signed chain heads; a range answer always ends on one
+    "heads",
+    facts,
+    sa.Column("author", sa.String(64), primary_key=True),
+    sa.Column("incarnation", sa.BigInteger, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("record", sa.LargeBinary(32), nullable=False),
+    sa.Column("signature", sa.LargeBinary(64), nullable=False),
+    sa.Column("key", sa.LargeBinary(32), nullable=False),  # the public key that signed
+)
+
+forks = sa.Table(  # evidence: two signed headers of one author at one seq
+    "forks",
+    facts,
+    sa.Column("author", sa.String(64), primary_key=True),
+    sa.Column("incarnation", sa.BigInteger, primary_key=True),
+    sa.Column("seq", sa.BigInteger, primary_key=True),
+    sa.Column("evidence", sa.LargeBinary, nullable=False),
+    sa.Column("noticed", sa.Float, nullable=False),
+)
+
+roots = sa.Table(  # every version of the root document we have seen
+    "roots",
+    facts,
+    sa.Column("mesh", sa.String(64), primary_key=True),
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),
+    sa.Column("document", sa.LargeBinary, nullable=False),
+)
+
+# --- catalog ------------------------------------------------------------------------------------
+claims = sa.Table(  # every fact, keyed by its cell; the catalog tables are folded from these
+    "claims",
+    facts,
+    sa.Column("record", sa.LargeBinary(32), primary_key=True),
+    sa.Column("ordinal", sa.Integer, primary_key=True),  # position of the fact, then of the file
+    sa.Column("cell", sa.Text, nullable=False),  # fold.cell_key(fact)
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+    sa.Column("author", sa.String(64), nullable=False),
+    sa.Column("fact", sa.LargeBinary, nullable=False),
+)
+sa.Index("claims_cell", claims.c.cell)
+
+files = sa.Table(
+    "files",
+    facts,
+    sa.Column("repository", sa.String(255), primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("package", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("digest", sa.String(140), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("checksums", sa.Text, nullable=False),  # JSON
+    sa.Column("metadata", sa.LargeBinary, nullable=False),
+    sa.Column("metadata_digest", sa.String(140), nullable=False, default=""),
+    sa.Column("manifest_id", sa.LargeBinary, nullable=False),
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+    sa.Column("record", sa.LargeBinary(32), nullable=False),
+    sa.Column("author", sa.String(64), nullable=False),
+    sa.Column("mutable", sa.Boolean, nullable=False),
+    sa.Column("pending", sa.Boolean, nullable=False),
+    sa.Column("conflicted", sa.Boolean, nullable=False),
+)
+sa.Index("files_package", files.c.repository, files.c.package, files.c.version)
+sa.Index("files_digest", files.c.digest)
+
+burnt = sa.Table(  # deleted coordinates, which only take the same bytes again
+    "burnt",
+    facts,
+    sa.Column("repository", sa.String(255), primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("digest", sa.String(140), nullable=False),
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+    sa.Column("records", sa.LargeBinary, nullable=False),  # ids of the tombstones, concatenated
+)
+
+pointers = sa.Table(
+    "pointers",
+    facts,
+    sa.Column("repository", sa.String(255), primary_key=True),
+    sa.Column("package", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("siblings", sa.LargeBinary, nullable=False),  # msgpack array
+    sa.Column("records", sa.LargeBinary, nullable=False),  # ids, concatenated
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+)
+
+flags = sa.Table(
+    "flags",
+    facts,
+    sa.Column("repository", sa.String(255), primary_key=True),
+    sa.Column("package", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("records", sa.LargeBinary, nullable=False),
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+)
+
+settings = sa.Table(
+    "settings",
+    facts,
+    sa.Column("kind", sa.String(64), primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("records", sa.LargeBinary, nullable=False),
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+)
+
+packages = sa.Table(  # one row per package that has a visible file or pointer; counted by the fold
+    "packages",
+    facts,
+    sa.Column("repository", sa.String(255), primary_key=True),
+    sa.Column("package", sa.Text, primary_key=True),
+    sa.Column("files", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+)
+
+# --- local --------------------------------------------------------------------------------------
+staged = sa.Table(  # ingested, not yet published: OCI blobs before their manifest, dput queues
+    "staged",
+    local,
+    sa.Column("repository", sa.String(255), primary_key=True),
+    sa.Column("package", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("digest", sa.String(140), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("checksums", sa.Text, nullable=False),
+    sa.Column("metadata", sa.LargeBinary, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+sa.Index("staged_digest", staged.c.digest)
+
+chunks = sa.Table(  # where the bytes of a chunk already lie on this disk
+    "chunks",
+    local,
+    sa.Column("sha256", sa.LargeBinary(32), primary_key=True),
+    sa.Column("blob", sa.LargeBinary(32), primary_key=True),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("length", sa.Integer, nullable=False),
+)
+sa.Index("chunks_blob", chunks.c.blob)
+
+manifests = sa.Table(  # chunk manifests of complete local blobs
+    "manifests",
+    local,
+    sa.Column("blob", sa.LargeBinary(32), primary_key=True),
+    sa.Column("id", sa.LargeBinary(32), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("encoded", sa.LargeBinary, nullable=False),
+)
+
+aliases = sa.Table(  # other digests of local blobs (sha512, sha1, md5, …)
+    "aliases",
+    local,
+    sa.Column("algorithm", sa.String(16), primary_key=True),
+    sa.Column("hex", sa.String(128), primary_key=True),
+    sa.Column("blob", sa.LargeBinary(32), nullable=False),
+)
+
+audit = sa.Table(  # who tried what; writes that succeeded are also in the ledger
+    "audit",
+    local,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+)
+sa.Index("audit_at", audit.c.at)
+
+peers = sa.Table(  # what we learnt of each peer: addresses, link profile, strikes
+    "peers",
+    local,
+    sa.Column("node", sa.String(64), primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),  # JSON
+    sa.Column("updated", sa.Float, nullable=False),
+)
