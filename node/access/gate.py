@@ -1,0 +1,113 @@
+"""The one gate: every route of every format and of the management API asks here.
+
+Reads of public repositories are open where configured; everything else is denied unless a grant,
+ownership or the admin flag allows it, and never beyond the scopes of the token that was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from formats.contract import Principal, Scope
+from node.directory import Directory, GrantEntry, RepositoryEntry
+from store.errors import DeniedError, RepositoryUnknownError, UnauthorizedError
+
+ACTIONS = ("read", "write", "delete", "admin")
+# The reference registry's scope names, and what each allows here.
+SCOPES: dict[str, frozenset[str]] = {
+    "read": frozenset({"read"}),
+    "write": frozenset({"read", "write"}),
+    "delete": frozenset({"read", "delete"}),
+    "admin": frozenset({*ACTIONS, "manage"}),
+    "*": frozenset({*ACTIONS, "manage"}),
+    "read:artifacts": frozenset({"read"}),
+    "write:artifacts": frozenset({"read", "write"}),
+    "delete:artifacts": frozenset({"read", "delete"}),
+    "promote:artifacts": frozenset({"read", "write"}),
+    "read:repositories": frozenset({"read"}),
+    "write:repositories": frozenset({"read", "manage"}),
+    "delete:repositories": frozenset({"read", "manage"}),
+    "read:users": frozenset({"read"}),
+    "write:users": frozenset({"manage"}),
+}
+EVERYTHING = frozenset({*ACTIONS, "manage"})
+
+
+@dataclass(frozen=True, slots=True)
+class Caller(Principal):
+    """A principal with what its credentials allow at most."""
+
+    allowed: frozenset[str] = EVERYTHING
+    repositories: tuple[str, ...] = ()  # key patterns the token is limited to; empty: no limit
+    access: tuple[tuple[str, frozenset[str]], ...] | None = None  # a bearer token's exact pairs
+    address: str = ""
+
+
+ANONYMOUS = Caller(allowed=frozenset({"read"}))
+
+
+def allowed_by(scopes: Iterable[str]) -> frozenset[str]:
+    """The actions that a token's scopes allow at most; unknown scopes allow nothing."""
+    return frozenset().union(*(SCOPES.get(each, frozenset()) for each in scopes))
+
+
+class Gate:
+    """Judges (caller, action, repository)."""
+
+    def __init__(self, directory: Directory, *, anonymous_read: bool) -> None:
+        self._directory = directory
+        self._anonymous_read = anonymous_read
+
+    def may(self, caller: Principal, action: str, repository: RepositoryEntry) -> bool:
+        """Tell whether the caller may take the action; never raises."""
+        if isinstance(caller, Caller) and not self._within(caller, action, repository.key):
+            return False
+        if caller.admin:
+            return True
+        if action == "read" and repository.is_public and (caller.name or self._anonymous_read):
+            return True
+        return bool(caller.name) and self._granted(caller.name, action, repository.key)
+
+    def require(self, caller: Principal, scope: Scope, repository: RepositoryEntry) -> None:
+        """Let the caller pass, or raise what tells it what would help.
+
+        Raises UnauthorizedError (credentials could help), DeniedError (these do not suffice),
+        RepositoryUnknownError (an authenticated caller who may not even see it).
+        """
+        if scope is Scope.OPEN or self.may(caller, scope.value, repository):
+            return
+        if not caller.name:
+            raise UnauthorizedError("authentication required")
+        if not self.may(caller, "read", repository):
+            raise RepositoryUnknownError(f"no repository {repository.key!r}")
+        raise DeniedError(f"{caller.name} may not {scope.value} in {repository.key}")
+
+    def require_management(self, caller: Principal) -> None:
+        """Let only administrators pass, with credentials that allow management."""
+        if not caller.name:
+            raise UnauthorizedError("authentication required")
+        if not caller.admin or (isinstance(caller, Caller) and "manage" not in caller.allowed):
+            raise DeniedError(f"{caller.name} may not manage this node")
+
+    def _within(self, caller: Caller, action: str, key: str) -> bool:
+        if caller.access is not None:
+            return any(action in actions for name, actions in caller.access if name == key) or (
+                action == "read" and not caller.name and self._anonymous_read
+            )
+        if action not in caller.allowed:
+            return False
+        return not caller.repositories or any(fnmatchcase(key, p) for p in caller.repositories)
+
+    def _granted(self, username: str, action: str, key: str) -> bool:
+        groups = self._directory.groups_of(username)
+        return any(
+            (action in grant.actions or "admin" in grant.actions)
+            and fnmatchcase(key, grant.repository)
+            and (
+                (grant.principal_type == "user" and grant.principal == username)
+                or (grant.principal_type == "group" and grant.principal in groups)
+            )
+            for grant in self._directory.all(GrantEntry)
+        )

@@ -1,0 +1,241 @@
+"""Configuration: one typed model, filled from defaults, a TOML file, ``ATOLL_*`` and flags.
+
+Later origins win, in that order.  ``atoll config`` prints every effective value with its origin.
+An environment name is ``ATOLL_`` + section + ``_`` + key (``ATOLL_HTTP_LISTEN``); top-level keys
+have no section (``ATOLL_DATA``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from store.errors import RejectedError
+
+PREFIX = "ATOLL_"
+
+
+class ConfigError(RejectedError):
+    """The configuration cannot be used; the message names the key and the place."""
+
+
+class Http(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The HTTP front: where it listens, how it is reached, what it tolerates."""
+
+    listen: str = "127.0.0.1:8080"
+    external_url: str = ""  # absolute URL clients use; empty: from trusted headers, else Host
+    trusted_proxies: tuple[str, ...] = ()  # CIDRs whose X-Forwarded-* is believed
+    tls: str = "off"  # off | auto (a certificate made by the node) | files
+    tls_certificate: str = ""
+    tls_key: str = ""
+    drain: float = 10.0  # seconds that requests in flight get at a stop
+    upload_max: int = 0  # bytes of one body; 0: no limit beyond quota and disk
+    connections_max: int = 2000
+    connections_per_address_max: int = 512
+
+
+class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where facts are kept; empty: SQLite in the data directory."""
+
+    url: str = ""
+
+
+class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where blobs are kept."""
+
+    backend: str = "files"  # files | s3
+    bucket: str = ""
+    prefix: str = ""
+    endpoint: str = ""
+    gc_interval: float = 3600.0
+    gc_grace: float = 86400.0
+
+
+class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The peers' side: where it listens, what it fetches unasked, which carriers it has."""
+
+    listen: str = "127.0.0.1:0"
+    advertise: tuple[str, ...] = ()  # addresses peers should dial; empty: the bound one
+    site: str = "default"
+    name: str = ""
+    replicate: str = "on-demand"  # on-demand | everywhere
+    libp2p: str = "off"  # off | auto | on
+    wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
+
+
+class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who may do what before anybody has configured anything."""
+
+    anonymous_read: bool = True  # of public repositories
+    admin_password: str = ""  # first start only; empty: a random one in DATA/admin.password
+    token_minutes: int = 30  # life of a JWT access token
+    login_attempts: int = 10  # per user and address in 15 minutes
+    writes_per_minute: int = 6000  # per principal or address
+
+
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Structured logs on standard error."""
+
+    level: str = "info"
+    format: str = "auto"  # auto | json | text
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything a node can be told."""
+
+    data: str = "atoll-data"
+    http: Http = Http()
+    database: Database = Database()
+    blobs: Blobs = Blobs()
+    mesh: Mesh = Mesh()
+    access: Access = Access()
+    log: Log = Log()
+
+    @property
+    def path(self) -> Path:
+        """The data directory."""
+        return Path(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One effective value and where it came from."""
+
+    key: str
+    value: object
+    origin: str
+
+
+def _keys(model: type[msgspec.Struct], prefix: str = "") -> dict[str, Any]:
+    """Dotted key → type, for every leaf of the model."""
+    found: dict[str, Any] = {}
+    for each in msgspec.structs.fields(model):
+        if isinstance(each.type, type) and issubclass(each.type, msgspec.Struct):
+            found |= _keys(each.type, f"{prefix}{each.encode_name}.")
+        else:
+            found[f"{prefix}{each.encode_name}"] = each.type
+    return found
+
+
+KEYS = _keys(Config)
+SECRET = frozenset({"access.admin_password", "database.url"})  # never printed
+
+
+def _flatten(document: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _check(key: str, origin: str) -> None:
+    if key not in KEYS:
+        near = difflib.get_close_matches(key, KEYS, n=1, cutoff=0.0)
+        raise ConfigError(f"{origin}: unknown key {key!r}; did you mean {near[0]!r}?")
+
+
+def _from_file(file: Path) -> dict[str, object]:
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+    return _flatten(document)
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
+    names = {PREFIX + key.replace(".", "_").upper(): key for key in KEYS}
+    found: dict[str, object] = {}
+    for name, value in environment.items():
+        if not name.startswith(PREFIX):
+            continue
+        if name == "ATOLL_ADMIN_PASSWORD":
+            found["access.admin_password"] = value
+        elif name in names:
+            found[names[name]] = value
+        else:
+            near = difflib.get_close_matches(name, names, n=1, cutoff=0.0)
+            raise ConfigError(f"environment: unknown name {name}; did you mean {near[0]}?")
+    return found
+
+
+def _convert(key: str, value: object, origin: str) -> object:
+    kind = KEYS[key]
+    if isinstance(value, str) and kind is bool:
+        value = {"1": True, "true": True, "yes": True, "on": True}.get(value.lower(), value)
+        value = {"0": False, "false": False, "no": False, "off": False}.get(str(value).lower(), value)
+    elif isinstance(value, str) and kind not in (str, int, float):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, kind, strict=not isinstance(value, str))
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{origin}: {key}: {error}") from error
+
+
+def load(
+    *,
+    file: Path | None = None,
+    environment: Mapping[str, str],
+    flags: Mapping[str, object],
+) -> tuple[Config, list[Setting]]:
+    """Merge the origins.  Raises ConfigError, naming the nearest known key for an unknown one."""
+    origins: list[tuple[str, dict[str, object]]] = []
+    if file is not None:
+        origins.append((str(file), _from_file(file)))
+    origins.append(("environment", _from_environment(environment)))
+    origins.append(("flag", {key: value for key, value in flags.items() if value is not None}))
+    chosen: dict[str, tuple[object, str]] = {}
+    for origin, values in origins:
+        for key, value in values.items():
+            _check(key, origin)
+            chosen[key] = (_convert(key, value, origin), origin)
+    nested: dict[str, Any] = {}
+    for key, (value, _) in chosen.items():
+        section, _, leaf = key.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[leaf] = value
+    config = msgspec.convert(nested, Config)
+    _judge(config)
+    return config, _effective(config, chosen)
+
+
+def _judge(config: Config) -> None:
+    """Refuse values that only make sense as one of a few words."""
+    choices = {
+        "http.tls": (config.http.tls, ("off", "auto", "files")),
+        "blobs.backend": (config.blobs.backend, ("files", "s3")),
+        "mesh.replicate": (config.mesh.replicate, ("on-demand", "everywhere")),
+        "mesh.libp2p": (config.mesh.libp2p, ("off", "auto", "on")),
+        "log.format": (config.log.format, ("auto", "json", "text")),
+        "log.level": (config.log.level, ("debug", "info", "warning", "error")),
+    }
+    for key, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise ConfigError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
+
+
+def _effective(config: Config, chosen: Mapping[str, tuple[object, str]]) -> list[Setting]:
+    flat = _flatten(msgspec.to_builtins(config))
+    return [
+        Setting(
+            key,
+            "(set)" if key in SECRET and flat[key] else flat[key],
+            chosen[key][1] if key in chosen else "default",
+        )
+        for key in sorted(KEYS)
+    ]
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """Read ``HOST:PORT`` (``[::1]:80`` for IPv6).  Raises ConfigError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or int(port) > 65535:
+        raise ConfigError(f"not HOST:PORT: {text!r}")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,163 @@
+"""What the mesh agrees on about itself, held in memory: repositories, users, groups, tokens, grants.
+
+It follows the ledger: whenever settings change, here or on a peer, the affected entries are read
+again.  Hot paths (every request) look here and never in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from store.facts import Setting
+from store.rows import SettingRow
+
+Value = TypeVar("Value", bound="Entry")
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """What every shared setting has; unknown fields of newer nodes are kept out of the way."""
+
+    created_at: float = 0.0
+    created_by: str = ""
+
+
+class RepositoryEntry(Entry, kw_only=True):
+    """A repository, as configured.  ``options`` belong to its format."""
+
+    key: str
+    name: str = ""
+    format: str
+    repo_type: str = "local"
+    is_public: bool = True
+    description: str = ""
+    home: str = ""  # node id or site; empty: rivals are ordered without a home (ruling 9)
+    quota_bytes: int = 0
+    options: dict[str, Any] = {}
+
+
+class UserEntry(Entry, kw_only=True):
+    """A person or service account.  ``password`` is an Argon2 hash; empty: cannot log in with one."""
+
+    username: str
+    password: str = ""
+    password_changed_at: float = 0.0
+    email: str = ""
+    display_name: str = ""
+    is_admin: bool = False
+    disabled: bool = False
+
+
+class GroupEntry(Entry, kw_only=True):
+    """Users under one name."""
+
+    name: str
+    description: str = ""
+    members: tuple[str, ...] = ()
+
+
+class TokenEntry(Entry, kw_only=True):
+    """An API token: its SHA-256, whose it is, and how far it reaches."""
+
+    id: str
+    name: str
+    username: str
+    sha256: str
+    scopes: tuple[str, ...]
+    repositories: tuple[str, ...] = ()  # key patterns; empty: all that the user may reach
+    expires_at: float = 0.0  # 0: never
+    disabled: bool = False
+
+
+class GrantEntry(Entry, kw_only=True):
+    """Actions that a user or group may take on repositories matching a key pattern."""
+
+    id: str
+    principal_type: str  # user | group
+    principal: str
+    repository: str  # a key or a glob
+    actions: tuple[str, ...]  # read | write | delete | admin
+
+
+KINDS: Mapping[str, type[Entry]] = {
+    "repository": RepositoryEntry,
+    "user": UserEntry,
+    "group": GroupEntry,
+    "token": TokenEntry,
+    "grant": GrantEntry,
+}
+
+
+class SettingReader(Protocol):
+    """What the directory needs of the catalog."""
+
+    async def settings(self, kind: str) -> Iterable[SettingRow]: ...
+
+    async def setting(self, kind: str, key: str) -> SettingRow | None: ...
+
+
+class Directory:
+    """The shared settings, typed and indexed."""
+
+    def __init__(self, catalog: SettingReader) -> None:
+        self._catalog = catalog
+        self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
+        self._seen: dict[tuple[str, str], tuple[bytes, ...]] = {}
+        self.tokens_by_hash: dict[str, TokenEntry] = {}
+        self.changed: list[Callable[[str, str], None]] = []  # called with (kind, key)
+
+    async def load(self) -> None:
+        """Read everything, at start."""
+        for kind in KINDS:
+            for row in await self._catalog.settings(kind):
+                self._put(kind, row.key, row)
+
+    async def refresh(self, kind: str, key: str) -> None:
+        """Read one setting again."""
+        if kind in KINDS:
+            self._put(kind, key, await self._catalog.setting(kind, key))
+            for each in self.changed:
+                each(kind, key)
+
+    def _put(self, kind: str, key: str, row: SettingRow | None) -> None:
+        old = self._entries[kind].pop(key, None)
+        self._seen.pop((kind, key), None)
+        if isinstance(old, TokenEntry):
+            self.tokens_by_hash.pop(old.sha256, None)
+        if row is None:
+            return
+        entry = msgspec.json.decode(row.value, type=KINDS[kind])
+        self._entries[kind][key] = entry
+        self._seen[kind, key] = row.records
+        if isinstance(entry, TokenEntry):
+            self.tokens_by_hash[entry.sha256] = entry
+
+    def get(self, model: type[Value], key: str) -> Value | None:
+        """One entry, or None."""
+        entry = self._entries[_kind(model)].get(key)
+        return entry if isinstance(entry, model) else None
+
+    def all(self, model: type[Value]) -> list[Value]:
+        """Every entry of a kind, in key order."""
+        entries = self._entries[_kind(model)]
+        return [each for _, each in sorted(entries.items()) if isinstance(each, model)]
+
+    def groups_of(self, username: str) -> frozenset[str]:
+        """The groups a user belongs to."""
+        return frozenset(g.name for g in self.all(GroupEntry) if username in g.members)
+
+    def change(self, key: str, entry: Entry) -> Setting:
+        """The fact that stores an entry, superseding what this node has seen of it."""
+        kind = _kind(type(entry))
+        return Setting(kind, key, msgspec.json.encode(entry), self._seen.get((kind, key), ()))
+
+    def remove(self, model: type[Entry], key: str) -> Setting:
+        """The fact that removes an entry."""
+        kind = _kind(model)
+        return Setting(kind, key, None, self._seen.get((kind, key), ()))
+
+
+def _kind(model: type[Entry]) -> str:
+    return next(kind for kind, each in KINDS.items() if each is model)
