@@ -1,0 +1,1 @@
+"""Repositories as formats see them, and what commits their writes."""

@@ -1,0 +1,102 @@
+"""Rendered documents, kept until their repository changes.  Bounded in bytes; single flight."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import trio
+
+from formats.contract import Rendered
+from store.blobs import Ingested
+from store.digest import Digest
+
+CACHE_MAX = 24 << 20  # bytes of rendered documents a node keeps
+Built = TypeVar("Built")
+Key = tuple[str, str]
+
+
+@dataclass(slots=True)
+class Entry(Generic[Built]):
+    """A document and the repository revision it was rendered at."""
+
+    revision: int
+    value: Built
+    size: int
+
+
+class Shelf(Generic[Built]):
+    """Least recently used documents, by (repository, key); one builder at a time for each."""
+
+    def __init__(self, size_max: int, measure: Callable[[Built], int]) -> None:
+        self._entries: OrderedDict[Key, Entry[Built]] = OrderedDict()
+        self._locks: dict[Key, tuple[trio.Lock, int]] = {}
+        self._size, self._size_max, self._measure = 0, size_max, measure
+
+    def peek(self, key: Key, revision: int) -> Built | None:
+        """The document, if it is of this revision."""
+        entry = self._entries.get(key)
+        if entry is None or entry.revision != revision:
+            return None
+        self._entries.move_to_end(key)
+        return entry.value
+
+    async def get(
+        self, key: Key, revision: Callable[[], int], build: Callable[[], Awaitable[Built]]
+    ) -> Built:
+        """The document at the present revision, built at most once however many ask.
+
+        The revision is read before building: a change meanwhile leaves an entry that is already
+        stale, never one that looks fresh.
+        """
+        found = self.peek(key, revision())
+        if found is not None:
+            return found
+        lock, waiting = self._locks.get(key, (trio.Lock(), 0))
+        self._locks[key] = (lock, waiting + 1)
+        try:
+            async with lock:
+                found = self.peek(key, revision())
+                if found is not None:
+                    return found
+                at = revision()
+                built = await build()
+                self._keep(key, Entry(at, built, self._measure(built)))
+                return built
+        finally:
+            lock, waiting = self._locks[key]
+            if waiting == 1:
+                del self._locks[key]
+            else:
+                self._locks[key] = (lock, waiting - 1)
+
+    def values(self) -> list[Built]:
+        """Everything that is kept, stale or not."""
+        return [entry.value for entry in self._entries.values()]
+
+    def _keep(self, key: Key, entry: Entry[Built]) -> None:
+        old = self._entries.pop(key, None)
+        self._size += entry.size - (old.size if old else 0)
+        self._entries[key] = entry
+        while self._size > self._size_max and len(self._entries) > 1:
+            _, dropped = self._entries.popitem(last=False)
+            self._size -= dropped.size
+
+
+def render(data: bytes, modified: float) -> Rendered:
+    """Wrap a document with its validators."""
+    return Rendered(data, str(Digest.of(data)), modified)
+
+
+class RenderCache:
+    """The node's two shelves: small documents in memory, sets of documents kept as blobs."""
+
+    def __init__(self) -> None:
+        self.documents: Shelf[Rendered] = Shelf(CACHE_MAX, lambda each: len(each.data) + 512)
+        self.sets: Shelf[Mapping[str, Ingested]] = Shelf(1 << 20, lambda each: 256 * len(each) + 64)
+
+    def referenced(self) -> set[Digest]:
+        """Blobs that only a cached set names: garbage collection keeps them."""
+        return {blob.digest for each in self.sets.values() for blob in each.values()}
