@@ -1,0 +1,342 @@
+"""What two nodes say to each other.  This table is the protocol: extend it here, nowhere else.
+
+Spec: docs/mesh.md §3.  Every message is a MessagePack array of its fields in order (design.md
+ruling 5); fields are only ever appended, and what a newer peer appended is ignored.  Node ids, keys,
+digests and record ids travel raw; times are integer milliseconds or microseconds, never floats.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+PROTOCOL = 1
+
+Id = Annotated[bytes, Meta(min_length=32, max_length=32)]  # a SHA-256 or an Ed25519 public key
+Signature = Annotated[bytes, Meta(min_length=64, max_length=64)]
+Nonce = Annotated[bytes, Meta(min_length=16, max_length=64)]
+Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
+Text = Annotated[str, Meta(max_length=1024)]
+Name = Annotated[str, Meta(max_length=128)]
+Roles = Annotated[tuple[Name, ...], Meta(max_length=32)]
+Runs = Annotated[tuple[Count, ...], Meta(max_length=4096)]  # start, stop, start, stop, …
+
+CONTROL, BULK = 0, 1  # the channel a socket carries
+NONE, COMPLETE, PARTIAL, SEEKING = 0, 1, 2, 3  # HaveBlob.state
+GONE, REFUSED, OVERLOADED = 1, 2, 3  # Nope.reason
+URGENT, LEDGER, POLICY, REPAIR, COURIER = 0, 1, 2, 3, 4  # Want.priority: smaller goes first
+
+
+class Message(msgspec.Struct, array_like=True, frozen=True):
+    """Anything that travels in a frame."""
+
+
+# --- handshake (design.md ruling 13) -------------------------------------------------------------
+class Challenge(Message):
+    """The listener's first word.  The dialler signs the nonce."""
+
+    protocol: Count
+    nonce: Nonce
+
+
+class Hello(Message):
+    """A member's introduction; the signature covers everything before it, and the server's key."""
+
+    protocol: Count
+    mesh: Id
+    node: Id
+    incarnation: Count
+    key: Id
+    channel: Annotated[int, Meta(ge=0, le=1)]
+    site: Name
+    roles: Roles
+    clock_ms: Count
+    features: Count
+    signature: Signature
+
+
+class Join(Message):
+    """A stranger's introduction: a new key, and proof of knowing an invitation's secret."""
+
+    protocol: Count
+    mesh: Id
+    key: Id
+    incarnation: Count
+    invitation: Nonce
+    proof: Id
+    site: Name
+    clock_ms: Count
+    features: Count
+    signature: Signature
+
+
+class Welcome(Message):
+    """The listener accepts.  Only now may anything else follow, in either direction."""
+
+    node: Id
+    incarnation: Count
+    site: Name
+    roles: Roles
+    clock_ms: Count
+    features: Count
+
+
+class Refused(Message):
+    """The listener does not accept, and says why.  The link ends."""
+
+    reason: Text
+
+
+# --- the link itself -----------------------------------------------------------------------------
+class Ping(Message):
+    """Are you there?  ``backlog_ms`` is how long the sender's upload queue would take to drain."""
+
+    nonce: Count
+    sent_us: Count
+    backlog_ms: Count = 0
+
+
+class Pong(Message):
+    """The answer, echoing the question."""
+
+    nonce: Count
+    sent_us: Count
+    backlog_ms: Count = 0
+
+
+class OpenBulk(Message):
+    """Dial a bulk socket to me: you can reach me, and I may not be able to reach you."""
+
+
+class Goodbye(Message):
+    """The sender is about to close this link on purpose."""
+
+    reason: Text
+
+
+class Addresses(Message):
+    """Signed address records (mesh.addresses), as received."""
+
+    records: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=4096)], ...],
+        Meta(max_length=64),
+    ]
+
+
+# --- ledgers and authority -----------------------------------------------------------------------
+class Head(Message):
+    """How far one author's ledger reaches at the sender."""
+
+    author: Id
+    incarnation: Count
+    seq: Count
+    record: Id
+
+
+class Heads(Message):
+    """The sender's ledgers: all of them in one or more messages, or those that have grown."""
+
+    heads: Annotated[tuple[Head, ...], Meta(max_length=512)]
+    root_version: Count
+    root: bytes
+
+
+class Range(Message):
+    """Send me the records of one author after ``after``, up to ``upto``."""
+
+    author: Id
+    incarnation: Count
+    after: Count
+    upto: Count
+
+
+class Records(Message):
+    """A piece of a batch of records, encoded by the ledger; ``last`` completes the batch.
+
+    A batch ends on a signed head.  Pieces of one batch follow each other on one link.
+    """
+
+    author: Id
+    incarnation: Count
+    after: Count
+    last: bool
+    piece: Annotated[bytes, Meta(max_length=1 << 16)]
+
+
+class RootGet(Message):
+    """Send me every root document above this version, and rivals of the version itself."""
+
+    version: Count
+
+
+class Root(Message):
+    """A piece of one root document; ``last`` completes it."""
+
+    version: Count
+    last: bool
+    piece: Annotated[bytes, Meta(max_length=1 << 16)]
+
+
+# --- who has what --------------------------------------------------------------------------------
+class Find(Message):
+    """Who has this blob?  Asked again while it is wanted; it lapses after INTEREST_TTL.
+
+    With ``hops`` above zero the receiver, if it lacks the blob, looks for it further on, keeps it
+    and serves it while it arrives.  ``path`` lists who is already asking, so that nothing circles.
+    """
+
+    blob: Id
+    size: Count
+    manifest: bytes
+    hops: Annotated[int, Meta(ge=0, le=8)]
+    path: Annotated[tuple[Id, ...], Meta(max_length=8)]
+
+
+class HaveBlob(Message):
+    """What the sender has of a blob: nothing, all, a part, or a search of its own."""
+
+    blob: Id
+    state: Annotated[int, Meta(ge=0, le=3)]
+    size: Count
+    manifest: bytes
+    hops: Annotated[int, Meta(ge=0, le=8)] = 0
+
+
+class Forget(Message):
+    """The sender no longer wants news of this blob."""
+
+    blob: Id
+
+
+class Bitfield(Message):
+    """Verified chunks from chunk ``start`` on, bit 0 of byte 0 first."""
+
+    blob: Id
+    manifest: Id
+    start: Count
+    bits: Annotated[bytes, Meta(max_length=32768)]
+
+
+class Have(Message):
+    """Chunks that have verified since the last word."""
+
+    blob: Id
+    manifest: Id
+    runs: Runs
+
+
+class ManifestGet(Message):
+    """Send me page ``page`` of a manifest; page 0 is the root that lists the others."""
+
+    blob: Id
+    manifest: Id
+    page: Count
+
+
+class ManifestPage(Message):
+    """One page.  Empty bytes: the sender does not have it."""
+
+    blob: Id
+    manifest: Id
+    page: Count
+    data: Annotated[bytes, Meta(max_length=1 << 16)]
+
+
+# --- chunks (bulk channel) -----------------------------------------------------------------------
+class Want(Message):
+    """Send me these chunks, in this order, ``group`` bytes to a Data frame at most."""
+
+    request: Count
+    blob: Id
+    manifest: bytes
+    runs: Runs
+    group: Count
+    deadline_ms: Count
+    priority: Annotated[int, Meta(ge=0, le=4)]
+
+
+class Data(Message):
+    """``count`` adjacent chunks from chunk ``first`` on; their bytes follow the header."""
+
+    request: Count
+    first: Count
+    count: Annotated[int, Meta(ge=1, le=4096)]
+    raw: bytes = b""  # outside the array
+
+
+class Done(Message):
+    """Everything the request asked for has been sent."""
+
+    request: Count
+
+
+class Cancel(Message):
+    """Do not send what is still queued for this request."""
+
+    request: Count
+
+
+class Busy(Message):
+    """Ask again later."""
+
+    request: Count
+    retry_ms: Count
+
+
+class Redirect(Message):
+    """These nodes have it too, and are less busy."""
+
+    request: Count
+    nodes: Annotated[tuple[Id, ...], Meta(max_length=16)]
+
+
+class Nope(Message):
+    """The request cannot be served; never silence."""
+
+    request: Count
+    reason: Count
+
+
+class Credit(Message):
+    """The sender can take ``size`` more bytes of Data on this socket than it has said so far."""
+
+    size: Count
+
+
+TYPES: dict[int, type[Message]] = {
+    1: Challenge,
+    2: Hello,
+    3: Join,
+    4: Welcome,
+    5: Refused,
+    16: Ping,
+    17: Pong,
+    18: OpenBulk,
+    19: Goodbye,
+    20: Addresses,
+    32: Heads,
+    33: Range,
+    34: Records,
+    35: RootGet,
+    36: Root,
+    48: Find,
+    49: HaveBlob,
+    50: Forget,
+    51: Bitfield,
+    52: Have,
+    53: ManifestGet,
+    54: ManifestPage,
+    64: Want,
+    65: Data,
+    66: Done,
+    67: Cancel,
+    68: Busy,
+    69: Redirect,
+    70: Nope,
+    71: Credit,
+}
+HANDSHAKE = (Challenge, Hello, Join, Welcome, Refused)
+BULK_ONLY = (Want, Data, Done, Cancel, Busy, Redirect, Nope, Credit)
+EITHER = (Ping, Pong, Goodbye)
