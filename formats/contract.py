@@ -31,6 +31,7 @@ from store.rows import Artifact, FlagRow, Pointer
 
 DOCUMENT_MAX = 16 << 20  # bytes of a body that a handler may see as bytes
 BINARY = "application/octet-stream"
+GENERATIONS_MAX = 3  # sets of generated documents that stay readable by digest
 
 T = TypeVar("T")
 
@@ -98,12 +99,19 @@ class BodyKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """How a route takes its body.  ``max`` is in bytes; None leaves it to quota and disk."""
+    """How a route takes its body.  ``max`` is in bytes; None leaves it to quota and disk.
+
+    ``prepare`` is awaited after rights are judged and before a byte of the body is read; it refuses
+    by raising.  For SESSION, ``request.params[session]`` names the session whose state it may judge
+    through ``repository.uploads.status`` (an upload chunk out of order must not be appended).
+    """
 
     kind: BodyKind = BodyKind.NONE
     max: int | None = None
     decoder: Callable[[Mapping[str, str]], BodyDecoder] | None = None  # gets the request headers
     session: str = ""  # the path parameter that holds the session id
+    optional: bool = False  # BLOB: an empty body is not ingested, request.body stays None
+    prepare: Prepare | None = None
 
 
 NO_BODY = Body()
@@ -216,6 +224,7 @@ class Publish:
     unchanged: Response | None = None
     strict: bool = False
     only_if_new: bool = False  # PreconditionFailedError when the coordinate exists
+    unstage: tuple[tuple[str, str], ...] = ()  # staged (package, name)s to forget once committed
 
 
 # --- what a handler may ask of its repository ---------------------------------------------------
@@ -377,6 +386,14 @@ class Repository(Protocol):
         """A set of generated documents, stored as blobs, that only ever change together."""
         ...
 
+    async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
+        """Sets built under this key on this node, newest first, at most GENERATIONS_MAX.
+
+        Clients in mid-refresh ask for documents of the set before (by-hash paths); the blobs of
+        these sets are kept.
+        """
+        ...
+
     @property
     def modified(self) -> float:
         """Ledger time of the newest change to this repository, seconds since 1970."""
@@ -403,7 +420,14 @@ class Registry(Protocol):
         self, principal: Principal, access: Sequence[tuple[str, Sequence[str]]]
     ) -> tuple[str, int]:
         """A short-lived bearer token for (repository, actions) pairs, narrowed to the caller's
-        rights, and its life in seconds."""
+        rights, and its life in seconds.  Actions are values of Scope."""
+        ...
+
+    async def authenticate(self, username: str, password: str) -> Principal:
+        """Who these credentials name; a token passes as the password of any user name.
+
+        Raises UnauthorizedError, TooManyRequestsError.
+        """
         ...
 
     @property
@@ -412,6 +436,7 @@ class Registry(Protocol):
 
 # --- the format itself --------------------------------------------------------------------------
 Answer = Response | Publish
+Prepare = Callable[[Request, Repository], Awaitable[None]]
 Handler = Callable[[Request, Repository], Awaitable[Answer]]
 RootHandler = Callable[[Request, Registry], Awaitable[Response]]
 
