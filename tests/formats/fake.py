@@ -44,6 +44,7 @@ from store.errors import (
     RegistryError,
     RejectedError,
     TooLargeError,
+    UnauthorizedError,
 )
 from tests.formats.fake_repository import START, FakeAccounts, FakeRepository, FakeUploads, ingested
 
@@ -210,6 +211,8 @@ def take_body(
     match taking.kind:
         case BodyKind.DOCUMENT:
             return replace(request, document=body)
+        case BodyKind.BLOB if taking.optional and not body:
+            return request
         case BodyKind.BLOB:
             return replace(request, body=repository.add_blob(body, fmt.checksums))
         case BodyKind.FORM:
@@ -266,7 +269,10 @@ async def perform(
     )
     try:
         route, params = find_route(fmt, method, path)
-        request = take_body(route.body, replace(request, params=params), body, repository, fmt)
+        request = replace(request, params=params)
+        if route.body.prepare is not None:
+            await route.body.prepare(request, repository)
+        request = take_body(route.body, request, body, repository, fmt)
         answer = await route.handler(request, repository)
         if isinstance(answer, Publish):
             changed = repository.apply(answer)
@@ -313,6 +319,13 @@ class FakeRegistry:
     ) -> tuple[str, int]:
         self.issued.append((principal, access))
         return "issued-token", 300
+
+    async def authenticate(self, username: str, password: str) -> Principal:
+        assert isinstance(self.accounts, FakeAccounts)
+        name = self.accounts.tokens.get(password, username)
+        if password not in self.accounts.tokens and self.accounts.users.get(name) != password:
+            raise UnauthorizedError("wrong user name or password")
+        return Principal(name, "user")
 
 
 async def perform_root(

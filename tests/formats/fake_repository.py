@@ -19,6 +19,7 @@ from typing import BinaryIO, TypeVar
 
 from formats.contract import (
     DOCUMENT_MAX,
+    GENERATIONS_MAX,
     Accounts,
     Publish,
     Rendered,
@@ -178,6 +179,7 @@ class FakeRepository:
         self._staged: dict[tuple[str, str], Staged] = {}
         self._cache: dict[str, tuple[int, Rendered]] = {}
         self._sets: dict[str, tuple[int, Mapping[str, Ingested]]] = {}
+        self._generations: dict[str, list[Mapping[str, Ingested]]] = {}
 
     # -- reading
     def _listed(self, items: Iterable[T]) -> list[T]:
@@ -303,7 +305,12 @@ class FakeRepository:
             self.renders += 1
             found = await build()
             self._sets[key] = (self.revision, found)
+            self._generations.setdefault(key, []).insert(0, found)
+            del self._generations[key][GENERATIONS_MAX:]
         return found
+
+    async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
+        return self._generations.get(key, [])
 
     @property
     def modified(self) -> float:
@@ -316,6 +323,7 @@ class FakeRepository:
         Raises VersionExistsError, PreconditionFailedError; nothing has changed then.
         """
         if not self._check(publish):
+            self._consume(publish)
             return False
         self.revision += 1
         record = hashlib.sha256(self.revision.to_bytes(8, "big")).digest()
@@ -336,7 +344,12 @@ class FakeRepository:
                     self.burnt.pop(fact.path, None)
                 case _:
                     raise AssertionError(f"no format may write {fact!r}")
+        self._consume(publish)
         return True
+
+    def _consume(self, publish: Publish) -> None:
+        for place in publish.unstage:
+            self._staged.pop(place, None)
 
     def _check(self, publish: Publish) -> bool:
         """Judge the facts against what is there; tell whether any of them changes anything."""
