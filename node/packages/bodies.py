@@ -1,0 +1,190 @@
+"""Request bodies, ingested as they arrive: documents, blobs, forms, decoded bodies."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from formats.contract import (
+    Body,
+    BodyDecoder,
+    BodyKind,
+    Form,
+    FormFile,
+    PartData,
+    PartEnd,
+    PartEvent,
+    PartStart,
+)
+from node.packages.multipart import MultipartDecoder
+from store.blobs import Ingest, Ingested
+from store.errors import RejectedError, TooLargeError, UnsupportedError
+
+FIELD_MAX = 1 << 20  # bytes of one form field
+FIELDS_MAX = 16 << 20  # bytes of all form fields together
+PARTS_MAX = 10_000
+IGNORED_MAX = 64 << 10  # bytes of an unwanted body that are read away
+
+
+class Ingester(Protocol):
+    """What bodies are poured into."""
+
+    def ingest(self, *, checksums: Iterable[str] = ()) -> AbstractAsyncContextManager[Ingest]: ...
+
+
+def declared_length(headers: Mapping[str, str]) -> int | None:
+    """The Content-Length, or None."""
+    text = headers.get("content-length", "")
+    return int(text) if text.isdecimal() else None
+
+
+def judge_length(body: Body, headers: Mapping[str, str], *, limit: int = 0) -> None:
+    """Refuse a body that is declared too large, before a byte of it is read."""
+    length = declared_length(headers)
+    limits = [each for each in (body.max, limit or None) if each is not None]
+    if length is not None and limits and length > min(limits):
+        raise TooLargeError(f"a body of {length} bytes; at most {min(limits)} are taken here")
+
+
+async def bounded(chunks: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
+    """Pass chunks on.  Raises TooLargeError past ``limit`` bytes."""
+    total = 0
+    async for chunk in chunks:
+        total += len(chunk)
+        if limit is not None and total > limit:
+            raise TooLargeError(f"the body is larger than {limit} bytes")
+        yield chunk
+
+
+async def read_document(
+    chunks: AsyncIterator[bytes], headers: Mapping[str, str], limit: int
+) -> bytes:
+    """Collect a small body; a gzip coding is undone within the same limit."""
+    coding = headers.get("content-encoding", "identity").lower()
+    if coding not in {"identity", "gzip", "x-gzip", ""}:
+        raise UnsupportedError(f"unsupported Content-Encoding {coding[:40]!r}")
+    inflate = zlib.decompressobj(31) if "gzip" in coding else None
+    data = bytearray()
+    async for chunk in bounded(chunks, limit):
+        try:
+            data += inflate.decompress(chunk, limit + 1 - len(data)) if inflate else chunk
+        except zlib.error as error:
+            raise RejectedError(f"the gzip body is damaged: {error}") from error
+        if len(data) > limit:
+            raise TooLargeError(f"the body is larger than {limit} bytes")
+    if inflate and not inflate.eof:
+        raise RejectedError("the gzip body is cut short")
+    return bytes(data)
+
+
+async def read_blob(
+    chunks: AsyncIterator[bytes], into: Ingester, checksums: Sequence[str]
+) -> Ingested:
+    """Pour the body into a blob."""
+    async with into.ingest(checksums=checksums) as ingest:
+        async for chunk in chunks:
+            await ingest.write(chunk)
+    return ingest.result
+
+
+async def read_form(
+    chunks: AsyncIterator[bytes],
+    decoder: BodyDecoder,
+    into: Ingester,
+    checksums: Sequence[str],
+) -> Form:
+    """Split a body into fields and blobs, one part at a time."""
+    form = FormReader(into, checksums)
+    async with form:
+        async for chunk in chunks:
+            for event in decoder.feed(chunk):
+                await form.take(event)
+        for event in decoder.finish():
+            await form.take(event)
+    return form.result()
+
+
+class FormReader:
+    """Collects decoded parts; a part that is a file is ingested while it arrives."""
+
+    def __init__(self, into: Ingester, checksums: Sequence[str]) -> None:
+        self._into, self._checksums = into, checksums
+        self._fields: dict[str, list[str]] = {}
+        self._files: dict[str, list[FormFile]] = {}
+        self._part: PartStart | None = None
+        self._field = bytearray()
+        self._fields_size = self._parts = 0
+        self._open: AbstractAsyncContextManager[Ingest] | None = None
+        self._ingest: Ingest | None = None
+
+    async def __aenter__(self) -> FormReader:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if self._open is not None:
+            error = rest[0] if isinstance(rest[0], BaseException) else RejectedError("cut short")
+            opened, self._open = self._open, None
+            try:
+                await opened.__aexit__(type(error), error, error.__traceback__)
+            except RejectedError:
+                if kind is None:
+                    raise
+
+    async def take(self, event: PartEvent) -> None:
+        """Follow the decoder."""
+        if isinstance(event, PartStart):
+            await self._start(event)
+        elif isinstance(event, PartData):
+            await self._data(event.data)
+        elif isinstance(event, PartEnd):
+            await self._end()
+
+    async def _start(self, part: PartStart) -> None:
+        self._parts += 1
+        if self._parts > PARTS_MAX:
+            raise TooLargeError(f"more than {PARTS_MAX} parts")
+        self._part, self._field = part, bytearray()
+        if part.filename is not None or part.blob:
+            self._open = self._into.ingest(checksums=self._checksums)
+            self._ingest = await self._open.__aenter__()
+
+    async def _data(self, data: bytes) -> None:
+        if self._ingest is not None:
+            await self._ingest.write(data)
+            return
+        self._field += data
+        self._fields_size += len(data)
+        if len(self._field) > FIELD_MAX or self._fields_size > FIELDS_MAX:
+            raise TooLargeError(f"form fields are larger than {FIELD_MAX} bytes")
+
+    async def _end(self) -> None:
+        part, self._part = self._part, None
+        if part is None:
+            raise RejectedError("a part ends before it begins")
+        if self._open is None or self._ingest is None:
+            try:
+                text = self._field.decode("utf-8")
+            except UnicodeDecodeError:
+                raise RejectedError(f"form field {part.name!r} is not UTF-8") from None
+            self._fields.setdefault(part.name, []).append(text)
+            return
+        opened, ingest = self._open, self._ingest
+        self._open = self._ingest = None
+        await opened.__aexit__(None, None, None)
+        file = FormFile(part.filename or "", part.headers, ingest.result)
+        self._files.setdefault(part.name, []).append(file)
+
+    def result(self) -> Form:
+        """Everything that came."""
+        return Form(self._fields, self._files)
+
+
+def decoder_for(body: Body, headers: Mapping[str, str]) -> BodyDecoder:
+    """The push parser a route's body needs."""
+    if body.kind is BodyKind.FORM:
+        return MultipartDecoder(headers.get("content-type", ""))
+    if body.decoder is None:
+        raise TypeError("a DECODED route names no decoder")
+    return body.decoder(headers)

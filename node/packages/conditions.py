@@ -1,0 +1,86 @@
+"""Conditional and range requests (RFC 9110 §13, §14).  Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+
+from store.errors import RangeInvalidError
+
+RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes ``[start, stop)`` of ``size``."""
+
+    start: int
+    stop: int
+    size: int
+
+    @property
+    def content_range(self) -> str:
+        """The Content-Range value."""
+        return f"bytes {self.start}-{self.stop - 1}/{self.size}"
+
+
+def http_date(seconds: float) -> str:
+    """An IMF-fixdate."""
+    return formatdate(seconds, usegmt=True)
+
+
+def _parse_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (TypeError, ValueError):
+        return None
+
+
+def _listed(header: str, etag: str, *, weak: bool) -> bool:
+    for each in header.split(","):
+        candidate = each.strip()
+        if candidate == "*":
+            return True
+        if weak:
+            candidate = candidate.removeprefix("W/")
+        if candidate == etag:
+            return True
+    return False
+
+
+def not_modified(headers: Mapping[str, str], etag: str, modified: float | None) -> bool:
+    """Tell whether the client's copy is current; If-None-Match wins over If-Modified-Since."""
+    if "if-none-match" in headers:
+        return bool(etag) and _listed(headers["if-none-match"], etag, weak=True)
+    since = _parse_date(headers.get("if-modified-since", ""))
+    return since is not None and modified is not None and int(modified) <= since
+
+
+def requested_span(
+    headers: Mapping[str, str], size: int, etag: str, modified: float | None
+) -> Span | None:
+    """The range to send, or None for the whole.
+
+    Several ranges, other units and a failed If-Range give the whole, as §14.2 allows.  Raises
+    RangeInvalidError when no byte of the range exists.
+    """
+    found = RANGE.match(headers.get("range", "").strip())
+    if found is None or found.groups() == ("", ""):
+        return None
+    condition = headers.get("if-range", "")
+    if condition and condition != etag:
+        date = _parse_date(condition)
+        if date is None or modified is None or int(modified) != date:
+            return None
+    first, last = found.groups()
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(size, int(last) + 1 if last else size)
+        if last and int(last) < int(first):
+            return None
+    if start >= size or start >= stop:
+        raise RangeInvalidError(f"bytes */{size}")
+    return Span(start, stop, size)

@@ -1,0 +1,37 @@
+"""What the node notices about each request: metrics, the access log, the audit trail."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import trio
+
+
+@dataclass(slots=True)
+class Observation:
+    """One request, as far as it got."""
+
+    method: str
+    format: str = "none"
+    repository: str = ""
+    actor: str = ""
+    address: str = ""
+    status: int = 0
+    sent: int = 0
+    received: int = 0
+    error: str = ""
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:16])
+    began: float = field(default_factory=trio.current_time)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return trio.current_time() - self.began
+
+
+class Observer(Protocol):
+    """Told of every finished request."""
+
+    def __call__(self, observation: Observation) -> None: ...

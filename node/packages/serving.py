@@ -1,0 +1,192 @@
+"""Sending answers: validators, ranges, HEAD, and blobs from wherever they are."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import trio
+
+from formats.contract import BlobContent, Response
+from node.blobs import Blobs
+from node.http.asgi import Send
+from node.packages.conditions import Span, http_date, not_modified, requested_span
+from store.digest import Digest
+from store.errors import RangeInvalidError
+
+RawHeaders = list[tuple[bytes, bytes]]
+IMMUTABLE = "max-age=31536000, immutable"
+BODILESS = {204, 304}
+SECURITY = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+
+
+def raw_headers(pairs: Iterable[tuple[str, str]]) -> RawHeaders:
+    """Encode header pairs; a value that could break the framing is cut at the break."""
+    return [
+        (name.lower().encode("ascii"), value.split("\r")[0].split("\n")[0].encode("latin-1", "replace"))
+        for name, value in pairs
+    ]
+
+
+class Responder:
+    """Answers one request through an ASGI ``send``."""
+
+    def __init__(
+        self, send: Send, method: str, headers: Mapping[str, str], blobs: Blobs, *, private: bool
+    ) -> None:
+        self._send, self._method, self._headers, self._blobs = send, method, headers, blobs
+        self.private = private
+        self.started = False
+        self.status = 0
+        self.sent = 0
+
+    async def answer(self, response: Response) -> None:
+        """Send a response, or the part of it that the client asked for."""
+        content = response.content
+        size = content.size if isinstance(content, BlobContent) else len(content)
+        etag = f'"{response.etag or _default_etag(response)}"'
+        readable = response.status == 200 and self._method in {"GET", "HEAD"}
+        if not readable:
+            await self._whole(response, size, self._base_headers(response, ""))
+            return
+        headers = self._base_headers(response, etag)
+        if not_modified(self._headers, etag, response.modified):
+            await self._start(304, headers)
+            await self._finish()
+            return
+        try:
+            span = requested_span(self._headers, size, etag, response.modified)
+        except RangeInvalidError as error:
+            headers.append((b"content-range", str(error).encode()))
+            headers.append((b"content-length", b"0"))
+            await self._start(416, headers)
+            await self._finish()
+            return
+        headers.append((b"accept-ranges", b"bytes"))
+        if span is None:
+            await self._whole(response, size, headers)
+        else:
+            headers.append((b"content-range", span.content_range.encode()))
+            headers.append((b"content-length", b"%d" % (span.stop - span.start)))
+            await self._body(206, response, headers, span)
+
+    async def _whole(self, response: Response, size: int, headers: RawHeaders) -> None:
+        if response.status not in BODILESS and response.status >= 200:
+            named = {name for name, _ in headers}
+            if b"content-length" not in named:
+                headers.append((b"content-length", b"%d" % size))
+        await self._body(response.status, response, headers, Span(0, size, size))
+
+    async def _body(
+        self, status: int, response: Response, headers: RawHeaders, span: Span
+    ) -> None:
+        content = response.content
+        if self._method == "HEAD" or span.stop == span.start or status in BODILESS:
+            await self._start(status, headers, _reason(response))
+            await self._finish()
+        elif isinstance(content, bytes):
+            await self._start(status, headers, _reason(response))
+            self.sent = span.stop - span.start
+            await self._send(
+                {"type": "http.response.body", "body": content[span.start : span.stop]}
+            )
+        else:
+            await self._blob(status, content, headers, span)
+
+    async def _blob(
+        self, status: int, content: BlobContent, headers: RawHeaders, span: Span
+    ) -> None:
+        path = self._blobs.path(content.digest)
+        descriptor = await trio.to_thread.run_sync(_open, path) if path is not None else None
+        if descriptor is not None:
+            try:
+                await self._start(status, headers)
+                await self._send(
+                    {
+                        "type": "http.response.zerocopysend",
+                        "file": descriptor,
+                        "offset": span.start,
+                        "count": span.stop - span.start,
+                    }
+                )
+                self.sent = span.stop - span.start
+            finally:
+                os.close(descriptor)
+            return
+        async with self._blobs.read(
+            content.digest,
+            size=content.size,
+            manifest_id=content.manifest_id,
+            start=span.start,
+            stop=span.stop,
+        ) as chunks:
+            # The head waits for the first byte: until then a native error can still be sent.
+            async for chunk in chunks:
+                if not self.started:
+                    await self._start(status, headers)
+                self.sent += len(chunk)
+                await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await self._finish()
+
+    def _base_headers(self, response: Response, etag: str) -> RawHeaders:
+        headers = raw_headers(response.headers)
+        named = {name for name, _ in headers}
+        if response.media_type and b"content-type" not in named:
+            headers.append((b"content-type", response.media_type.encode("latin-1", "replace")))
+        if etag:
+            headers.append((b"etag", etag.encode("latin-1", "replace")))
+            if response.modified is not None:
+                headers.append((b"last-modified", http_date(response.modified).encode()))
+            if b"cache-control" not in named:
+                headers.append((b"cache-control", self._cache_control(response)))
+            if isinstance(response.content, BlobContent):
+                headers.append((b"repr-digest", _repr_digest(response.content.digest)))
+        headers.extend(pair for pair in SECURITY if pair[0] not in named)
+        return headers
+
+    def _cache_control(self, response: Response) -> bytes:
+        value = IMMUTABLE if response.immutable else "no-cache"
+        return (f"private, {value}" if self.private else value).encode()
+
+    async def _start(self, status: int, headers: RawHeaders, reason: bytes = b"") -> None:
+        self.started, self.status = True, status
+        message = {"type": "http.response.start", "status": status, "headers": headers}
+        if reason:
+            message["reason"] = reason
+        await self._send(message)
+
+    async def _finish(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+
+def _default_etag(response: Response) -> str:
+    if isinstance(response.content, BlobContent):
+        return str(response.content.digest)
+    return str(Digest.of(response.content))
+
+
+def _repr_digest(digest: Digest) -> bytes:
+    return b"sha-256=:" + base64.b64encode(digest.raw) + b":"
+
+
+def _reason(response: Response) -> bytes:
+    """The first line of an error's text: some upload clients show nothing else (ruling 17)."""
+    if response.status < 400 or not isinstance(response.content, bytes):
+        return b""
+    if not response.media_type.startswith("text/plain"):
+        return b""
+    line = response.content.split(b"\n", 1)[0][:200]
+    return bytes(each if 32 <= each < 127 else 63 for each in line)
+
+
+def _open(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
