@@ -11,7 +11,9 @@ import trio
 PIECE_SIZE: Final = 1 << 20  # one thread hop per piece when the disk is cold
 
 
-async def read_piece(file: int, offset: int, size: int, threads: trio.CapacityLimiter) -> bytes:
+async def read_piece(
+    file: int, offset: int, size: int, threads: trio.CapacityLimiter
+) -> bytes | bytearray:
     """Return exactly ``size`` bytes of an open file at ``offset``.
 
     Bytes already in the page cache are copied at once; only a read that would wait for the disk
@@ -28,7 +30,7 @@ async def read_piece(file: int, offset: int, size: int, threads: trio.CapacityLi
     return data
 
 
-def _read_cached(file: int, offset: int, size: int) -> bytes:
+def _read_cached(file: int, offset: int, size: int) -> bytes | bytearray:
     flag = getattr(os, "RWF_NOWAIT", None)
     if flag is None:
         return b""
@@ -37,12 +39,13 @@ def _read_cached(file: int, offset: int, size: int) -> bytes:
         count = os.preadv(file, [buffer], offset, flag)
     except OSError:  # EAGAIN: nothing cached; EOPNOTSUPP: this file system cannot say
         return b""
-    return bytes(memoryview(buffer)[:count])
+    del buffer[count:]
+    return buffer
 
 
 async def pieces(
     file: int, offset: int, count: int, threads: trio.CapacityLimiter
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[bytes | bytearray]:
     """Yield ``count`` bytes of an open file, at most PIECE_SIZE at a time.  Raises EOFError."""
     end = offset + count
     while offset < end:

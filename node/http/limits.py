@@ -33,7 +33,7 @@ class Limits:
     write_timeout: float = 30.0
     """The longest time in which the peer may take no byte of a response."""
     linger_timeout: float = 2.0
-    """How long to read an unwanted body away, so that the client sees the answer and not a reset."""
+    """How long to read an unwanted body away: closing on it at once would reset the answer."""
     close_timeout: float = 1.0
     """How long a TLS goodbye may take."""
 

@@ -30,7 +30,7 @@ class Transport(trio.abc.HalfCloseableStream):
     """A socket as a trio stream, with non-blocking attempts first and sendfile.
 
     trio's own SocketStream keeps 16 KiB unsent at most and takes a scheduler turn for every
-    call; both cost throughput here.  TLS runs over this class, so the write timeout holds there too.
+    call; both cost throughput here.  TLS runs over this, so the write timeout holds there too.
     """
 
     def __init__(self, sock: socket.socket, limits: Limits, threads: trio.CapacityLimiter) -> None:

@@ -1,0 +1,176 @@
+"""Request heads in, response heads out: what one HTTP/1.1 message says about itself.
+
+Spec: RFC 9112 (HTTP/1.1).  h11 parses and judges; this module refuses besides what h11 tolerates
+and two implementations could read differently, which is how requests are smuggled (§11.2).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+from urllib.parse import unquote
+
+import h11
+
+from node.http.asgi import RejectedRequestError, Scope, extensions
+from node.http.limits import Limits
+
+SERVER_NAME: Final = b"atoll"
+PHRASES: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+FALLBACK_PHRASES: Final = {
+    2: b"Success",
+    3: b"Redirection",
+    4: b"Client Error",
+    5: b"Server Error",
+}
+REASON_SIZE_MAX: Final = 512
+UNPRINTABLE: Final = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
+
+Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A judged request head."""
+
+    parser: h11.Connection
+    """Has read the head and nothing else; writes the response."""
+    method: str
+    target: bytes
+    headers: Headers
+    http_version: str
+    body_length: int | None
+    """Bytes to follow; None when they come in chunks."""
+    upgrade: bytes
+
+
+def parse_head(data: bytes, limits: Limits) -> RequestHead:
+    """Parse one request head, its final blank line included.  Raises RejectedRequestError."""
+    lines = data.count(b"\n")
+    if lines != data.count(b"\r\n"):
+        raise RejectedRequestError(400, "bare line feed in request head")
+    if b"\n " in data or b"\n\t" in data:
+        raise RejectedRequestError(400, "obsolete line folding")  # RFC 9112 §5.2
+    if lines > limits.header_count_max + 2:
+        raise RejectedRequestError(431, "too many headers")
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_size_max)
+    parser.receive_data(data)
+    try:
+        request = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        raise RejectedRequestError(error.error_status_hint, str(error)) from error
+    if not isinstance(request, h11.Request):
+        raise RejectedRequestError(400, "malformed request head")
+    return _judge(parser, request)
+
+
+def _judge(parser: h11.Connection, request: h11.Request) -> RequestHead:
+    length: int | None = 0
+    chunked = upgrade = sized = None
+    headers = list(request.headers)
+    for name, value in headers:
+        if name == b"content-length":
+            length, sized = int(value), True
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif name == b"upgrade":
+            upgrade = value.lower()
+    if chunked:
+        if sized:
+            raise RejectedRequestError(400, "both Content-Length and Transfer-Encoding")
+        if request.http_version < b"1.1":
+            raise RejectedRequestError(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 §6.1
+        length = None
+    if request.method == b"CONNECT":
+        raise RejectedRequestError(501, "CONNECT is not supported")
+    return RequestHead(
+        parser=parser,
+        method=request.method.decode("ascii"),
+        target=request.target,
+        headers=headers,
+        http_version=request.http_version.decode("ascii"),
+        body_length=length,
+        upgrade=upgrade or b"",
+    )
+
+
+def make_scope(
+    head: RequestHead,
+    *,
+    scheme: str,
+    client: tuple[str, int] | None,
+    server: tuple[str, int] | None,
+    state: dict[str, object],
+) -> Scope:
+    """Describe a request to the app.  Raises RejectedRequestError for a target without a path."""
+    raw_path, _, query = _origin_form(head).partition(b"?")
+    path = raw_path.decode("ascii")
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": head.http_version,
+        "method": head.method,
+        "scheme": scheme,
+        "path": unquote(path) if "%" in path else path,
+        "raw_path": raw_path,
+        "query_string": query,
+        "root_path": "",
+        "headers": head.headers,
+        "client": client,
+        "server": server,
+        "state": state.copy(),
+        "extensions": extensions(),
+    }
+
+
+def _origin_form(head: RequestHead) -> bytes:
+    """Return the target as path and query; an absolute URL also decides the host (§3.2.2)."""
+    target = head.target
+    if target.startswith(b"/") or (target == b"*" and head.method == "OPTIONS"):
+        return target
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise RejectedRequestError(400, "request target is not a path")
+    authority, slash, path = rest.partition(b"/")
+    if not authority or b"?" in authority:
+        raise RejectedRequestError(400, "request target is not a path")
+    kept = [(name, value) for name, value in head.headers if name != b"host"]
+    head.headers = [(b"host", authority), *kept]
+    return slash + path or b"/"
+
+
+def reason_phrase(status: int, chosen: bytes | str | None = None) -> bytes:
+    """Return a phrase that fits a status line, never an empty one: strict clients refuse that."""
+    if chosen:
+        text = chosen.encode("latin-1", "replace") if isinstance(chosen, str) else bytes(chosen)
+        clean = UNPRINTABLE.sub(b" ", text).strip()[:REASON_SIZE_MAX]
+        if clean:
+            return clean
+    return PHRASES.get(status) or FALLBACK_PHRASES.get(status // 100, b"Unknown")
+
+
+class _Clock:
+    """The Date header, rendered once a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._date = b""
+
+    def date(self) -> bytes:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._date = formatdate(second, usegmt=True).encode("ascii")
+        return self._date
+
+
+_CLOCK = _Clock()
+
+
+def server_headers() -> Headers:
+    """Return the headers that every response carries."""
+    return [(b"date", _CLOCK.date()), (b"server", SERVER_NAME)]
