@@ -1,0 +1,56 @@
+"""Prometheus metrics, on a registry of the node's own."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from node.packages.observe import Observation
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0)
+
+
+class Metrics:
+    """Everything the node counts."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        labels = ("format", "method", "status")
+        self._requests = Counter(
+            "atoll_http_requests", "Requests answered", labels, registry=self.registry
+        )
+        self._seconds = Histogram(
+            "atoll_http_request_seconds",
+            "Time to the last byte",
+            ("format",),
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self._bytes = Counter(
+            "atoll_http_bytes", "Body bytes", ("format", "direction"), registry=self.registry
+        )
+        self._commits = Counter(
+            "atoll_ledger_facts", "Facts applied to the catalog", ("kind",), registry=self.registry
+        )
+
+    def request(self, seen: Observation) -> None:
+        """Count a finished request."""
+        self._requests.labels(seen.format, seen.method, str(seen.status)).inc()
+        self._seconds.labels(seen.format).observe(seen.seconds)
+        if seen.sent:
+            self._bytes.labels(seen.format, "sent").inc(seen.sent)
+        if seen.received:
+            self._bytes.labels(seen.format, "received").inc(seen.received)
+
+    def fact(self, kind: str) -> None:
+        """Count a fact that reached the catalog."""
+        self._commits.labels(kind).inc()
+
+    def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        """Make a gauge; its name gets the prefix ``atoll_``."""
+        return Gauge(f"atoll_{name}", text, labels, registry=self.registry)
+
+    def render(self) -> bytes:
+        """The exposition text."""
+        return generate_latest(self.registry)
