@@ -1,8 +1,8 @@
 """What two nodes say to each other.  This table is the protocol: extend it here, nowhere else.
 
 Spec: docs/mesh.md §3.  Every message is a MessagePack array of its fields in order (design.md
-ruling 5); fields are only ever appended, and what a newer peer appended is ignored.  Node ids, keys,
-digests and record ids travel raw; times are integer milliseconds or microseconds, never floats.
+ruling 5); fields are only ever appended, and what a newer peer appended is ignored.  Node ids,
+keys, digests and record ids travel raw; times are integer milli- or microseconds, never floats.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ class Message(msgspec.Struct, array_like=True, frozen=True):
 
 
 # --- handshake (design.md ruling 13) -------------------------------------------------------------
-class Challenge(Message):
+class Challenge(Message, frozen=True):
     """The listener's first word.  The dialler signs the nonce."""
 
     protocol: Count
     nonce: Nonce
 
 
-class Hello(Message):
+class Hello(Message, frozen=True):
     """A member's introduction; the signature covers everything before it, and the server's key."""
 
     protocol: Count
@@ -57,7 +57,7 @@ class Hello(Message):
     signature: Signature
 
 
-class Join(Message):
+class Join(Message, frozen=True):
     """A stranger's introduction: a new key, and proof of knowing an invitation's secret."""
 
     protocol: Count
@@ -72,7 +72,7 @@ class Join(Message):
     signature: Signature
 
 
-class Welcome(Message):
+class Welcome(Message, frozen=True):
     """The listener accepts.  Only now may anything else follow, in either direction."""
 
     node: Id
@@ -83,14 +83,14 @@ class Welcome(Message):
     features: Count
 
 
-class Refused(Message):
+class Refused(Message, frozen=True):
     """The listener does not accept, and says why.  The link ends."""
 
     reason: Text
 
 
 # --- the link itself -----------------------------------------------------------------------------
-class Ping(Message):
+class Ping(Message, frozen=True):
     """Are you there?  ``backlog_ms`` is how long the sender's upload queue would take to drain."""
 
     nonce: Count
@@ -98,7 +98,7 @@ class Ping(Message):
     backlog_ms: Count = 0
 
 
-class Pong(Message):
+class Pong(Message, frozen=True):
     """The answer, echoing the question."""
 
     nonce: Count
@@ -106,17 +106,17 @@ class Pong(Message):
     backlog_ms: Count = 0
 
 
-class OpenBulk(Message):
+class OpenBulk(Message, frozen=True):
     """Dial a bulk socket to me: you can reach me, and I may not be able to reach you."""
 
 
-class Goodbye(Message):
+class Goodbye(Message, frozen=True):
     """The sender is about to close this link on purpose."""
 
     reason: Text
 
 
-class Addresses(Message):
+class Addresses(Message, frozen=True):
     """Signed address records (mesh.addresses), as received."""
 
     records: Annotated[
@@ -126,7 +126,7 @@ class Addresses(Message):
 
 
 # --- ledgers and authority -----------------------------------------------------------------------
-class Head(Message):
+class Head(Message, frozen=True):
     """How far one author's ledger reaches at the sender."""
 
     author: Id
@@ -135,7 +135,7 @@ class Head(Message):
     record: Id
 
 
-class Heads(Message):
+class Heads(Message, frozen=True):
     """The sender's ledgers: all of them in one or more messages, or those that have grown."""
 
     heads: Annotated[tuple[Head, ...], Meta(max_length=512)]
@@ -143,7 +143,7 @@ class Heads(Message):
     root: bytes
 
 
-class Range(Message):
+class Range(Message, frozen=True):
     """Send me the records of one author after ``after``, up to ``upto``."""
 
     author: Id
@@ -152,7 +152,7 @@ class Range(Message):
     upto: Count
 
 
-class Records(Message):
+class Records(Message, frozen=True):
     """A piece of a batch of records, encoded by the ledger; ``last`` completes the batch.
 
     A batch ends on a signed head.  Pieces of one batch follow each other on one link.
@@ -165,13 +165,13 @@ class Records(Message):
     piece: Annotated[bytes, Meta(max_length=1 << 16)]
 
 
-class RootGet(Message):
+class RootGet(Message, frozen=True):
     """Send me every root document above this version, and rivals of the version itself."""
 
     version: Count
 
 
-class Root(Message):
+class Root(Message, frozen=True):
     """A piece of one root document; ``last`` completes it."""
 
     version: Count
@@ -180,7 +180,7 @@ class Root(Message):
 
 
 # --- who has what --------------------------------------------------------------------------------
-class Find(Message):
+class Find(Message, frozen=True):
     """Who has this blob?  Asked again while it is wanted; it lapses after INTEREST_TTL.
 
     With ``hops`` above zero the receiver, if it lacks the blob, looks for it further on, keeps it
@@ -194,7 +194,7 @@ class Find(Message):
     path: Annotated[tuple[Id, ...], Meta(max_length=8)]
 
 
-class HaveBlob(Message):
+class HaveBlob(Message, frozen=True):
     """What the sender has of a blob: nothing, all, a part, or a search of its own."""
 
     blob: Id
@@ -204,13 +204,13 @@ class HaveBlob(Message):
     hops: Annotated[int, Meta(ge=0, le=8)] = 0
 
 
-class Forget(Message):
+class Forget(Message, frozen=True):
     """The sender no longer wants news of this blob."""
 
     blob: Id
 
 
-class Bitfield(Message):
+class Bitfield(Message, frozen=True):
     """Verified chunks from chunk ``start`` on, bit 0 of byte 0 first."""
 
     blob: Id
@@ -219,7 +219,7 @@ class Bitfield(Message):
     bits: Annotated[bytes, Meta(max_length=32768)]
 
 
-class Have(Message):
+class Have(Message, frozen=True):
     """Chunks that have verified since the last word."""
 
     blob: Id
@@ -227,7 +227,7 @@ class Have(Message):
     runs: Runs
 
 
-class ManifestGet(Message):
+class ManifestGet(Message, frozen=True):
     """Send me page ``page`` of a manifest; page 0 is the root that lists the others."""
 
     blob: Id
@@ -235,7 +235,7 @@ class ManifestGet(Message):
     page: Count
 
 
-class ManifestPage(Message):
+class ManifestPage(Message, frozen=True):
     """One page.  Empty bytes: the sender does not have it."""
 
     blob: Id
@@ -245,7 +245,7 @@ class ManifestPage(Message):
 
 
 # --- chunks (bulk channel) -----------------------------------------------------------------------
-class Want(Message):
+class Want(Message, frozen=True):
     """Send me these chunks, in this order, ``group`` bytes to a Data frame at most."""
 
     request: Count
@@ -257,7 +257,7 @@ class Want(Message):
     priority: Annotated[int, Meta(ge=0, le=4)]
 
 
-class Data(Message):
+class Data(Message, frozen=True):
     """``count`` adjacent chunks from chunk ``first`` on; their bytes follow the header."""
 
     request: Count
@@ -266,40 +266,40 @@ class Data(Message):
     raw: bytes = b""  # outside the array
 
 
-class Done(Message):
+class Done(Message, frozen=True):
     """Everything the request asked for has been sent."""
 
     request: Count
 
 
-class Cancel(Message):
+class Cancel(Message, frozen=True):
     """Do not send what is still queued for this request."""
 
     request: Count
 
 
-class Busy(Message):
+class Busy(Message, frozen=True):
     """Ask again later."""
 
     request: Count
     retry_ms: Count
 
 
-class Redirect(Message):
+class Redirect(Message, frozen=True):
     """These nodes have it too, and are less busy."""
 
     request: Count
     nodes: Annotated[tuple[Id, ...], Meta(max_length=16)]
 
 
-class Nope(Message):
+class Nope(Message, frozen=True):
     """The request cannot be served; never silence."""
 
     request: Count
     reason: Count
 
 
-class Credit(Message):
+class Credit(Message, frozen=True):
     """The sender can take ``size`` more bytes of Data on this socket than it has said so far."""
 
     size: Count
