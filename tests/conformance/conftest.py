@@ -1,0 +1,165 @@
+"""Fixtures of the conformance tests: real clients in a clean world, and real nodes for them to meet."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.conformance import clients as installed
+from tests.conformance import installers
+from tests.conformance.nodes import NodeProcess
+
+DOCKERD_SECONDS_MAX = 30.0
+
+ClientPath = Callable[[str], Path]
+NewNode = Callable[..., NodeProcess]
+
+
+@pytest.fixture(scope="session")
+def client() -> ClientPath:
+    """Give a client's path by name; skip the test, with the reason, if it cannot be had."""
+    found = installed.available()
+
+    def path(name: str) -> Path:
+        entry = found[name]
+        if isinstance(entry, installed.MissingClient):
+            pytest.skip(f"no {name}: {entry.reason}")
+        return entry.path
+
+    return path
+
+
+@pytest.fixture
+def client_env(tmp_path: Path) -> dict[str, str]:
+    """Make an environment with a HOME and caches of its own, and no outer configuration."""
+    home = tmp_path / "home"
+    temporary = tmp_path / "tmp"
+    home.mkdir()
+    temporary.mkdir()
+    environment = {
+        "HOME": str(home),
+        "PATH": installed.search_path(),
+        "TMPDIR": str(temporary),
+        "LANG": "C.UTF-8",
+        "TERM": "dumb",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "XDG_CACHE_HOME": str(home / ".cache"),
+        "XDG_CONFIG_HOME": str(home / ".config"),
+        "XDG_DATA_HOME": str(home / ".local" / "share"),
+        "XDG_RUNTIME_DIR": str(temporary),
+        "GNUPGHOME": str(home / ".gnupg"),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_NO_CONFIG": "1",
+        "npm_config_globalconfig": str(home / "npmrc-global"),
+        "npm_config_update_notifier": "false",
+        "YARN_ENABLE_TELEMETRY": "0",
+    }
+    return {**environment, **_trust_store()}
+
+
+def _trust_store() -> dict[str, str]:
+    """Keep the machine's certificate authorities, which some of them name in the environment."""
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "JAVA_HOME", "NODE_EXTRA_CA_CERTS")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+@pytest.fixture
+def maven_repository(tmp_path: Path, client: ClientPath) -> Path:
+    """Copy the local repository that holds Maven's own plug-ins; give it as `maven.repo.local`."""
+    client("mvn")
+    return Path(shutil.copytree(installers.maven_repository(), tmp_path / "m2"))
+
+
+@pytest.fixture(scope="module")
+def new_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewNode]:
+    """Start nodes at will: `new_node("b", arguments=["--join", a.invitation()])`.
+
+    At the end of the test file all are stopped, and each must end cleanly.
+    """
+    folder = tmp_path_factory.mktemp("nodes")
+    started: list[NodeProcess] = []
+
+    def start(
+        name: str,
+        *,
+        arguments: list[str] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> NodeProcess:
+        node = NodeProcess(folder / name, arguments=arguments or [], environment=environment)
+        started.append(node)
+        return node.start()
+
+    try:
+        yield start
+        for node in reversed(started):
+            node.stop()
+    finally:
+        for node in started:
+            node.kill()
+
+
+@pytest.fixture(scope="module")
+def node(new_node: NewNode) -> NodeProcess:
+    """Start the node that one test file talks to."""
+    return new_node("node")
+
+
+@pytest.fixture(scope="module")
+def dockerd(client: ClientPath, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a Docker daemon of our own; give its DOCKER_HOST.  Skips where none can run.
+
+    It needs no network of containers: images are pulled and pushed, never run.
+    """
+    command, folder = client("dockerd"), tmp_path_factory.mktemp("dockerd")
+    client("docker")
+    if os.geteuid() != 0:
+        pytest.skip("dockerd needs root")
+    host = f"unix://{folder / 'docker.sock'}"
+    configuration = {
+        "storage-driver": "vfs",
+        "bridge": "none",
+        "iptables": False,
+        "data-root": str(folder / "data"),
+        "exec-root": str(folder / "exec"),
+        "pidfile": str(folder / "docker.pid"),
+        "hosts": [host],
+    }
+    (folder / "daemon.json").write_text(json.dumps(configuration), "utf-8")
+    log = folder / "log"
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(
+            [command, "--config-file", folder / "daemon.json"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _await_dockerd(daemon, client("docker"), host, log)
+        yield host
+    finally:
+        daemon.send_signal(signal.SIGTERM)
+        try:
+            daemon.wait(DOCKERD_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait()
+
+
+def _await_dockerd(daemon: subprocess.Popen[bytes], docker: Path, host: str, log: Path) -> None:
+    deadline = time.monotonic() + DOCKERD_SECONDS_MAX
+    while subprocess.run(
+        [docker, "-H", host, "version"], capture_output=True, check=False
+    ).returncode:
+        if daemon.poll() is not None or time.monotonic() > deadline:
+            pytest.skip(f"dockerd does not run here: {installers.reason(log.read_text('utf-8'))}")
+        time.sleep(0.2)
