@@ -1,0 +1,238 @@
+"""The TLS 1.3 carrier: self-signed Ed25519 certificates over TCP.  Spec: docs/mesh.md §1.
+
+No certificate is checked by TLS, none could be: a certificate only carries the node's public key,
+and TLS 1.3 proves that the listener holds it.  ``mesh.link`` compares it before anything is sent.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import errno
+import os
+import socket
+import ssl
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import trio
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.x509.oid import NameOID
+
+from mesh.carrier import Accepted, Dialled, Handler
+
+ALPN = "atoll/1"
+HANDSHAKE_TIMEOUT = 10.0  # seconds for TLS; the mesh handshake has its own
+STRANGERS_MAX = 128  # connections that have not been through TLS yet
+BACKLOG = 128
+NOTSENT_LOWAT = 128 * 1024  # bytes: what waits in the kernel can no longer be reordered
+USER_TIMEOUT_MS = 30_000  # unacknowledged for so long: the connection is dead
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+RECEIVE_SIZE = 256 * 1024  # bytes per read; 1 MiB was slower
+TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class TlsCarrier:
+    """Dial and listen on TCP.  ``seed`` is the node's Ed25519 private key, 32 bytes."""
+
+    schemes = frozenset({"tls"})
+
+    def __init__(
+        self,
+        seed: bytes,
+        *,
+        listen: Sequence[tuple[str, int]] = (),
+        advertise: Sequence[str] = (),
+        congestion: str = "bbr",
+    ) -> None:
+        self._listen = tuple(listen)
+        self._advertise = tuple(advertise)
+        self._congestion = congestion
+        self._client, self._server = _contexts(seed)
+
+    async def dial(self, address: str) -> Dialled:
+        """Connect to ``tls://host:port`` and learn the listener's key.
+
+        Raises OSError, or trio.BrokenResourceError if it does not speak TLS 1.3 as we do.
+        """
+        host, port = parse_address(address)
+        raw = await trio.open_tcp_stream(host, port, happy_eyeballs_delay=0.25)
+        tune(raw.socket, self._congestion)
+        stream = trio.SSLStream(raw, self._client, https_compatible=True)
+        try:
+            await stream.do_handshake()
+            return Dialled(_Quiet(stream), public_key(stream), address)
+        except BaseException:
+            await trio.aclose_forcefully(raw)
+            raise
+
+    async def serve(
+        self,
+        handler: Handler,
+        *,
+        task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept until cancelled; connections that do not get through TLS in time are dropped."""
+        limit = trio.CapacityLimiter(STRANGERS_MAX)
+        async with trio.open_nursery() as nursery:
+            addresses: list[str] = []
+            for host, port in self._listen:
+                listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
+                for listener in listeners:
+                    addresses.append(format_address(host, listener.socket.getsockname()[1]))
+                    nursery.start_soon(self._accept, listener, handler, nursery, limit)
+            task_status.started(self._advertise or tuple(dict.fromkeys(addresses)))
+            await trio.sleep_forever()
+
+    async def _accept(
+        self,
+        listener: trio.SocketListener,
+        handler: Handler,
+        nursery: trio.Nursery,
+        limit: trio.CapacityLimiter,
+    ) -> None:
+        async with listener:
+            while True:
+                await limit.acquire_on_behalf_of(token := object())
+                try:
+                    raw = await listener.accept()
+                except OSError as error:  # out of descriptors: let some links end first
+                    limit.release_on_behalf_of(token)
+                    if error.errno not in TRANSIENT:
+                        raise
+                    await trio.sleep(0.1)
+                    continue
+                release = partial(limit.release_on_behalf_of, token)
+                nursery.start_soon(self._greet, raw, handler, release)
+
+    async def _greet(
+        self, raw: trio.SocketStream, handler: Handler, release: partial[None]
+    ) -> None:
+        stream = trio.SSLStream(raw, self._server, server_side=True, https_compatible=True)
+        try:
+            try:
+                with trio.fail_after(HANDSHAKE_TIMEOUT):
+                    tune(raw.socket, self._congestion)
+                    peer = raw.socket.getpeername()
+                    await stream.do_handshake()
+            except (trio.BrokenResourceError, trio.TooSlowError, OSError):
+                return  # a stranger; nothing of ours is lost
+            finally:
+                release()
+            await handler(Accepted(_Quiet(stream), format_address(peer[0], peer[1])))
+        finally:
+            await trio.aclose_forcefully(raw)
+
+
+class _Quiet:
+    """An SSLStream that closes at once: the mesh ends links by Goodbye or by silence."""
+
+    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+        self._stream = stream
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes or RECEIVE_SIZE)
+
+    async def aclose(self) -> None:
+        await trio.aclose_forcefully(self._stream.transport_stream)
+
+
+def tune(sock: trio.socket.SocketType, congestion: str) -> None:
+    """Set what makes links responsive and outages short.  What a kernel refuses, it refuses."""
+    options = [
+        (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT_MS),
+        (socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, NOTSENT_LOWAT),
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        *((socket.IPPROTO_TCP, option, value) for option, value in KEEPALIVE),
+    ]
+    for level, option, value in options:
+        with suppress(OSError):
+            sock.setsockopt(level, option, value)
+    if congestion:
+        with suppress(OSError):  # not built in, or not permitted to us
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+
+
+def public_key(stream: trio.SSLStream[trio.SocketStream]) -> bytes:
+    """Return the raw Ed25519 key of the certificate at the other end.
+
+    Raises trio.BrokenResourceError if there is none.
+    """
+    encoded = stream.getpeercert(binary_form=True)
+    try:
+        key = x509.load_der_x509_certificate(encoded or b"").public_key()
+    except ValueError as error:
+        raise trio.BrokenResourceError("unreadable certificate") from error
+    if not isinstance(key, Ed25519PublicKey) or stream.selected_alpn_protocol() != ALPN:
+        raise trio.BrokenResourceError("not a node of a mesh")
+    return key.public_bytes_raw()
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Split ``tls://host:port`` or ``host:port``.  Raises OSError if it is neither."""
+    parts = urlsplit(address if "://" in address else f"tls://{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError as error:
+        raise OSError(f"not an address: {address!r}") from error
+    if parts.scheme != "tls" or not host or not port:
+        raise OSError(f"not an address: {address!r}")
+    return host, port
+
+
+def format_address(host: str, port: int) -> str:
+    """Write what ``parse_address`` reads."""
+    return f"tls://[{host}]:{port}" if ":" in host else f"tls://{host}:{port}"
+
+
+def certificate(seed: bytes) -> bytes:
+    """Make a self-signed certificate around the node's key, in PEM, the key included."""
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "atoll node")])
+    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)  # the key's life is not TLS's affair
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin.replace(year=9999))
+        .sign(key, None)
+    )
+    pem = serialization.Encoding.PEM
+    return made.public_bytes(pem) + key.private_bytes(
+        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _contexts(seed: bytes) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client.check_hostname = False
+    client.verify_mode = ssl.CERT_NONE  # the key is compared instead; see above
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for context in (client, server):
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.set_alpn_protocols([ALPN])
+    _load(server, certificate(seed))
+    return client, server
+
+
+def _load(context: ssl.SSLContext, pem: bytes) -> None:
+    """Give OpenSSL the key.  It only reads files: a private one, gone before anybody could look."""
+    descriptor, name = tempfile.mkstemp(prefix="atoll-", suffix=".pem")
+    try:
+        os.write(descriptor, pem)
+        context.load_cert_chain(name)
+    finally:
+        os.close(descriptor)
+        Path(name).unlink()

@@ -1,0 +1,76 @@
+"""Every carrier, one suite: bytes arrive whole, the listener's key is proven, ends are noticed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from mesh.carrier import Accepted, Carrier, scheme_of
+from mesh.carriers.memory import MemoryCarrier, World
+from mesh.carriers.tls import TlsCarrier
+from tests.mesh.keys import Signer
+
+Pair = Callable[[], tuple[Carrier, Carrier]]
+A, B = Signer("a"), Signer("b")
+
+
+def memory_pair() -> tuple[Carrier, Carrier]:
+    world = World()
+    return MemoryCarrier(world, "a", A.key), MemoryCarrier(world, "b", B.key)
+
+
+def tls_pair() -> tuple[Carrier, Carrier]:
+    return TlsCarrier(A.seed), TlsCarrier(B.seed, listen=[("127.0.0.1", 0)])
+
+
+pairs = pytest.mark.parametrize("pair", [memory_pair, tls_pair])
+
+
+async def echo(accepted: Accepted) -> None:
+    while data := await accepted.stream.receive_some():
+        await accepted.stream.send_all(data)
+    await accepted.stream.aclose()
+
+
+@pairs
+async def test_bytes_go_there_and_back_and_the_key_is_shown(
+    pair: Pair, nursery: trio.Nursery
+) -> None:
+    one, two = pair()
+    (address,) = await nursery.start(two.serve, echo)
+    assert scheme_of(address) in one.schemes
+    dialled = await one.dial(address)
+    assert dialled.key == B.key
+    sent, received = bytes(range(256)) * 8000, bytearray()
+    async with trio.open_nursery() as both:
+        both.start_soon(dialled.stream.send_all, sent)
+        while len(received) < len(sent):
+            received += await dialled.stream.receive_some(65536)
+    assert received == sent
+    await dialled.stream.aclose()
+
+
+@pairs
+async def test_a_close_is_seen_at_the_other_end(pair: Pair, nursery: trio.Nursery) -> None:
+    one, two = pair()
+    ended = trio.Event()
+
+    async def wait(accepted: Accepted) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):
+            assert not await accepted.stream.receive_some()
+        ended.set()
+
+    (address,) = await nursery.start(two.serve, wait)
+    dialled = await one.dial(address)
+    await dialled.stream.aclose()
+    await ended.wait()
+
+
+@pairs
+async def test_nobody_home_is_an_os_error(pair: Pair) -> None:
+    one, _ = pair()
+    with pytest.raises(OSError):
+        await one.dial(f"{next(iter(one.schemes))}://127.0.0.1:1")
