@@ -3,8 +3,8 @@
 Beyond the specification (asgi.readthedocs.io, HTTP 2.3), every HTTP scope offers
 
 - ``http.response.zerocopysend``: ``{"type", "file": fd, "offset", "count", "more_body"}``
-  sends part of an open file; over plain HTTP/1.1 the kernel copies it to the socket, otherwise it is read in
-  large pieces.  The file must stay open until ``send`` returns.
+  sends part of an open file; over plain HTTP/1.1 the kernel copies it to the socket, otherwise it
+  is read in large pieces.  The file must stay open until ``send`` returns.
 - ``http.response.reason``: ``http.response.start`` may carry ``"reason": bytes``, the HTTP/1.1
   reason phrase; some package clients show users nothing else.
 """

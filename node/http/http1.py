@@ -90,24 +90,33 @@ class Http1:
         """Return a request head, or None if the peer or the node ends the connection first."""
         if not self._buffer and not await self._wait_for_request():
             return None
+        head = self._take_head()
+        if head is not None:  # nearly always: it came in one piece
+            return head
         with trio.move_on_after(self._limits.head_timeout):
-            while True:
-                if self._buffer[:2] == b"\r\n":  # RFC 9112 §2.2: an empty line before is ignored
-                    self._buffer = self._buffer.lstrip(b"\r\n")
-                end = self._buffer.find(HEAD_END) + len(HEAD_END)
-                size = end if end >= len(HEAD_END) else len(self._buffer)
-                if size > self._limits.head_size_max:
-                    raise RejectedRequestError(431, "request head is too large")
-                if end >= len(HEAD_END):
-                    head, self._buffer = self._buffer[:end], self._buffer[end:]
-                    return head
-                if b"\n\n" in self._buffer or self._buffer[:1] < b"!":
-                    raise RejectedRequestError(400, "malformed request head")
+            while head is None:
                 data = await self._stream.receive_some(READ_SIZE)
                 if not data:
                     return None
                 self._buffer += data
+                head = self._take_head()
+            return head
         raise RejectedRequestError(408, "request head took too long")
+
+    def _take_head(self) -> bytes | None:
+        """Cut a complete request head off what was received."""
+        if self._buffer[:2] == b"\r\n":  # RFC 9112 §2.2: an empty line before it is ignored
+            self._buffer = self._buffer.lstrip(b"\r\n")
+        end = self._buffer.find(HEAD_END)
+        if (end if end >= 0 else len(self._buffer)) > self._limits.head_size_max:
+            raise RejectedRequestError(431, "request head is too large")
+        if end < 0:
+            if b"\n\n" in self._buffer or (self._buffer and self._buffer[0] < 0x21):
+                raise RejectedRequestError(400, "malformed request head")
+            return None
+        end += len(HEAD_END)
+        head, self._buffer = self._buffer[:end], self._buffer[end:]
+        return head
 
     async def _wait_for_request(self) -> bool:
         """Wait for the first byte.  False if the peer leaves, or the wait is over."""

@@ -64,24 +64,29 @@ class BoundedRequest(TrioRequest):
 
 
 class Connection(TrioASGIHTTPConnection):
-    """One request, with back-pressure, whose last send is never cut off."""
+    """One request, with back-pressure, that tells the end of its response from a lost client."""
+
+    _ending = False
 
     async def __call__(self, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
         """Run the request."""
 
-        async def send_whole(message: ASGISendEvent) -> None:
+        async def send_and_note(message: ASGISendEvent) -> None:
             if message["type"] == "http.response.body" and not message.get("more_body", False):
-                with trio.CancelScope(shield=True):  # the server's write timeout bounds it
-                    await send(message)
-            else:
-                await send(message)
+                self._ending = True
+            await send(message)
 
-        await super().__call__(receive, send_whole)
+        await super().__call__(receive, send_and_note)
 
     async def handle_messages(  # type: ignore[override]
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
-        """Feed the body as the handler consumes it; the client leaving ends the request."""
+        """Feed the body as the handler consumes it; the client leaving ends the request.
+
+        Once the last send is under way a disconnect is its effect: ``handle_request`` will end
+        the request.  Cancelling here would stop the server amid closing the connection.  A shield
+        around that send would do too, but let a stalled client outlive the server's drain.
+        """
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
@@ -92,7 +97,8 @@ class Connection(TrioASGIHTTPConnection):
                     request.body.set_complete()
                 elif isinstance(request.body, BoundedBody):
                     await request.body.room()
-        nursery.cancel_scope.cancel()
+        if not self._ending:
+            nursery.cancel_scope.cancel()
 
 
 class NodeQuart(QuartTrio):

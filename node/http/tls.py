@@ -6,7 +6,7 @@ to anybody else.  ECDSA P-256, because some package clients' TLS does not know E
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import ipaddress
 import os
 import socket
@@ -21,9 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 ALPN: Final = ("h2", "http/1.1")
-VALIDITY: Final = datetime.timedelta(days=825)  # the longest Apple's clients accept, for any root
-RENEWAL: Final = datetime.timedelta(days=30)
-BACKDATE: Final = datetime.timedelta(hours=1)  # clients' clocks differ
+VALIDITY: Final = dt.timedelta(days=825)  # the longest Apple's clients accept, for any root
+RENEWAL: Final = dt.timedelta(days=30)
+BACKDATE: Final = dt.timedelta(hours=1)  # clients' clocks differ
 WILDCARDS: Final = frozenset(("", "0.0.0.0", "::"))  # not addresses a client could ask for
 
 
@@ -41,7 +41,7 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
 
 
 def own_certificate(
-    folder: Path, hosts: Sequence[str], *, now: datetime.datetime | None = None
+    folder: Path, hosts: Sequence[str], *, now: dt.datetime | None = None
 ) -> tuple[Path, Path]:
     """Return certificate and key files in ``folder``, made or renewed where necessary.
 
@@ -49,7 +49,7 @@ def own_certificate(
     is bound to or known by); it is made anew when it lacks one of them or is about to expire.
     The key is replaced with it.  Raises OSError.
     """
-    now = now or datetime.datetime.now(datetime.UTC)
+    now = now or dt.datetime.now(dt.UTC)
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     names = _subject_names(hosts)
     if not _serves(certificate, key, names, now):
@@ -80,9 +80,7 @@ def _subject_names(hosts: Iterable[str]) -> list[x509.GeneralName]:
     return names
 
 
-def _serves(
-    certificate: Path, key: Path, names: list[x509.GeneralName], now: datetime.datetime
-) -> bool:
+def _serves(certificate: Path, key: Path, names: list[x509.GeneralName], now: dt.datetime) -> bool:
     """Whether a usable pair is there already."""
     try:
         found = x509.load_pem_x509_certificate(certificate.read_bytes())
@@ -98,7 +96,7 @@ def _serves(
 
 
 def _certify(
-    private: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName], now: datetime.datetime
+    private: ec.EllipticCurvePrivateKey, names: list[x509.GeneralName], now: dt.datetime
 ) -> bytes:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Atoll node")])
     usage = x509.KeyUsage(
