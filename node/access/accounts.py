@@ -94,7 +94,13 @@ class Accounts:
         except (binascii.Error, UnicodeDecodeError):
             raise UnauthorizedError("malformed Basic credentials") from None
         username, _, password = text.partition(":")
-        if native and (password.startswith(TOKEN_PREFIX) or password.count(".") == 2):
+        if native:
+            return await self.by_credentials(username, password, address)
+        return await self.by_password(username, password, address)
+
+    async def by_credentials(self, username: str, password: str, address: str) -> Caller:
+        """As ``by_password``, where a token may stand as the password of any user name."""
+        if password.startswith(TOKEN_PREFIX) or password.count(".") == 2:
             try:
                 return self._by_token(password, address)
             except UnauthorizedError:

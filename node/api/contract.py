@@ -1,0 +1,131 @@
+"""The management API's own contract: a table of endpoints that routing, the gate and OpenAPI share."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+
+from node.access.gate import Caller
+from node.core import Core
+from node.directory import RepositoryEntry
+from store.errors import RejectedError, RepositoryUnknownError
+
+Model = TypeVar("Model")
+PREFIX = "/api/v1"
+PAGE_MAX = 1000
+
+
+class Access(enum.Enum):
+    """Who may call an endpoint; the gate judges it before the body is read."""
+
+    OPEN = "anyone"
+    USER = "any authenticated caller"
+    READ = "readers of the repository"
+    WRITE = "writers of the repository"
+    DELETE = "those who may delete in the repository"
+    ADMIN = "administrators of the repository"
+    MANAGE = "administrators of the node"
+
+
+class Raw(msgspec.Struct):
+    """An answer that is not JSON, or that carries headers of its own."""
+
+    status: int = 200
+    body: bytes = b""
+    media_type: str = "application/octet-stream"
+    headers: dict[str, str] = {}
+    stream: Any = None  # an async iterator of bytes
+
+
+@dataclass(slots=True)
+class Call:
+    """One request to an endpoint."""
+
+    core: Core
+    caller: Caller
+    params: Mapping[str, str]
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    root_url: str
+    body: Any = None
+    chunks: AsyncIterator[bytes] | None = None
+    entry: RepositoryEntry | None = None
+
+    @property
+    def repository(self) -> RepositoryEntry:
+        """The repository of a repository endpoint."""
+        if self.entry is None:
+            raise RepositoryUnknownError(f"no repository {self.params.get('key')!r}")
+        return self.entry
+
+    def number(self, name: str, default: int, maximum: int = PAGE_MAX) -> int:
+        """A non-negative integer of the query.  Raises RejectedError."""
+        text = self.query.get(name, str(default))
+        if not text.isdecimal():
+            raise RejectedError(f"{name} is not a number")
+        return min(int(text), maximum)
+
+
+Handler = Callable[[Call], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One row of the API.  ``{name}`` in a path is a segment, ``{name:path}`` the rest."""
+
+    method: str
+    path: str
+    handler: Handler
+    access: Access
+    body: type | None = None
+    answer: Any = None
+    status: int = 200
+    streams: bool = False  # the body is bytes, handed on as they arrive
+    tag: str = ""
+    parameters: tuple[str, ...] = ()  # names of query parameters
+
+    @property
+    def summary(self) -> str:
+        """The handler's first docstring line."""
+        return (self.handler.__doc__ or "").strip().split("\n")[0].rstrip(".")
+
+
+@dataclass(slots=True)
+class Table:
+    """Collects the endpoints of one module."""
+
+    tag: str
+    endpoints: list[Endpoint] = field(default_factory=list[Endpoint])
+
+    def route(
+        self, method: str, path: str, access: Access, **extra: Any
+    ) -> Callable[[Handler], Handler]:
+        """Register a handler."""
+
+        def register(handler: Handler) -> Handler:
+            self.endpoints.append(
+                Endpoint(method, path, handler, access, tag=self.tag, **extra)
+            )
+            return handler
+
+        return register
+
+
+def decode(data: bytes, model: type[Model]) -> Model:
+    """Read a JSON body.  Raises RejectedError with the place of the fault."""
+    try:
+        return msgspec.json.decode(data or b"{}", type=model)
+    except msgspec.DecodeError as error:
+        raise RejectedError(f"invalid JSON body: {error}") from error
+    except RecursionError:
+        raise RejectedError("invalid JSON body: nested too deeply") from None
+
+
+def pagination(page: int, size: int, total: int) -> dict[str, int]:
+    """The reference's pagination block."""
+    pages = max(1, -(-total // size)) if size else 1
+    return {"page": page, "per_page": size, "total": total, "total_pages": pages}

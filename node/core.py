@@ -1,0 +1,115 @@
+"""What a running node is made of, for those who serve it: the API, the services, the CLI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from formats.contract import Format, Principal, Repository
+from node.access.accounts import Accounts
+from node.access.gate import Caller, Gate
+from node.blobs import Blobs
+from node.config import Config
+from node.directory import Directory, RepositoryEntry, UserEntry
+from node.metrics import Metrics
+from node.repositories.local import LocalRepository, Services
+from node.repositories.publishing import Publisher
+from node.repositories.sessions import Sessions
+from node.signing import Keyring
+from store.audit import AuditLog
+from store.catalog import Catalog
+from store.digest import Digest
+from store.identity import Identity
+from store.ledger import Ledger
+from store.staging import Staging
+
+if TYPE_CHECKING:
+    from mesh.service import Mesh  # started only with the network
+
+VERSION = "0.1.0"
+
+
+@dataclass(slots=True)
+class Core:
+    """The parts, wired.  Built by ``node.service.open_core``."""
+
+    config: Config
+    identity: Identity
+    ledger: Ledger
+    catalog: Catalog
+    blobs: Blobs
+    staging: Staging
+    audit: AuditLog
+    directory: Directory
+    gate: Gate
+    accounts: Accounts
+    sessions: Sessions
+    publisher: Publisher
+    keyring: Keyring
+    services: Services
+    formats: Sequence[Format]
+    metrics: Metrics
+    mesh: Mesh | None = None
+    http_urls: list[str] = field(default_factory=list[str])
+
+    def format_of(self, key: str) -> Format | None:
+        """The format that serves a format key."""
+        return next((each for each in self.formats if key in each.keys), None)
+
+    # --- node.packages.app.Repositories ---------------------------------------------------------
+    def entry(self, key: str) -> RepositoryEntry | None:
+        """A repository's configuration."""
+        return self.directory.get(RepositoryEntry, key)
+
+    def open(self, entry: RepositoryEntry) -> Repository:
+        """The repository as its format sees it."""
+        found = self.format_of(entry.format)
+        return LocalRepository(entry, self.services, found.checksums if found else ())
+
+    # --- formats.contract.Registry --------------------------------------------------------------
+    async def repositories(self, format_name: str, principal: Principal) -> Sequence[Repository]:
+        """Repositories of a format that the caller may read, in key order."""
+        keys = next((each.keys for each in self.formats if each.name == format_name), ())
+        return [
+            self.open(entry)
+            for entry in self.directory.all(RepositoryEntry)
+            if entry.format in keys and self.gate.may(principal, "read", entry)
+        ]
+
+    async def issue_token(
+        self, principal: Principal, access: Sequence[tuple[str, Sequence[str]]]
+    ) -> tuple[str, int]:
+        """A bearer token for the pairs that the caller does hold."""
+        held: list[tuple[str, list[str]]] = []
+        for key, actions in access:
+            entry = self.entry(key)
+            may = [a for a in actions if entry and self.gate.may(principal, a, entry)]
+            if may:
+                held.append((key, may))
+        return self.accounts.bearer(principal, held)
+
+    async def authenticate(self, username: str, password: str) -> Principal:
+        """Who these credentials name; a token passes as any user's password."""
+        return await self.accounts.by_credentials(username, password, "")
+
+    # --- the operator's own caller --------------------------------------------------------------
+    def operator(self) -> Caller:
+        """The caller behind the control connection: whoever can read the data directory."""
+        admins = [u for u in self.directory.all(UserEntry) if u.is_admin and not u.disabled]
+        name = admins[0].username if admins else "operator"
+        return Caller(name, "operator", admin=True)
+
+    async def holds(self, digest: Digest) -> bool:
+        """Tell whether a blob's bytes are on this node."""
+        return await self.blobs.store.has(digest)
+
+    def details(self) -> dict[str, Any]:
+        """Who this node is."""
+        return {
+            "node_id": self.identity.node,
+            "name": self.config.mesh.name,
+            "site": self.config.mesh.site,
+            "version": VERSION,
+            "urls": self.http_urls,
+        }
