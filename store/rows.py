@@ -72,3 +72,52 @@ class SettingRow:
     value: bytes
     updated: float
     records: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PackageRow:
+    """A package that has a visible file or pointer, and how much it holds."""
+
+    repository: str
+    package: str
+    files: int
+    size: int
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryStatistics:
+    """What a repository holds.  ``size`` counts a blob as often as files name it."""
+
+    packages: int
+    files: int
+    size: int
+    updated: float
+
+
+@dataclass(frozen=True, slots=True)
+class StagedRow:
+    """Ingested bytes that wait for their commit point, on this node only."""
+
+    repository: str
+    package: str
+    name: str
+    digest: Digest
+    size: int
+    checksums: Mapping[str, str]
+    metadata: bytes
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """Who tried what, and what came of it.  ``id`` grows with time on one node."""
+
+    id: int
+    at: float
+    actor: str
+    action: str
+    target: str
+    outcome: str
+    address: str
+    detail: str

@@ -12,6 +12,10 @@ import sqlalchemy as sa
 facts = sa.MetaData()
 local = sa.MetaData()
 
+# Compared by bytes on both databases (SQLite always does): the catalog's pages are in byte order.
+NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+KEY = sa.String(255).with_variant(sa.String(255, collation="C"), "postgresql")
+
 # --- ledger -------------------------------------------------------------------------------------
 records = sa.Table(
     "records",
@@ -22,7 +26,7 @@ records = sa.Table(
     sa.Column("seq", sa.BigInteger, nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),  # milliseconds << 16 | counter
     sa.Column("kind", sa.Integer, nullable=False),
-    sa.Column("scope", sa.Text, nullable=False),  # repository key, or "" for authority
+    sa.Column("scope", NAME, nullable=False),  # repository key, or "" for authority
     sa.Column("status", sa.String(12), nullable=False),  # valid | held | refused
     sa.Column("reason", sa.Text, nullable=False, default=""),
     sa.Column("header", sa.LargeBinary, nullable=False),
@@ -31,6 +35,7 @@ records = sa.Table(
 )
 sa.Index("records_hlc", records.c.hlc)
 sa.Index("records_held", records.c.status, records.c.hlc)
+sa.Index("records_scope", records.c.scope, records.c.status, records.c.hlc)  # newest change
 
 heads = sa.Table(  # signed chain heads; a range answer always ends on one
     "heads",
@@ -78,10 +83,10 @@ sa.Index("claims_cell", claims.c.cell)
 files = sa.Table(
     "files",
     facts,
-    sa.Column("repository", sa.String(255), primary_key=True),
-    sa.Column("path", sa.Text, primary_key=True),
-    sa.Column("package", sa.Text, nullable=False),
-    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("path", NAME, primary_key=True),
+    sa.Column("package", NAME, nullable=False),
+    sa.Column("version", NAME, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("digest", sa.String(140), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
@@ -95,40 +100,58 @@ files = sa.Table(
     sa.Column("mutable", sa.Boolean, nullable=False),
     sa.Column("pending", sa.Boolean, nullable=False),
     sa.Column("conflicted", sa.Boolean, nullable=False),
+    sa.Column("sha512", sa.String(128), nullable=False, default="", server_default=""),  # hex
 )
 sa.Index("files_package", files.c.repository, files.c.package, files.c.version)
-sa.Index("files_digest", files.c.digest)
+sa.Index("files_digest", files.c.digest, files.c.repository)
+sa.Index(
+    "files_metadata",
+    files.c.metadata_digest,
+    sqlite_where=files.c.metadata_digest != "",
+    postgresql_where=files.c.metadata_digest != "",
+)
+sa.Index(
+    "files_sha512",
+    files.c.sha512,
+    files.c.repository,
+    sqlite_where=files.c.sha512 != "",
+    postgresql_where=files.c.sha512 != "",
+)
 
 burnt = sa.Table(  # deleted coordinates, which only take the same bytes again
     "burnt",
     facts,
-    sa.Column("repository", sa.String(255), primary_key=True),
-    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("path", NAME, primary_key=True),
     sa.Column("digest", sa.String(140), nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),
     sa.Column("records", sa.LargeBinary, nullable=False),  # ids of the tombstones, concatenated
 )
+sa.Index("burnt_hlc", burnt.c.hlc)  # what may still be restored
 
 pointers = sa.Table(
     "pointers",
     facts,
-    sa.Column("repository", sa.String(255), primary_key=True),
-    sa.Column("package", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("package", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("siblings", sa.LargeBinary, nullable=False),  # msgpack array
     sa.Column("records", sa.LargeBinary, nullable=False),  # ids, concatenated
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
+# A value short enough to be a digest: whether a pointer names a blob.  Queries repeat it verbatim.
+pointed = sa.case((sa.func.length(pointers.c.value) <= sa.literal_column("140"), pointers.c.value))
+sa.Index("pointers_digest", pointed)
 
 flags = sa.Table(
     "flags",
     facts,
-    sa.Column("repository", sa.String(255), primary_key=True),
-    sa.Column("package", sa.Text, primary_key=True),
-    sa.Column("version", sa.Text, primary_key=True),
-    sa.Column("path", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("package", NAME, primary_key=True),
+    sa.Column("version", NAME, primary_key=True),
+    sa.Column("path", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("records", sa.LargeBinary, nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),
@@ -138,7 +161,7 @@ settings = sa.Table(
     "settings",
     facts,
     sa.Column("kind", sa.String(64), primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("key", NAME, primary_key=True),
     sa.Column("value", sa.LargeBinary, nullable=False),
     sa.Column("records", sa.LargeBinary, nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),
@@ -147,8 +170,8 @@ settings = sa.Table(
 packages = sa.Table(  # one row per package that has a visible file or pointer; counted by the fold
     "packages",
     facts,
-    sa.Column("repository", sa.String(255), primary_key=True),
-    sa.Column("package", sa.Text, primary_key=True),
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("package", NAME, primary_key=True),
     sa.Column("files", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),
@@ -158,9 +181,9 @@ packages = sa.Table(  # one row per package that has a visible file or pointer; 
 staged = sa.Table(  # ingested, not yet published: OCI blobs before their manifest, dput queues
     "staged",
     local,
-    sa.Column("repository", sa.String(255), primary_key=True),
-    sa.Column("package", sa.Text, primary_key=True),
-    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("package", NAME, primary_key=True),
+    sa.Column("name", NAME, primary_key=True),
     sa.Column("digest", sa.String(140), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("checksums", sa.Text, nullable=False),

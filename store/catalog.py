@@ -1,0 +1,308 @@
+"""The catalog: what is in every repository, as folded from the ledger.  Reads only.
+
+Point reads are index searches that run inline on SQLite (``hot``); whatever may be long is paged by
+key, so that no page costs more for coming late and memory holds one page at a time.  Writes belong
+to the ledger, which calls ``touched`` after each commit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from store import catalog_rows
+from store.database import Database
+from store.digest import Digest
+from store.paging import Paged, like, prefix_end, storable
+from store.revisions import Revisions
+from store.rows import Artifact, FlagRow, PackageRow, Pointer, RepositoryStatistics, SettingRow
+from store.schema import files, flags, packages, pointers, records, settings
+
+T = TypeVar("T")
+
+PAGE = 500  # rows read at once when something long is walked
+HOT_MAX = 200  # rows that may be read inline, while everything else waits
+UNLIMITED = 1 << 31  # rows
+SEARCH_MAX = 1000  # results of one search
+
+# Built once: SQLAlchemy then only looks up what it compiled.
+REPOSITORY: sa.BindParameter[str] = sa.bindparam("repository")
+PACKAGE: sa.BindParameter[str] = sa.bindparam("package")
+LIMIT: sa.BindParameter[int] = sa.bindparam("limit")
+FILE = sa.select(files).where(
+    files.c.repository == REPOSITORY, files.c.path == sa.bindparam("path")
+)
+FILES = (
+    sa.select(files)
+    .where(files.c.repository == REPOSITORY, files.c.package == PACKAGE)
+    .order_by(files.c.path)
+    .limit(LIMIT)
+)
+VERSION_FILES = FILES.where(files.c.version == sa.bindparam("version"))
+POINTERS = (
+    sa.select(pointers)
+    .where(pointers.c.repository == REPOSITORY, pointers.c.package == PACKAGE)
+    .order_by(pointers.c.name)
+    .limit(LIMIT)
+)
+POINTER = sa.select(pointers).where(
+    pointers.c.repository == REPOSITORY,
+    pointers.c.package == PACKAGE,
+    pointers.c.name == sa.bindparam("name"),
+)
+FLAGS = (
+    sa.select(flags)
+    .where(flags.c.repository == REPOSITORY, flags.c.package == PACKAGE)
+    .order_by(flags.c.version, flags.c.path, flags.c.name)
+    .limit(LIMIT)
+)
+SETTINGS = sa.select(settings).where(settings.c.kind == sa.bindparam("kind"))
+SETTING = SETTINGS.where(settings.c.key == sa.bindparam("key"))
+PACKAGE_ROW = sa.select(packages).where(
+    packages.c.repository == REPOSITORY, packages.c.package == PACKAGE
+)
+
+
+class Catalog:
+    """Ask the facts database.  ``load`` it once before use; ``clock`` is seconds since 1970."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
+        self._database = database
+        self._revisions = Revisions(clock)
+
+    # --- revisions -------------------------------------------------------------------------------
+    async def load(self) -> None:
+        """Learn each repository's newest ledger time.  May be repeated, to see others' writes."""
+        newest: dict[str, int] = {}
+        scope: str | None = ""
+        while scope is not None:
+            scope, latest = await self._database.read(newest_after(scope))
+            if scope is not None:
+                newest[scope] = latest
+        self._revisions.load(newest)
+
+    def touched(self, changes: Iterable[tuple[str, str]], hlc: int) -> None:
+        """Note that (repository, package) pairs changed; package "" stands for all of them.
+
+        Called after each commit with the newest ledger time in it, on the trio thread.
+        """
+        self._revisions.touched(changes, hlc)
+
+    def revision(self, repository: str, package: str | None = None) -> int:
+        """A number that grows with every change of the repository, or of one of its packages."""
+        return self._revisions.revision(repository, package)
+
+    def modified(self, repository: str) -> float:
+        """Ledger time of the newest change, seconds since 1970; 0.0 if there never was one."""
+        return self._revisions.modified(repository)
+
+    # --- files -----------------------------------------------------------------------------------
+    async def find(self, repository: str, path: str) -> Artifact | None:
+        """The file at a coordinate, or None."""
+        return await self._one(FILE, catalog_rows.artifact, repository=repository, path=path)
+
+    async def artifacts(
+        self, repository: str, package: str, version: str | None = None
+    ) -> Sequence[Artifact]:
+        """Files of a package, or of one version, in path order."""
+        if version is None:
+            return await self._some(
+                FILES, catalog_rows.artifact, repository=repository, package=package
+            )
+        return await self._some(
+            VERSION_FILES,
+            catalog_rows.artifact,
+            repository=repository,
+            package=package,
+            version=version,
+        )
+
+    async def by_digest(self, repository: str | None, digest: Digest) -> Sequence[Artifact]:
+        """Files with these bytes in one repository, or in all (None), in path order."""
+        if digest.algorithm == "sha512":
+            # The first condition repeats the partial index's own, or it would not be used.
+            query = sa.select(files).where(files.c.sha512 != "", files.c.sha512 == digest.hex)
+        else:
+            query = sa.select(files).where(files.c.digest == str(digest))
+        if repository is not None:
+            query = query.where(files.c.repository == repository)
+        query = query.order_by(files.c.repository, files.c.path).limit(LIMIT)
+        return await self._some(query, catalog_rows.artifact)
+
+    def all_artifacts(self, repository: str, prefix: str = "") -> AsyncIterator[Artifact]:
+        """Every file whose path starts with ``prefix``, in path order."""
+
+        async def load(last: Artifact | None) -> Sequence[Artifact]:
+            after = last.path if last else ""
+            return await self.files(repository, prefix=prefix, after=after, limit=PAGE)
+
+        return Paged(load)
+
+    async def files(
+        self, repository: str, *, prefix: str = "", after: str = "", limit: int = PAGE
+    ) -> Sequence[Artifact]:
+        """A page of a repository's files, in path order."""
+        query = sa.select(files).where(files.c.repository == repository)
+        query = query.where(*between(files.c.path, prefix, after))
+        query = query.order_by(files.c.path).limit(limit)
+        return await self._page(query, catalog_rows.artifact, repository, prefix, after)
+
+    # --- packages --------------------------------------------------------------------------------
+    async def packages(
+        self, repository: str, *, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> Sequence[str]:
+        """A page of package names, in byte order."""
+        found = await self.package_rows(repository, prefix=prefix, after=after, limit=limit)
+        return [row.package for row in found]
+
+    async def package_rows(
+        self, repository: str, *, prefix: str = "", after: str = "", limit: int = 1000
+    ) -> Sequence[PackageRow]:
+        """A page of packages with their sizes, in byte order."""
+        query = sa.select(packages).where(packages.c.repository == repository)
+        query = query.where(*between(packages.c.package, prefix, after))
+        query = query.order_by(packages.c.package).limit(limit)
+        return await self._page(query, catalog_rows.package, repository, prefix, after)
+
+    async def package(self, repository: str, package: str) -> PackageRow | None:
+        """How much a package holds, or None if it holds nothing."""
+        return await self._one(
+            PACKAGE_ROW, catalog_rows.package, repository=repository, package=package
+        )
+
+    async def statistics(self, repository: str) -> RepositoryStatistics:
+        """Count a repository.  Costs a look at each of its packages."""
+        query = sa.select(
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(packages.c.files), 0),
+            sa.func.coalesce(sa.func.sum(packages.c.size), 0),
+        ).where(packages.c.repository == repository)
+        if not storable(repository):
+            return RepositoryStatistics(0, 0, 0, 0.0)
+        count, number, size = await self._database.read(lambda c: c.execute(query).one())
+        return RepositoryStatistics(count, int(number), int(size), self.modified(repository))
+
+    async def search(
+        self, text: str, *, repositories: Sequence[str] | None = None, limit: int = 100
+    ) -> Sequence[PackageRow]:
+        """Packages whose name, or a file's path, contains ``text`` in any case.
+
+        Looks at every name: ``store.search`` is for large catalogs.
+        """
+        if not storable(text, *(repositories or ())):
+            return []
+        matching = sa.or_(
+            sa.func.lower(packages.c.package).like(like(text.lower()), escape="\\"),
+            sa.exists().where(
+                files.c.repository == packages.c.repository,
+                files.c.package == packages.c.package,
+                sa.func.lower(files.c.path).like(like(text.lower()), escape="\\"),
+            ),
+        )
+        query = sa.select(packages).where(matching)
+        if repositories is not None:
+            query = query.where(packages.c.repository.in_(repositories))
+        query = query.order_by(packages.c.repository, packages.c.package)
+        query = query.limit(min(limit, SEARCH_MAX))
+        found = await self._database.read(lambda c: c.execute(query).all())
+        return [catalog_rows.package(row) for row in found]
+
+    # --- pointers, flags, settings ---------------------------------------------------------------
+    async def pointer(self, repository: str, package: str, name: str) -> Pointer | None:
+        """One pointer of a package, or None."""
+        return await self._one(
+            POINTER, catalog_rows.pointer, repository=repository, package=package, name=name
+        )
+
+    async def pointers(self, repository: str, package: str) -> Sequence[Pointer]:
+        """Pointers of a package, in name order."""
+        return await self._some(
+            POINTERS, catalog_rows.pointer, repository=repository, package=package
+        )
+
+    def all_pointers(self, repository: str, prefix: str = "") -> AsyncIterator[Pointer]:
+        """Pointers of every package whose name starts with ``prefix``, in (package, name) order."""
+
+        async def load(last: Pointer | None) -> Sequence[Pointer]:
+            query = sa.select(pointers).where(pointers.c.repository == repository)
+            query = query.where(*between(pointers.c.package, prefix, ""))
+            if last:
+                key = sa.tuple_(pointers.c.package, pointers.c.name)
+                query = query.where(key > sa.tuple_(last.package, last.name))
+            query = query.order_by(pointers.c.package, pointers.c.name).limit(PAGE)
+            return await self._page(query, catalog_rows.pointer, repository, prefix)
+
+        return Paged(load)
+
+    async def flags(self, repository: str, package: str) -> Sequence[FlagRow]:
+        """Marks on a package's versions and files."""
+        return await self._some(FLAGS, catalog_rows.flag, repository=repository, package=package)
+
+    async def settings(self, kind: str) -> Sequence[SettingRow]:
+        """Every setting of a kind, in key order."""
+        return await self._page(SETTINGS.order_by(settings.c.key), catalog_rows.setting, kind=kind)
+
+    async def setting(self, kind: str, key: str) -> SettingRow | None:
+        """One setting, or None."""
+        return await self._one(SETTING, catalog_rows.setting, kind=kind, key=key)
+
+    # --- how -------------------------------------------------------------------------------------
+    async def _one(
+        self, query: sa.Select[Any], make: Callable[[sa.Row[Any]], T], **values: str
+    ) -> T | None:
+        """At most one row, by its key."""
+        if not storable(*values.values()):
+            return None
+        row = await self._database.read(lambda c: c.execute(query, values).first(), hot=True)
+        return None if row is None else make(row)
+
+    async def _some(
+        self, query: sa.Select[Any], make: Callable[[sa.Row[Any]], T], **values: str
+    ) -> Sequence[T]:
+        """Usually few rows: read inline, and again through the port if there are many."""
+        if not storable(*values.values()):
+            return []
+        few, many = {**values, "limit": HOT_MAX + 1}, {**values, "limit": UNLIMITED}
+        found = await self._database.read(lambda c: c.execute(query, few).all(), hot=True)
+        if len(found) > HOT_MAX:
+            found = await self._database.read(lambda c: c.execute(query, many).all())
+        return [make(row) for row in found]
+
+    async def _page(
+        self,
+        query: sa.Select[Any],
+        make: Callable[[sa.Row[Any]], T],
+        *texts: str,
+        **values: str,
+    ) -> Sequence[T]:
+        """Many rows.  ``texts`` are already part of the query."""
+        if not storable(*texts, *values.values()):
+            return []
+        found = await self._database.read(lambda c: c.execute(query, values).all())
+        return [make(row) for row in found]
+
+
+def between(column: sa.Column[str], prefix: str, after: str) -> list[sa.ColumnElement[bool]]:
+    """Conditions for what starts with ``prefix`` and lies after ``after``: one index range."""
+    start = column > after if after >= prefix and after else column >= prefix
+    end = prefix_end(prefix)
+    return [start] if end is None else [start, column < end]
+
+
+def newest_after(scope: str) -> Callable[[sa.Connection], tuple[str | None, int]]:
+    """A unit that finds the next scope and the newest valid record in it: two index searches."""
+
+    def unit(connection: sa.Connection) -> tuple[str | None, int]:
+        query = sa.select(sa.func.min(records.c.scope)).where(records.c.scope > scope)
+        found: str | None = connection.execute(query).scalar()
+        if found is None:
+            return None, 0
+        latest = sa.select(sa.func.max(records.c.hlc)).where(
+            records.c.scope == found, records.c.status == "valid"
+        )
+        return found, connection.execute(latest).scalar() or 0
+
+    return unit

@@ -1,0 +1,68 @@
+"""Migrations of both databases, by Alembic.
+
+``facts/`` and ``local/`` each hold a line of revisions; each database remembers its own in
+``alembic_version_<name>``, so that both may lie in one PostgreSQL database.  Alembic is imported
+only when there is something to do: it costs a third of a second of a node's start.
+
+A change to ``store.schema`` needs a revision: ``python -m store.migrations NAME "what changed"``
+writes a draft.  tests/store/test_migrations.py compares the two and runs every step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from store import schema
+from store.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEADS = {"facts": "facts0001", "local": "local0001"}  # what the newest revisions are called
+METADATA = {"facts": schema.facts, "local": schema.local}
+
+
+def version_table(name: str) -> str:
+    """Return the name of the table that remembers the revision."""
+    return f"alembic_version_{name}"
+
+
+def current(connection: sa.Connection, name: str) -> str | None:
+    """Return the revision a database stands at, or None for an empty one."""
+    if not sa.inspect(connection).has_table(version_table(name)):
+        return None
+    version = sa.table(version_table(name), sa.column("version_num"))
+    found: str | None = connection.execute(sa.select(version.c.version_num)).scalar()
+    return found
+
+
+def upgrade(connection: sa.Connection, name: str) -> None:
+    """Bring a database to its head, inside the caller's transaction.
+
+    Raises UnavailableError when a newer program has migrated it beyond what this one knows.
+    """
+    if current(connection, name) == HEADS[name]:
+        return
+    from alembic import command
+    from alembic.util.exc import CommandError
+
+    try:
+        command.upgrade(configuration(connection, name), "head")
+    except CommandError as error:
+        raise UnavailableError(f"the {name} database fits another version: {error}") from error
+
+
+def configuration(connection: sa.Connection, name: str) -> Config:
+    """Return Alembic's settings for one database; there is no alembic.ini."""
+    from alembic.config import Config
+
+    folder = Path(__file__).parent
+    config = Config()
+    config.set_main_option("script_location", str(folder).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(folder / name).replace("%", "%%"))
+    config.attributes.update(connection=connection, name=name)
+    return config

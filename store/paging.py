@@ -1,0 +1,63 @@
+"""Walking long results a page at a time, and text as a database can compare it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+LAST = 0x10FFFF  # the last code point
+SURROGATES = range(0xD800, 0xE000)  # no characters: they cannot be encoded
+
+
+class Paged(AsyncIterator[T], Generic[T]):
+    """Iterate over rows, loading the page after the last row seen.  An empty page is the end.
+
+    A class and not a generator, so that a caller may stop half-way without closing it.
+    """
+
+    def __init__(self, load: Callable[[T | None], Awaitable[Sequence[T]]]) -> None:
+        self._load = load
+        self._page: deque[T] = deque()
+        self._last: T | None = None
+
+    async def __anext__(self) -> T:
+        if not self._page:
+            self._page.extend(await self._load(self._last))
+            if not self._page:
+                raise StopAsyncIteration
+        self._last = self._page.popleft()
+        return self._last
+
+
+def prefix_end(prefix: str) -> str | None:
+    """The smallest text above everything that starts with ``prefix``; None: there is none."""
+    for at in range(len(prefix) - 1, -1, -1):
+        following = ord(prefix[at]) + 1
+        if following in SURROGATES:
+            following = SURROGATES.stop
+        if following <= LAST:
+            return prefix[:at] + chr(following)
+    return None
+
+
+def storable(*texts: str) -> bool:
+    """Tell whether a database can hold these texts; if not, they name nothing that is there."""
+    return all("\0" not in text and (text.isascii() or encodable(text)) for text in texts)
+
+
+def encodable(text: str) -> bool:
+    """Tell whether text is free of lone surrogates."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def like(text: str) -> str:
+    r"""The LIKE pattern that finds ``text`` anywhere, with ``\`` as its escape."""
+    escaped = text.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+    return f"%{escaped}%"

@@ -1,0 +1,137 @@
+"""The one writer of a database: units that wait together share a transaction, and its fsync."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import outcome
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from store.errors import UnavailableError
+from store.failures import connection_lost, fatal, repeatable, translate
+from store.portal import Portal, Reply, Withdrawn
+
+BATCH_MAX = 64  # units that share a transaction
+QUEUE_MAX = 4096  # units that may wait
+ATTEMPTS = 5  # tries of a transaction that the database itself rolled back
+PAUSE = 0.01  # seconds before the second try, doubling
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A unit on its way."""
+
+    reply: Reply[Any]
+    unit: Callable[[sa.Connection], Any]
+    started: bool = field(default=False)
+
+
+class Writer:
+    """Take units, run them in order, answer after the commit.  Lives on the asyncio thread."""
+
+    def __init__(
+        self,
+        portal: Portal,
+        engine: AsyncEngine,
+        *,
+        lock: sa.Executable | None = None,
+        directory: Path | None = None,
+    ) -> None:
+        self._portal = portal
+        self._engine = engine
+        self._lock = lock
+        self._directory = directory
+        self._queue: deque[Job] = deque()
+        self._wake = asyncio.Event()
+
+    def submit(self, reply: Reply[Any], unit: Callable[[sa.Connection], Any]) -> None:
+        """Queue a unit.  Its reply is answered later, whatever happens."""
+        if len(self._queue) >= QUEUE_MAX:
+            refused = UnavailableError(f"{QUEUE_MAX} writes are waiting already")
+            self._portal.answer([(reply, outcome.Error(refused))])
+            return
+        reply.work = Job(reply, unit)
+        self._queue.append(reply.work)
+        self._wake.set()
+
+    def withdraw(self, reply: Reply[Any]) -> None:
+        """Drop the unit if it has not begun; else its end is waited for."""
+        if not reply.work.started:
+            self._queue.remove(reply.work)
+            self._portal.answer([(reply, outcome.Error(Withdrawn()))])
+
+    async def run(self) -> None:
+        """Work until cancelled; what is left then is answered, for nobody else will."""
+        jobs: list[Job] = []
+        try:
+            while True:
+                self._wake.clear()
+                await self._wake.wait()
+                while self._queue:
+                    jobs = [self._queue.popleft() for _ in range(min(BATCH_MAX, len(self._queue)))]
+                    for job in jobs:
+                        job.started = True
+                    results = await self._commit([job.unit for job in jobs])
+                    self._portal.answer(zip((job.reply for job in jobs), results, strict=True))
+        finally:
+            gone = outcome.Error(UnavailableError("the database closed before this was committed"))
+            self._portal.answer((job.reply, gone) for job in (*jobs, *self._queue))
+            self._queue.clear()
+
+    async def _commit(
+        self, units: Sequence[Callable[[sa.Connection], Any]]
+    ) -> list[outcome.Outcome[Any]]:
+        """Run units in one transaction; where that fails as a whole, each in its own."""
+        pause = PAUSE
+        for attempt in range(1, ATTEMPTS + 1):
+            committing = False
+            try:
+                async with self._engine.connect() as connection, connection.begin():
+                    if self._lock is not None:
+                        await connection.execute(self._lock)
+                    results = await connection.run_sync(run_units, units)
+                    committing = True
+            except Exception as error:  # noqa: BLE001 - carried to the caller, whatever it is
+                lost = connection_lost(error)
+                if lost and committing:
+                    return [outcome.Error(unknown(error)) for _ in units]
+                if attempt < ATTEMPTS and (repeatable(error) or (lost and attempt == 1)):
+                    await asyncio.sleep(pause)
+                    pause *= 2
+                    continue
+                if len(units) > 1:
+                    return [result for unit in units for result in await self._commit([unit])]
+                return [outcome.Error(translate(error, directory=self._directory))]
+            return results
+        raise AssertionError("the last attempt returns")
+
+
+def unknown(error: Exception) -> UnavailableError:
+    """Say that a commit was sent and not answered."""
+    failure = UnavailableError("the database went away while committing: the outcome is unknown")
+    failure.__cause__ = error
+    return failure
+
+
+def run_units(
+    connection: sa.Connection, units: Sequence[Callable[[sa.Connection], Any]]
+) -> list[outcome.Outcome[Any]]:
+    """Run units in order.  One alone fails the transaction; of several, each fails by itself."""
+    if len(units) == 1:
+        return [outcome.Value(units[0](connection))]
+    results: list[outcome.Outcome[Any]] = []
+    for unit in units:
+        try:
+            with connection.begin_nested():
+                results.append(outcome.Value(unit(connection)))
+        except Exception as error:
+            if fatal(error):
+                raise
+            results.append(outcome.Error(translate(error)))
+    return results
