@@ -1,0 +1,95 @@
+"""What no fact may hold, whoever says it: bounds that every database and every node shares.
+
+A fact that breaks one is refused with its record, everywhere alike, so it can never reach a table
+on one node and fail on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from store.digest import HEX, LENGTHS
+from store.facts import METADATA_INLINE_MAX, Cached, Fact, File, Publish, Setting
+from store.records import kind_of, scope_of
+
+TEXT_MAX = 1024  # characters of one name
+KEY_MAX = 2400  # bytes of all names of one cell: PostgreSQL's index rows end at 2704
+NAME_MAX = 255  # characters of a repository key; the column's width
+KIND_MAX = 64
+VALUE_MAX = 48 << 10  # bytes of a pointer, flag or setting
+SIZE_MAX = (1 << 63) - 1
+SEEN_MAX = 1024  # record ids in one ``seen``
+CHECKSUMS_MAX = 16
+HASH_SIZE = 32
+
+
+def malformed(fact: Fact) -> str | None:
+    """What is wrong with a fact by itself, or None."""
+    if isinstance(fact, Publish | Cached):
+        reason = _texts((fact.repository, fact.package, fact.version))
+        return reason or next(filter(None, map(_file, fact.files)), None)
+    texts = [value for value in _values(fact) if type(value) is str]
+    reason = _texts(texts)
+    if reason:
+        return reason
+    if isinstance(fact, Setting) and len(fact.kind) > KIND_MAX:
+        return "the kind of setting is too long"
+    value = getattr(fact, "value", None)
+    if value is not None and len(value) > VALUE_MAX:
+        return f"the value is larger than {VALUE_MAX} bytes"
+    return _ids((*getattr(fact, "seen", ()), *filter(None, (getattr(fact, "record", None),))))
+
+
+def refusal(kind: int, scope: str, facts: Iterable[Fact]) -> str | None:
+    """Why these facts may not stand in a record of this kind and scope, or None."""
+    for fact in facts:
+        if kind_of(fact) != kind or scope_of(fact) != scope:
+            return "a fact outside its record's kind or scope"
+        reason = malformed(fact)
+        if reason:
+            return reason
+    return None
+
+
+def _values(fact: Fact) -> list[object]:
+    return [getattr(fact, name) for name in fact.__struct_fields__]
+
+
+def _texts(texts: Iterable[str]) -> str | None:
+    size = 0
+    for text in texts:
+        if len(text) > TEXT_MAX or "\0" in text:
+            return f"{text[:40]!r} is too long or holds a NUL"
+        size += len(text) if text.isascii() else len(text.encode())
+    return "the names are too long together" if size > KEY_MAX else None
+
+
+def _ids(ids: tuple[bytes, ...]) -> str | None:
+    if len(ids) > SEEN_MAX:
+        return f"it names more than {SEEN_MAX} records"
+    if any(len(id_) != HASH_SIZE for id_ in ids):
+        return "it names something that is no record"
+    return None
+
+
+def _is_digest(text: str) -> bool:
+    algorithm, _, value = text.partition(":")
+    return LENGTHS.get(algorithm) == len(value) and HEX.match(value) is not None
+
+
+def _file(file: File) -> str | None:
+    reason = _texts((file.path, file.role))
+    if reason or not file.path:
+        return reason or "a file without a path"
+    if not _is_digest(file.digest) or not 0 <= file.size <= SIZE_MAX:
+        return f"{file.path[:40]!r} has no digest or size"
+    if len(file.metadata) > METADATA_INLINE_MAX:
+        return f"metadata above {METADATA_INLINE_MAX} bytes belongs in a blob"
+    if file.metadata_digest and not _is_digest(file.metadata_digest):
+        return "the metadata digest is none"
+    if len(file.manifest_id) not in (0, HASH_SIZE) or len(file.checksums) > CHECKSUMS_MAX:
+        return "a bad manifest id, or too many checksums"
+    for algorithm, value in file.checksums:
+        if len(algorithm) > 16 or len(value) > 128 or "\0" in algorithm + value:
+            return "a bad checksum"
+    return None

@@ -1,0 +1,294 @@
+"""The root document: who belongs to a mesh and what each member may write.
+
+Authority is not merged like content (design.md ruling 3): a document of version n+1 replaces those
+it names, and is valid only when k of the n owners of the newest of them signed it, k > n/2.  The
+id of version 1 is the mesh id, so the whole history verifies from an invitation alone.  What the
+documents *mean* is ``store.authority``.
+
+Spec: docs/ledger.md, "The root document".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated
+
+import msgspec
+
+from store import canonical, identity
+from store.errors import RejectedError
+from store.records import Count, Hash, NodeId
+
+OWNER, WRITER, MIRROR, COURIER, ADMIN = ROLES = ("owner", "writer", "mirror", "courier", "admin")
+DOCUMENT_MAX = 1 << 20  # bytes
+MEMBERS_MAX = 10_000
+CONTEXT = "atoll root 1"
+
+Text = Annotated[str, msgspec.Meta(max_length=255)]
+
+
+class Member(msgspec.Struct, array_like=True, frozen=True):
+    """A node of the mesh.  ``scopes`` are globs of repository keys that it may write to."""
+
+    node: NodeId
+    key: Hash
+    first_key: Hash
+    roles: tuple[Text, ...]
+    site: Text
+    scopes: tuple[Text, ...]
+    name: Text
+    joined: Count  # milliseconds since 1970
+
+
+class Epoch(msgspec.Struct, array_like=True, frozen=True):
+    """The rights under which an author wrote one incarnation up to ``seq``, and the key it used.
+
+    Whoever is removed, narrowed or given a new key gets one per incarnation, so that what it wrote
+    before still counts and nothing that it back-dates does: ``record`` pins the chain.
+    """
+
+    node: NodeId
+    incarnation: Count
+    seq: Count
+    record: Hash
+    key: Hash
+    roles: tuple[Text, ...]
+    site: Text
+    scopes: tuple[Text, ...]
+
+
+class Reserved(msgspec.Struct, array_like=True, frozen=True):
+    """Package names in these repositories that begin with ``prefix`` belong to one site."""
+
+    repositories: Text  # glob
+    prefix: Text
+    site: Text
+
+
+class RootDocument(msgspec.Struct, array_like=True, frozen=True, tag=4):
+    """One version of the mesh's constitution."""
+
+    mesh: str  # "" in version 1, whose own id it is
+    version: Count
+    previous: tuple[Hash, ...]  # ids of what it replaces; two or more settle a rivalry
+    owners: tuple[Hash, ...]  # public keys
+    threshold: Count
+    members: tuple[Member, ...]
+    epochs: tuple[Epoch, ...] = ()  # of one author and incarnation in rising order of seq
+    reserved: tuple[Reserved, ...] = ()
+    created: Count = 0  # milliseconds since 1970
+    nonce: bytes = b""
+
+    def member(self, node: str) -> Member | None:
+        """The member with this id."""
+        return next((member for member in self.members if member.node == node), None)
+
+
+class SignedRoot(msgspec.Struct, array_like=True, frozen=True, tag=5):
+    """A document as its signers saw it."""
+
+    document: bytes
+    signatures: tuple[tuple[Hash, bytes], ...]  # (owner key, signature)
+
+    @property
+    def id(self) -> bytes:
+        """The id that later versions name."""
+        return hashlib.sha256(self.document).digest()
+
+
+_document = msgspec.msgpack.Decoder(RootDocument)
+_signed = msgspec.msgpack.Decoder(SignedRoot)
+
+
+def encode_root(signed: SignedRoot) -> bytes:
+    """The bytes that travel and are stored."""
+    return canonical.encode(signed)
+
+
+def read_signed(data: bytes) -> SignedRoot:
+    """Decode a signed document, unverified.  Raises RejectedError."""
+    if len(data) > DOCUMENT_MAX:
+        raise RejectedError("the root document is too large")
+    return canonical.decode(data, _signed)
+
+
+def read_document(data: bytes) -> RootDocument:
+    """Decode a document and check its inner rules.  Raises RejectedError."""
+    document = canonical.decode(data, _document)
+    reason = malformed(document)
+    if reason:
+        raise RejectedError(f"root document: {reason}")
+    return document
+
+
+def malformed(document: RootDocument) -> str | None:
+    """What is wrong with a document by itself, or None."""
+    owners, members = document.owners, document.members
+    if not owners or len(set(owners)) != len(owners):
+        return "owners are missing or listed twice"
+    if not len(owners) / 2 < document.threshold <= len(owners):
+        return "the threshold is not a majority of the owners"
+    if len(members) > MEMBERS_MAX or len({member.node for member in members}) != len(members):
+        return "too many members, or one listed twice"
+    for member in members:
+        if identity.node_id(member.first_key) != member.node:
+            return f"{member.node[:12]} is not the id of its first key"
+        if not set(member.roles) <= set(ROLES):
+            return f"{member.node[:12]} has an unknown role"
+    genesis = document.version == 1
+    if genesis != (not document.previous) or genesis != (document.mesh == ""):
+        return "only version 1 begins a mesh"
+    return "version 0" if document.version == 0 else None
+
+
+def mesh_of(signed: SignedRoot, document: RootDocument) -> str:
+    """The mesh that a document belongs to."""
+    return document.mesh or signed.id.hex()
+
+
+def signers(signed: SignedRoot) -> set[bytes]:
+    """The keys whose signatures under the document are right."""
+    message = canonical.encode([CONTEXT, signed.document])
+    return {key for key, value in signed.signatures if identity.verify(key, message, value)}
+
+
+def verify(signed: SignedRoot, known: Mapping[bytes, RootDocument], mesh: str) -> RootDocument:
+    """Judge a document of ``mesh`` by those before it.  Raises RejectedError with the reason."""
+    document = read_document(signed.document)
+    if mesh_of(signed, document) != mesh:
+        raise RejectedError("a root document of another mesh")
+    missing = [id_ for id_ in document.previous if id_ not in known]
+    if missing:
+        raise RejectedError(f"it replaces {missing[0].hex()[:12]}, which is not known here")
+    before = [known[id_] for id_ in document.previous]
+    newest = max((previous.version for previous in before), default=0)
+    if document.version != newest + 1:
+        raise RejectedError(f"version {document.version} cannot follow version {newest}")
+    present = signers(signed)
+    # A rival signed with long retired owner keys must not be able to veto: the newest ones decide.
+    for judge in [previous for previous in before if previous.version == newest] or [document]:
+        if len(present & set(judge.owners)) < judge.threshold:
+            raise RejectedError(f"signed by fewer than {judge.threshold} of its owners")
+    return document
+
+
+def sign(document: RootDocument, signer: identity.Identity) -> SignedRoot:
+    """Sign a document that nobody has signed yet."""
+    return countersign(SignedRoot(canonical.encode(document), ()), signer)
+
+
+def countersign(signed: SignedRoot, signer: identity.Identity) -> SignedRoot:
+    """Add one more owner's signature."""
+    others = [pair for pair in signed.signatures if pair[0] != signer.key]
+    mine = (signer.key, signer.sign(canonical.encode([CONTEXT, signed.document])))
+    return SignedRoot(signed.document, (*others, mine))
+
+
+def member_of(
+    who: identity.Identity | tuple[str, bytes, bytes],
+    *,
+    roles: Iterable[str] = (WRITER,),
+    scopes: Iterable[str] = ("*",),
+    site: str = "",
+    name: str = "",
+    joined: float = 0.0,
+) -> Member:
+    """A member entry, for an identity or for (node id, current key, first key) of a joiner."""
+    if isinstance(who, identity.Identity):
+        who = (who.node, who.key, who.first_key)
+    node, key, first = who
+    return Member(
+        node, key, first, tuple(sorted(roles)), site, tuple(scopes), name, int(joined * 1000)
+    )
+
+
+def genesis(
+    owner: identity.Identity, *, site: str = "", name: str = "", now: float, nonce: bytes = b""
+) -> SignedRoot:
+    """A mesh of one: the node signs itself, with every role.  ``now`` is seconds since 1970."""
+    member = member_of(owner, roles=ROLES, site=site, name=name, joined=now)
+    return sign(
+        RootDocument(
+            mesh="",
+            version=1,
+            previous=(),
+            owners=(owner.key,),
+            threshold=1,
+            members=(member,),
+            created=int(now * 1000),
+            nonce=nonce or secrets.token_bytes(16),
+        ),
+        owner,
+    )
+
+
+Heads = Mapping[tuple[str, int], tuple[int, bytes]]
+
+
+def revise(
+    mesh: str,
+    before: Mapping[bytes, RootDocument],
+    *,
+    members: Collection[Member],
+    heads: Heads,
+    now: float,
+    owners: tuple[bytes, ...] | None = None,
+    threshold: int | None = None,
+    reserved: tuple[Reserved, ...] | None = None,
+) -> RootDocument:
+    """Draft the version after ``before`` (all documents now in force).  Unsigned.
+
+    ``heads`` is what this node has of every author: whoever loses rights, a key or its membership
+    keeps what it wrote up to there.  What it wrote elsewhere beyond that no longer counts.
+    """
+    newest = max(before.values(), key=lambda document: (document.version, document.created))
+    reserved = newest.reserved if reserved is None else reserved
+    kept = {member.node: member for member in members}
+    epochs: list[Epoch] = []
+    for document in before.values():
+        epochs += [epoch for epoch in document.epochs if epoch not in epochs]
+        for member in document.members:
+            if reserved != document.reserved or not _covers(kept.get(member.node), member):
+                epochs += _close(member, heads, epochs)
+    return RootDocument(
+        mesh=mesh,
+        version=newest.version + 1,
+        previous=tuple(sorted(before)),
+        owners=newest.owners if owners is None else owners,
+        threshold=newest.threshold if threshold is None else threshold,
+        members=tuple(sorted(kept.values(), key=lambda member: member.node)),
+        epochs=tuple(sorted(epochs, key=lambda e: (e.node, e.incarnation, e.seq))),
+        reserved=reserved,
+        created=int(now * 1000),
+    )
+
+
+def _covers(after: Member | None, before: Member) -> bool:
+    """Whether a member keeps all it had, so that its older records need no epoch."""
+    return (
+        after is not None
+        and (after.key, after.site) == (before.key, before.site)
+        and set(after.roles) >= set(before.roles)
+        and ("*" in after.scopes or set(after.scopes) >= set(before.scopes))
+    )
+
+
+def _close(member: Member, heads: Heads, epochs: list[Epoch]) -> list[Epoch]:
+    """End a member's present rights where its chains end as far as we know."""
+    closed = {(epoch.node, epoch.incarnation, epoch.seq) for epoch in epochs}
+    return [
+        Epoch(
+            member.node,
+            incarnation,
+            seq,
+            record,
+            member.key,
+            member.roles,
+            member.site,
+            member.scopes,
+        )
+        for (author, incarnation), (seq, record) in sorted(heads.items())
+        if author == member.node and (author, incarnation, seq) not in closed
+    ]
