@@ -1,0 +1,79 @@
+"""OCI images and artifacts: docker, podman, buildx, oras, helm, wasm.
+
+Images keep their blobs apart from each other's, while the store keeps equal bytes once.  A push
+stages blobs on this node; the manifest is its commit point and replicates with all it names.
+
+Spec: distribution-spec 1.1, image-spec 1.1.
+"""
+
+from __future__ import annotations
+
+from formats.contract import Body, BodyKind, Format, RootRoute, Route, Scope
+from formats.oci import blobs, listings, manifests, roots
+from formats.oci.documents import MANIFEST_MAX
+from formats.oci.errors import challenge, error_body
+
+CHUNK = Body(BodyKind.SESSION, session="session", prepare=blobs.judge_chunk)
+WHOLE = Body(BodyKind.BLOB, optional=True)
+MANIFEST = Body(BodyKind.DOCUMENT, MANIFEST_MAX)
+TOKEN_FORM = Body(BodyKind.DOCUMENT, 64 << 10)
+UPLOADS = "/{image*}/blobs/uploads"
+SESSION = "/{image*}/blobs/uploads/{session}"
+BLOB = "/{image*}/blobs/{digest}"
+REFERENCE = "/{image*}/manifests/{reference}"
+
+FORMAT = Format(
+    name="oci",
+    keys=("docker", "podman", "buildx", "oras", "wasm_oci", "helm_oci"),
+    mounts=("/v2",),
+    purl_type="oci",
+    routes=(
+        Route("POST", UPLOADS, blobs.start_upload, Scope.WRITE, WHOLE),
+        Route("GET", SESSION, blobs.upload_status, Scope.WRITE),
+        Route("PATCH", SESSION, blobs.append_chunk, Scope.WRITE, CHUNK),
+        Route("PUT", SESSION, blobs.finish_upload, Scope.WRITE, CHUNK),
+        Route("DELETE", SESSION, blobs.cancel_upload, Scope.WRITE),
+        Route("GET", BLOB, blobs.get_blob),
+        Route("DELETE", BLOB, blobs.delete_blob, Scope.DELETE),
+        Route("GET", REFERENCE, manifests.get_manifest),
+        Route("PUT", REFERENCE, manifests.put_manifest, Scope.WRITE, MANIFEST),
+        Route("DELETE", REFERENCE, manifests.delete_manifest, Scope.DELETE),
+        Route("GET", "/{image*}/tags/list", listings.list_tags),
+        Route("GET", "/{image*}/referrers/{digest}", listings.list_referrers),
+    ),
+    root_routes=(
+        RootRoute("GET", "/v2/", roots.check_version),
+        RootRoute("GET", "/v2/token", roots.get_token),
+        RootRoute("POST", "/v2/token", roots.post_token, TOKEN_FORM),
+        RootRoute("GET", "/v2/_catalog", roots.catalog),
+    ),
+    error_body=error_body,
+    challenge=challenge,
+    client_settings={
+        "docker": (
+            "docker login {host} -u {user} -p {token}\n"
+            "docker tag IMAGE {host}/{key}/IMAGE:TAG\n"
+            "docker push {host}/{key}/IMAGE:TAG\n"
+            "docker pull {host}/{key}/IMAGE:TAG\n"
+        ),
+        "podman": (
+            "podman login {host} -u {user} -p {token}\n"
+            "podman push IMAGE docker://{host}/{key}/IMAGE:TAG\n"
+            "podman pull {host}/{key}/IMAGE:TAG\n"
+        ),
+        "skopeo": (
+            "skopeo copy --dest-creds {user}:{token} oci:DIR:TAG docker://{host}/{key}/IMAGE:TAG\n"
+            "skopeo copy --src-creds {user}:{token} docker://{host}/{key}/IMAGE:TAG oci:DIR:TAG\n"
+        ),
+        "oras": (
+            "oras login {host} -u {user} -p {token}\n"
+            "oras push {host}/{key}/ARTIFACT:TAG FILE\n"
+            "oras pull {host}/{key}/ARTIFACT:TAG\n"
+        ),
+        "helm": (
+            "helm registry login {host} -u {user} -p {token}\n"
+            "helm push CHART-VERSION.tgz oci://{host}/{key}\n"
+            "helm pull oci://{host}/{key}/CHART --version VERSION\n"
+        ),
+    },
+)

@@ -1,0 +1,243 @@
+"""Publishing and removing manifests: the commit point of a push.
+
+Spec: distribution-spec 1.1 §Pushing manifests, §Content management.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import msgspec
+
+from formats.contract import Answer, Publish, Repository, Request, Response, Staged, blob_response
+from formats.oci import names
+from formats.oci.documents import Descriptor, Document, read_manifest
+from formats.oci.errors import API_VERSION, ManifestBlobUnknownError
+from formats.oci.holdings import find_manifest, in_use, load_document, read_tag, tagged_digest
+from store.blobs import Ingested
+from store.digest import Digest
+from store.errors import (
+    ConflictError,
+    DigestMismatchError,
+    ManifestInvalidError,
+    ManifestUnknownError,
+)
+from store.facts import Delete, Fact, File, Point
+from store.facts import Publish as PublishFact
+from store.rows import Artifact
+
+TAGS_MAX = 32  # tags set by one push
+
+
+async def get_manifest(request: Request, repository: Repository) -> Response:
+    """Name a manifest, by tag or digest, as it was pushed."""
+    image, reference = names.image_name(request), request.params["reference"]
+    digest, artifact = await find_manifest(repository, image, reference)
+    media_type = await _media_type(repository, artifact)
+    headers = (("docker-content-digest", str(digest)), API_VERSION)
+    found = blob_response(artifact, media_type, headers=headers)
+    return found if names.is_digest(reference) else replace(found, immutable=False)
+
+
+async def _media_type(repository: Repository, artifact: Artifact) -> str:
+    metadata = await repository.metadata([artifact])
+    found = msgspec.json.decode(metadata[0]).get("mediaType")
+    if not isinstance(found, str):
+        raise ManifestUnknownError(f"{artifact.path} has no media type")
+    return found
+
+
+# --- pushing ------------------------------------------------------------------------------------
+async def put_manifest(request: Request, repository: Repository) -> Answer:
+    """Publish a manifest whose blobs and children this image has.
+
+    Raises ManifestInvalidError, DigestMismatchError, ManifestBlobUnknownError; ConflictError when a
+    frozen tag would move.
+    """
+    image, data = names.image_name(request), request.document
+    digest, tags = _coordinates(request, data)
+    document = read_manifest(data, request.headers.get("content-type", ""))
+    blobs, consumed = await _holdings(repository, image, document)
+    async with repository.ingest(checksums=(digest.algorithm,)) as ingest:
+        await ingest.write(data)
+    files = (_manifest_file(image, digest, document, ingest.result), *blobs)
+    if document.subject is not None:
+        files += (_referrer_file(image, digest, document, ingest.result),)
+    facts: list[Fact] = [PublishFact(repository.key, image, str(digest), files)]
+    facts += [each async for each in _points(repository, image, tags, digest)]
+    response = _created(request, image, digest, document)
+    return Publish(tuple(facts), response, unstage=tuple((image, name) for name in consumed))
+
+
+def _coordinates(request: Request, data: bytes) -> tuple[Digest, Sequence[str]]:
+    """The digest to store under, and the tags to set."""
+    reference = request.params["reference"]
+    if not names.is_digest(reference):
+        return Digest.of(data), [names.tag_name(reference)]
+    digest = Digest.parse(reference)
+    actual = Digest(digest.algorithm, hashlib.new(digest.algorithm, data).hexdigest())
+    if actual != digest:
+        raise DigestMismatchError(digest, actual)
+    tags = list(dict.fromkeys(names.tag_name(each) for each in request.query.get("tag", ())))
+    if len(tags) > TAGS_MAX:
+        raise ManifestInvalidError(f"more than {TAGS_MAX} tags in one push")
+    return digest, tags
+
+
+async def _holdings(
+    repository: Repository, image: str, document: Document
+) -> tuple[Sequence[File], Sequence[str]]:
+    """The blobs a manifest needs, as files, and which of them wait in the staging area.
+
+    Raises ManifestBlobUnknownError.
+    """
+    staged = {each.name: each for each in await repository.staged(image)}
+    files: dict[Digest, File] = {}
+    missing: list[Digest] = []
+    config = () if document.config is None else ((document.config, "config"),)
+    for descriptor, role in (*config, *((each, "layer") for each in document.blobs)):
+        if descriptor.digest in files:
+            continue
+        path = names.blob_path(image, descriptor.digest)
+        found = staged.get(str(descriptor.digest)) or await repository.find(path)
+        if found is not None:
+            files[descriptor.digest] = _blob_file(path, role, descriptor, found)
+        elif not descriptor.external:
+            missing.append(descriptor.digest)
+    missing += [d async for d in _missing_children(repository, image, document, staged)]
+    if missing:
+        listed = ", ".join(str(each) for each in missing[:10])
+        raise ManifestBlobUnknownError(f"{image} lacks {listed}")
+    return list(files.values()), [str(each) for each in files if str(each) in staged]
+
+
+async def _missing_children(
+    repository: Repository, image: str, document: Document, staged: dict[str, Staged]
+) -> AsyncIterator[Digest]:
+    for digest in dict.fromkeys(child.digest for child in document.children):
+        if await repository.find(names.manifest_path(image, digest)) is not None:
+            continue
+        blob = await repository.find(names.blob_path(image, digest))
+        if blob is None and str(digest) not in staged:
+            yield digest
+
+
+def _blob_file(path: str, role: str, descriptor: Descriptor, found: Artifact | Staged) -> File:
+    if found.size != descriptor.size:
+        raise ManifestInvalidError(
+            f"{descriptor.digest} has {found.size} bytes, the manifest says {descriptor.size}"
+        )
+    if isinstance(found, Artifact):
+        role = found.role
+    manifest_id = found.manifest_id if isinstance(found, Artifact) else b""
+    checksums = tuple(sorted(found.checksums.items()))
+    return File(path, role, str(found.digest), found.size, manifest_id, checksums)
+
+
+def _manifest_file(image: str, digest: Digest, document: Document, blob: Ingested) -> File:
+    metadata = {"mediaType": document.media_type}
+    if document.artifact_type:
+        metadata["artifactType"] = document.artifact_type
+    if document.subject is not None:
+        metadata["subject"] = str(document.subject)
+    return File(
+        names.manifest_path(image, digest),
+        "manifest",
+        str(blob.digest),
+        blob.size,
+        checksums=tuple(sorted(blob.checksums.items())),
+        metadata=msgspec.json.encode(metadata),
+    )
+
+
+def _referrer_file(image: str, digest: Digest, document: Document, blob: Ingested) -> File:
+    """The manifest again, where it is found from its subject; its metadata is the descriptor."""
+    metadata: dict[str, object] = {
+        "mediaType": document.media_type,
+        "digest": str(digest),
+        "size": blob.size,
+    }
+    if document.referrer_type:
+        metadata["artifactType"] = document.referrer_type
+    if document.annotations:
+        metadata["annotations"] = document.annotations
+    return File(
+        names.referrer_path(image, document.subject, digest),
+        "referrer",
+        str(blob.digest),
+        blob.size,
+        checksums=tuple(sorted(blob.checksums.items())),
+        metadata=msgspec.json.encode(metadata),
+    )
+
+
+async def _points(
+    repository: Repository, image: str, tags: Sequence[str], digest: Digest
+) -> AsyncIterator[Point]:
+    """Move the tags that do not point here yet, or do so beside others."""
+    for tag in tags:
+        held = await repository.pointer(image, tag)
+        value = str(digest).encode()
+        if held is not None and held.value == value and not held.siblings:
+            continue
+        if held is not None and held.value != value:
+            _check_frozen(repository, tag)
+        yield Point(repository.key, image, tag, value, held.records if held else ())
+
+
+def _check_frozen(repository: Repository, tag: str) -> None:
+    patterns = repository.options.get("immutable_tags", ())
+    if isinstance(patterns, list | tuple) and any(
+        fnmatch.fnmatchcase(tag, str(pattern)) for pattern in patterns
+    ):
+        raise ConflictError(f"tag {tag} is immutable in this repository")
+
+
+def _created(request: Request, image: str, digest: Digest, document: Document) -> Response:
+    headers = [
+        ("location", f"{names.mount_path(request)}/{image}/manifests/{digest}"),
+        ("docker-content-digest", str(digest)),
+        API_VERSION,
+    ]
+    if document.subject is not None:
+        headers.append(("oci-subject", str(document.subject)))
+    headers += [("oci-tag", tag) for tag in request.query.get("tag", ())]
+    return Response(201, headers=tuple(headers))
+
+
+# --- removing -----------------------------------------------------------------------------------
+async def delete_manifest(request: Request, repository: Repository) -> Answer:
+    """Remove a tag; or a manifest, with its tags and the blobs that nothing else here names."""
+    image, reference = names.image_name(request), request.params["reference"]
+    if names.is_digest(reference):
+        digest, artifact = await find_manifest(repository, image, reference)
+        facts = [each async for each in _removal(repository, image, digest, artifact)]
+        return Publish(tuple(facts), Response(202))
+    pointer = await repository.pointer(image, reference) if names.TAG.match(reference) else None
+    if pointer is None or await tagged_digest(repository, image, reference) is None:
+        raise ManifestUnknownError(f"{image} has no tag {reference[:200]!r}")
+    fact = Point(repository.key, image, reference, None, pointer.records)
+    return Publish((fact,), Response(202))
+
+
+async def _removal(
+    repository: Repository, image: str, digest: Digest, artifact: Artifact
+) -> AsyncIterator[Fact]:
+    document = await load_document(repository, artifact)
+    gone = [artifact.path]
+    if document.subject is not None:
+        gone.append(names.referrer_path(image, document.subject, digest))
+    own = {each.digest for each in document.blobs}
+    own |= {document.config.digest} if document.config is not None else set()
+    unused = own - await in_use(repository, image, without=artifact.path) if own else own
+    gone += [names.blob_path(image, each) for each in sorted(unused)]
+    for path in gone:
+        found = await repository.find(path)
+        if found is not None:
+            yield Delete(repository.key, path, (found.record,))
+    for pointer in await repository.pointers(image):
+        if read_tag(pointer.value) == digest:
+            yield Point(repository.key, image, pointer.name, None, pointer.records)
