@@ -1,0 +1,357 @@
+"""Ledger synchronisation: who lacks which records, and from whom to get them.  Pure.
+
+Spec: docs/mesh.md §7.  Nodes tell each other how far each author's ledger reaches; whoever lacks
+something asks for the range.  Nothing here judges a record: batches go to the ledger as received,
+and what it says of them comes back through ``applied``.  Authority comes first: until newer
+root documents of a peer are in, its records are not asked for.
+
+Every method returns effects for the shell to perform, in order.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from mesh.messages import Head, Heads, Message, Range, Records, Root, RootGet
+from store.errors import RemoteProtocolError
+
+HEADS_PER_MESSAGE = 400
+AUTHORS_MAX = 100_000  # (author, incarnation) pairs a peer may make us remember
+RANGE_MAX = 4096  # records asked for at once
+RANGE_TIMEOUT = 15.0  # seconds without a piece of what was asked: ask somebody else
+ROOT_TIMEOUT = 10.0  # seconds
+REFUSED_PAUSE = 60.0  # seconds before a peer is asked again for what turned out bad
+PUSH_MAX = 256  # records pushed unasked; a longer gap is announced, and pulled
+PUSH_GRACE = 0.3  # seconds that an author's own push may take before somebody else is asked
+REPEAT = 600.0  # seconds between full statements to an idle peer
+PIECE_MAX = 56 * 1024  # bytes of a batch or document per message
+BATCH_MAX = 1 << 20  # bytes of a batch being put together
+ROOT_MAX = 2 << 20  # bytes of a root document being put together
+
+Key = tuple[bytes, int]  # author, incarnation
+Reach = tuple[int, bytes]  # seq, record id
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a message to a peer, on its control link."""
+
+    peer: bytes
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecords:
+    """Send a peer the batches from ``after`` until ``upto`` is covered (``records_messages``)."""
+
+    peer: bytes
+    author: bytes
+    incarnation: int
+    after: int
+    upto: int
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRecords:
+    """Hand a batch to the ledger, then call ``applied``."""
+
+    peer: bytes
+    author: bytes
+    incarnation: int
+    batch: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRoots:
+    """Send a peer our root documents from ``version`` on, then the end (``root_messages``)."""
+
+    peer: bytes
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptRoot:
+    """Hand a root document to the ledger, then call ``rooted``."""
+
+    peer: bytes
+    document: bytes
+
+
+Effect = Send | ReadRecords | ApplyRecords | ReadRoots | AdoptRoot
+
+
+@dataclass(slots=True)
+class _Asked:
+    peer: bytes
+    upto: int
+    deadline: float
+
+
+@dataclass(slots=True)
+class _Peer:
+    heads: dict[Key, int] = field(default_factory=dict[Key, int])
+    root: Reach = (0, b"")
+    roots_due: float = 0.0  # while above zero, we wait for root documents until then
+    roots_asked: Reach = (0, b"")
+    batch: bytearray = field(default_factory=bytearray)
+    document: bytearray = field(default_factory=bytearray)
+    refused: dict[Key, float] = field(default_factory=dict[Key, float])
+    repeat_at: float = 0.0
+
+
+class LedgerSync:
+    """The synchronisation of one node with all its peers."""
+
+    def __init__(
+        self,
+        node: bytes,
+        heads: Mapping[Key, Reach],
+        root: Reach,
+        rng: random.Random,
+    ) -> None:
+        self.node = node
+        self.heads = dict(heads)
+        self.root = root
+        self._rng = rng
+        self._peers: dict[bytes, _Peer] = {}
+        self._asked: dict[Key, _Asked] = {}
+        self._later: dict[Key, float] = {}  # pulls put off, in the hope of a push
+
+    # --- links ---------------------------------------------------------------------------------
+    def linked(self, peer: bytes, now: float) -> list[Effect]:
+        """A control link to ``peer`` is up: state everything."""
+        self._peers[peer] = _Peer(repeat_at=now + self._jitter(REPEAT))
+        return [*self._state(peer, self.heads.items())]
+
+    def unlinked(self, peer: bytes, now: float) -> list[Effect]:
+        """The link is gone: ask others for what it owed us."""
+        self._peers.pop(peer, None)
+        for key in [key for key, asked in self._asked.items() if asked.peer == peer]:
+            del self._asked[key]
+        return self._pull(now)
+
+    def behind(self, peer: bytes) -> int:
+        """Return how many records the peer has that we lack."""
+        known = self._peers.get(peer)
+        if known is None:
+            return 0
+        return sum(max(0, seq - self._reach(key)) for key, seq in known.heads.items())
+
+    def ahead(self, peer: bytes) -> int:
+        """Return how many records we have that the peer, to our knowledge, lacks."""
+        known = self._peers.get(peer)
+        if known is None:
+            return 0
+        return sum(max(0, seq - known.heads.get(key, 0)) for key, (seq, _) in self.heads.items())
+
+    # --- our own ledger ------------------------------------------------------------------------
+    def grown(self, heads: Mapping[Key, Reach], now: float) -> list[Effect]:
+        """Our ledgers reach further: push what is ours, announce the rest."""
+        before = {key: self._reach(key) for key in heads}
+        fresh = {key: reach for key, reach in heads.items() if reach[0] > before[key]}
+        self.heads.update(fresh)
+        effects: list[Effect] = []
+        for peer, known in self._peers.items():
+            said: dict[Key, Reach] = {}
+            for key, reach in fresh.items():
+                reached = known.heads.get(key, 0)
+                if reached >= reach[0]:
+                    continue
+                pushes = key[0] == self.node and reach[0] - reached <= PUSH_MAX
+                if pushes and reached >= before[key]:
+                    effects.append(ReadRecords(peer, *key, reached, reach[0]))
+                    known.heads[key] = reach[0]
+                else:
+                    said[key] = reach
+            if said:
+                effects += self._state(peer, said.items())
+        return effects + self._pull(now)
+
+    def rooted(self, root: Reach, now: float) -> list[Effect]:
+        """Our root documents have changed, or a document was judged: tell whoever is behind."""
+        changed, self.root = root != self.root, root
+        effects: list[Effect] = []
+        if changed:
+            for peer, known in self._peers.items():
+                if known.root != root:
+                    effects += self._state(peer, ())
+        return effects + self._pull(now)
+
+    def applied(
+        self, peer: bytes, key: Key, reach: int, *, refused: bool, now: float
+    ) -> list[Effect]:
+        """The ledger has judged a batch; ``reach`` is how far it now has this author."""
+        known = self._peers.get(peer)
+        asked = self._asked.get(key)
+        if asked is not None and asked.peer == peer and (refused or reach >= asked.upto):
+            del self._asked[key]
+        if known is not None and refused:
+            known.refused[key] = now + REFUSED_PAUSE
+        return self._pull(now)
+
+    # --- messages ------------------------------------------------------------------------------
+    def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:
+        """Take a message.  Raises RemoteProtocolError: then drop the link."""
+        known = self._peers.get(peer)
+        if known is None:
+            return []
+        match message:
+            case Heads():
+                return self._hear_heads(peer, known, message, now)
+            case Records():
+                return self._hear_records(peer, known, message, now)
+            case Range():
+                return self._answer(peer, known, message)
+            case RootGet():
+                return [ReadRoots(peer, message.version)]
+            case Root():
+                return self._hear_root(peer, known, message, now)
+            case _:
+                return []
+
+    def _hear_heads(self, peer: bytes, known: _Peer, said: Heads, now: float) -> list[Effect]:
+        for head in said.heads:
+            key = (head.author, head.incarnation)
+            if known.heads.get(key, 0) < head.seq:
+                known.heads[key] = head.seq
+                known.refused.pop(key, None)
+                if peer != head.author and head.author in self._peers:
+                    self._later.setdefault(key, now + self._jitter(PUSH_GRACE))
+        if len(known.heads) > AUTHORS_MAX:
+            raise RemoteProtocolError(f"more than {AUTHORS_MAX} authors")
+        known.root = (said.root_version, said.root)
+        return [*self._ask_roots(peer, known, now), *self._pull(now)]
+
+    def _ask_roots(self, peer: bytes, known: _Peer, now: float) -> Iterator[Effect]:
+        newer = known.root[0] >= self.root[0] and known.root != self.root
+        if newer and known.roots_asked != known.root:
+            known.roots_asked = known.root
+            known.roots_due = now + ROOT_TIMEOUT
+            yield Send(peer, RootGet(self.root[0]))
+
+    def _answer(self, peer: bytes, known: _Peer, asked: Range) -> list[Effect]:
+        key = (asked.author, asked.incarnation)
+        upto = min(asked.upto, asked.after + RANGE_MAX, self._reach(key))
+        if upto <= asked.after:
+            return []
+        known.heads[key] = max(known.heads.get(key, 0), upto)
+        return [ReadRecords(peer, *key, asked.after, upto)]
+
+    def _hear_records(self, peer: bytes, known: _Peer, said: Records, now: float) -> list[Effect]:
+        key = (said.author, said.incarnation)
+        asked = self._asked.get(key)
+        if asked is not None and asked.peer == peer:
+            asked.deadline = now + RANGE_TIMEOUT
+        known.batch += said.piece
+        if len(known.batch) > BATCH_MAX:
+            raise RemoteProtocolError(f"a batch exceeds {BATCH_MAX} bytes")
+        if not said.last:
+            return []
+        batch, known.batch = bytes(known.batch), bytearray()
+        self._later.pop(key, None)
+        known.heads[key] = max(known.heads.get(key, 0), said.after + 1)
+        if said.after > self._reach(key) and asked is None:
+            return self._pull(now)  # a push that came before what it builds on
+        return [ApplyRecords(peer, *key, batch)]
+
+    def _hear_root(self, peer: bytes, known: _Peer, said: Root, now: float) -> list[Effect]:
+        if not said.version:  # the end of an answer
+            known.roots_due = 0.0
+            return self._pull(now)
+        known.document += said.piece
+        if len(known.document) > ROOT_MAX:
+            raise RemoteProtocolError(f"a root document exceeds {ROOT_MAX} bytes")
+        if not said.last:
+            return []
+        document, known.document = bytes(known.document), bytearray()
+        known.roots_due = now + ROOT_TIMEOUT
+        return [AdoptRoot(peer, document)]
+
+    # --- time ----------------------------------------------------------------------------------
+    def deadline(self) -> float | None:
+        """Return when ``tick`` must be called, at the latest."""
+        moments = [asked.deadline for asked in self._asked.values()]
+        moments += self._later.values()
+        moments += [p.roots_due for p in self._peers.values() if p.roots_due]
+        moments += [p.repeat_at for p in self._peers.values()]
+        return min(moments, default=None)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Let time pass: give up on answers, repeat statements."""
+        effects: list[Effect] = []
+        for key, asked in list(self._asked.items()):
+            if asked.deadline <= now:
+                del self._asked[key]
+                if asked.peer in self._peers:
+                    self._peers[asked.peer].refused[key] = now + REFUSED_PAUSE
+        for peer, known in self._peers.items():
+            if 0 < known.roots_due <= now:
+                known.roots_due = 0.0
+            for key in [key for key, until in known.refused.items() if until <= now]:
+                del known.refused[key]
+            if known.repeat_at <= now:
+                known.repeat_at = now + self._jitter(REPEAT)
+                known.roots_asked = (0, b"")
+                effects += self._state(peer, self.heads.items())
+        return effects + self._pull(now)
+
+    # --- inside --------------------------------------------------------------------------------
+    def _reach(self, key: Key) -> int:
+        return self.heads.get(key, (0, b""))[0]
+
+    def _jitter(self, interval: float) -> float:
+        return interval * (0.75 + self._rng.random() / 2)
+
+    def _state(self, peer: bytes, heads: Iterable[tuple[Key, Reach]]) -> Iterator[Effect]:
+        """Say how far we reach, in as many messages as it takes, at least one."""
+        said = [Head(author, inc, seq, record) for (author, inc), (seq, record) in heads]
+        for start in range(0, max(1, len(said)), HEADS_PER_MESSAGE):
+            part = tuple(said[start : start + HEADS_PER_MESSAGE])
+            yield Send(peer, Heads(part, *self.root))
+
+    def _pull(self, now: float) -> list[Effect]:
+        """Ask for everything we lack, each author from one peer at a time."""
+        for key in [key for key, until in self._later.items() if until <= now]:
+            del self._later[key]
+        load = dict.fromkeys(self._peers, 0)
+        for asked in self._asked.values():
+            load[asked.peer] = load.get(asked.peer, 0) + 1
+        best: dict[Key, tuple[tuple[bool, int, int], bytes, int]] = {}
+        for peer, known in self._peers.items():
+            if known.roots_due:
+                continue
+            for key, seq in known.heads.items():
+                if seq <= self._reach(key) or key in self._asked or key in self._later:
+                    continue
+                if key in known.refused:
+                    continue
+                rank = (peer == key[0], seq, -load[peer])
+                if key not in best or rank > best[key][0]:
+                    best[key] = (rank, peer, seq)
+        return [self._ask(key, peer, seq, now) for key, (_, peer, seq) in best.items()]
+
+    def _ask(self, key: Key, peer: bytes, seq: int, now: float) -> Effect:
+        after = self._reach(key)
+        upto = min(seq, after + RANGE_MAX)
+        self._asked[key] = _Asked(peer, upto, now + RANGE_TIMEOUT)
+        return Send(peer, Range(*key, after, upto))
+
+
+def records_messages(
+    author: bytes, incarnation: int, after: int, batch: bytes
+) -> Iterator[Records]:
+    """Cut one encoded batch into messages."""
+    for start in range(0, len(batch), PIECE_MAX):
+        last = start + PIECE_MAX >= len(batch)
+        yield Records(author, incarnation, after, last, batch[start : start + PIECE_MAX])
+
+
+def root_messages(documents: Iterable[tuple[int, bytes]]) -> Iterator[Root]:
+    """Cut root documents, given as (version, bytes), into messages, and say when it is all."""
+    for version, document in documents:
+        for start in range(0, len(document), PIECE_MAX):
+            last = start + PIECE_MAX >= len(document)
+            yield Root(version, last, document[start : start + PIECE_MAX])
+    yield Root(0, last=True, piece=b"")

@@ -1,0 +1,288 @@
+"""Ledger synchronisation between cores, over links that come and go."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mesh import messages as m
+from mesh.sync import (
+    REPEAT,
+    AdoptRoot,
+    ApplyRecords,
+    Effect,
+    Key,
+    LedgerSync,
+    ReadRecords,
+    ReadRoots,
+    Send,
+    records_messages,
+    root_messages,
+)
+from store.errors import RemoteProtocolError
+
+NAMES = [bytes([i]) * 32 for i in range(4)]
+
+
+def record(author: bytes, seq: int) -> bytes:
+    return author[:1] + seq.to_bytes(31, "big")
+
+
+class Node:
+    """A core, and a ledger that believes every batch without a gap."""
+
+    def __init__(self, name: bytes, world: World) -> None:
+        self.name, self.world = name, world
+        self.reach: dict[Key, int] = {}
+        self.roots = [b"genesis"]
+        self.core = LedgerSync(name, {}, (1, b"genesis"), random.Random(1))
+        self.applied: list[tuple[Key, int, int]] = []
+        self.lies = False
+
+    def publish(self, count: int) -> None:
+        self.extend((self.name, 1), self.reach.get((self.name, 1), 0) + count)
+
+    def extend(self, key: Key, reach: int) -> None:
+        self.reach[key] = reach
+        self.perform(self.core.grown({key: (reach, record(key[0], reach))}, self.world.now))
+
+    def sign_root(self) -> None:
+        self.roots.append(b"root %d" % len(self.roots))
+        self.perform(self.core.rooted((len(self.roots), self.roots[-1]), self.world.now))
+
+    def perform(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            self.perform_one(effect)
+
+    def perform_one(self, effect: Effect) -> None:
+        now = self.world.now
+        match effect:
+            case Send(peer, message):
+                self.world.send(self.name, peer, message)
+            case ReadRecords(peer, author, inc, after, upto):
+                for start in range(after, upto, 100):
+                    stop = min(upto, start + 100)
+                    batch = msgspec.msgpack.encode([start, stop, self.lies])
+                    for message in records_messages(author, inc, start, batch):
+                        self.world.send(self.name, peer, message)
+            case ApplyRecords(peer, author, inc, batch):
+                start, stop, lie = msgspec.msgpack.decode(batch)
+                key = (author, inc)
+                reach = self.reach.get(key, 0)
+                self.applied.append((key, start, stop))
+                refused = lie or start > reach
+                if not refused and stop > reach:
+                    self.extend(key, stop)
+                self.perform(
+                    self.core.applied(peer, key, self.reach.get(key, 0), refused=refused, now=now)
+                )
+            case ReadRoots(peer, version):
+                found = list(enumerate(self.roots, 1))[max(0, version - 1) :]
+                for message in root_messages(found):
+                    self.world.send(self.name, peer, message)
+            case AdoptRoot(_, document):
+                if document not in self.roots:
+                    self.roots.append(document)
+                self.perform(self.core.rooted((len(self.roots), self.roots[-1]), now))
+
+
+class World:
+    """Nodes and the links between them, each in order, all else at random."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        self.rng, self.now = random.Random(seed), 0.0
+        self.nodes = {name: Node(name, self) for name in NAMES[:count]}
+        self.wires: dict[tuple[bytes, bytes], deque[m.Message]] = {}
+        self.sent: list[tuple[bytes, bytes, m.Message]] = []
+
+    def send(self, source: bytes, target: bytes, message: m.Message) -> None:
+        self.sent.append((source, target, message))
+        if (source, target) in self.wires:
+            self.wires[source, target].append(message)
+
+    def link(self, one: int, two: int) -> None:
+        a, b = NAMES[one], NAMES[two]
+        if (a, b) not in self.wires:
+            self.wires[a, b], self.wires[b, a] = deque(), deque()
+            self.nodes[a].perform(self.nodes[a].core.linked(b, self.now))
+            self.nodes[b].perform(self.nodes[b].core.linked(a, self.now))
+
+    def cut(self, one: int, two: int) -> None:
+        a, b = NAMES[one], NAMES[two]
+        if self.wires.pop((a, b), None) is not None:
+            del self.wires[b, a]
+            self.nodes[a].perform(self.nodes[a].core.unlinked(b, self.now))
+            self.nodes[b].perform(self.nodes[b].core.unlinked(a, self.now))
+
+    def step(self) -> bool:
+        busy = [ends for ends, wire in self.wires.items() if wire]
+        if not busy:
+            return False
+        source, target = self.rng.choice(busy)
+        message = self.wires[source, target].popleft()
+        node = self.nodes[target]
+        node.perform(node.core.received(source, message, self.now))
+        return True
+
+    def settle(self, patience: float = 100.0) -> None:
+        """Deliver everything; when nothing moves, let time pass."""
+        until = self.now + patience
+        while self.now < until:
+            while self.step():
+                pass
+            moments = [d for n in self.nodes.values() if (d := n.core.deadline()) is not None]
+            self.now = min(until, max(self.now + 0.01, min(moments, default=until)))
+            for node in self.nodes.values():
+                node.perform(node.core.tick(self.now))
+
+    def reach(self) -> list[dict[Key, int]]:
+        return [node.reach for node in self.nodes.values()]
+
+    def count(self, kind: type[m.Message]) -> int:
+        return sum(isinstance(message, kind) for _, _, message in self.sent)
+
+
+def test_records_and_roots_cross_several_hops() -> None:
+    world = World(4)
+    world.nodes[NAMES[0]].publish(250)
+    world.nodes[NAMES[3]].publish(5)
+    world.nodes[NAMES[0]].sign_root()
+    for hop in range(3):
+        world.link(hop, hop + 1)
+    world.settle()
+    assert world.reach() == [{(NAMES[0], 1): 250, (NAMES[3], 1): 5}] * 4
+    assert all(node.roots == [b"genesis", b"root 1"] for node in world.nodes.values())
+    assert len(world.nodes[NAMES[3]].applied) == 3  # no batch came twice
+
+
+def test_growth_is_pushed_in_half_a_round_trip() -> None:
+    world = World(2)
+    world.link(0, 1)
+    world.settle(1.0)
+    world.sent.clear()
+    world.nodes[NAMES[0]].publish(1)
+    assert world.step()
+    assert world.reach()[1] == {(NAMES[0], 1): 1}
+    world.settle(1.0)
+    assert len(world.sent) == 1  # no announcement, no question, no echo
+
+
+def test_in_a_full_mesh_each_record_comes_once() -> None:
+    world = World(4)
+    for one in range(4):
+        for two in range(one):
+            world.link(one, two)
+    world.settle(1.0)
+    world.sent.clear()
+    for _ in range(20):
+        world.nodes[NAMES[0]].publish(1)
+        world.settle(1.0)
+    assert world.reach() == [{(NAMES[0], 1): 20}] * 4
+    assert world.count(m.Records) == 3 * 20
+
+
+def test_an_idle_link_says_next_to_nothing() -> None:
+    world = World(2)
+    world.link(0, 1)
+    world.nodes[NAMES[0]].publish(1)
+    world.settle(1.0)
+    world.sent.clear()
+    world.settle(REPEAT * 10)
+    assert len(world.sent) <= 2 * 14
+
+
+def test_roots_come_before_records() -> None:
+    world = World(2)
+    world.nodes[NAMES[0]].sign_root()
+    world.nodes[NAMES[0]].publish(3)
+    world.link(0, 1)
+    world.settle(1.0)
+    kinds = [type(said) for source, _, said in world.sent if source == NAMES[1]]
+    assert kinds.index(m.RootGet) < kinds.index(m.Range)
+
+
+def test_a_peer_that_serves_bad_records_is_left_for_another() -> None:
+    world = World(3)
+    world.nodes[NAMES[0]].publish(10)
+    world.link(0, 1)
+    world.settle(1.0)
+    world.cut(0, 1)
+    world.nodes[NAMES[1]].lies = True
+    world.link(1, 2)
+    world.settle(1.0)
+    assert world.reach()[2] == {}
+    world.link(0, 2)
+    world.settle(1.0)
+    assert world.reach()[2] == {(NAMES[0], 1): 10}
+
+
+def test_a_peer_that_never_answers_is_left_for_another() -> None:
+    world = World(3)
+    for index in (0, 1):
+        world.nodes[NAMES[index]].extend((NAMES[3], 1), 10)
+    world.link(1, 2)
+    world.step()
+    world.step()
+    world.wires[NAMES[1], NAMES[2]] = deque(maxlen=0)  # heard, never answered
+    world.link(0, 2)
+    world.settle(20.0)
+    assert world.reach()[2] == {(NAMES[3], 1): 10}
+
+
+def test_what_a_peer_makes_us_hold_is_bounded() -> None:
+    core = LedgerSync(NAMES[0], {}, (1, b""), random.Random(1))
+    core.linked(NAMES[1], 0.0)
+    piece = m.Records(NAMES[1], 1, 0, last=False, piece=b"x" * 60_000)
+    with pytest.raises(RemoteProtocolError):
+        repeat(core, piece)
+    with pytest.raises(RemoteProtocolError):
+        repeat(core, m.Root(2, last=False, piece=b"x" * 60_000))
+
+
+def repeat(core: LedgerSync, message: m.Message) -> None:
+    for _ in range(100):
+        core.received(NAMES[1], message, 0.0)
+
+
+operations = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(0, 3), st.integers(1, 300)),
+        st.tuples(st.just("link"), st.integers(0, 3), st.integers(0, 3)),
+        st.tuples(st.just("cut"), st.integers(0, 3), st.integers(0, 3)),
+        st.tuples(st.just("step"), st.integers(1, 20), st.just(0)),
+        st.tuples(st.just("wait"), st.integers(1, 40), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(operations, st.integers(0, 1000))
+def test_whatever_happens_everybody_learns_everything(operations: list[Any], seed: int) -> None:
+    world = World(4, seed)
+    for name, one, two in operations:
+        match name:
+            case "publish":
+                world.nodes[NAMES[one]].publish(two)
+            case "link" if one != two:
+                world.link(one, two)
+            case "cut" if one != two:
+                world.cut(one, two)
+            case "step":
+                for _ in range(one):
+                    world.step()
+            case "wait":
+                world.settle(one / 10)
+    for hop in range(3):
+        world.link(hop, hop + 1)
+    world.settle(80.0)
+    expected = {
+        (name, 1): n.reach[name, 1] for name, n in world.nodes.items() if (name, 1) in n.reach
+    }
+    assert world.reach() == [expected] * 4
