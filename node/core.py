@@ -11,6 +11,7 @@ from node.access.accounts import Accounts
 from node.access.gate import Caller, Gate
 from node.blobs import Blobs
 from node.config import Config
+from node.control import Control
 from node.directory import Directory, RepositoryEntry, UserEntry
 from node.metrics import Metrics
 from node.repositories.local import LocalRepository, Services
@@ -50,6 +51,7 @@ class Core:
     services: Services
     formats: Sequence[Format]
     metrics: Metrics
+    control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
     http_urls: list[str] = field(default_factory=list[str])
 
@@ -66,6 +68,10 @@ class Core:
         """The repository as its format sees it."""
         found = self.format_of(entry.format)
         return LocalRepository(entry, self.services, found.checksums if found else ())
+
+    def directory_repositories(self) -> list[RepositoryEntry]:
+        """Every repository, in key order."""
+        return self.directory.all(RepositoryEntry)
 
     # --- formats.contract.Registry --------------------------------------------------------------
     async def repositories(self, format_name: str, principal: Principal) -> Sequence[Repository]:

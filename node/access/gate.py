@@ -71,18 +71,23 @@ class Gate:
         return bool(caller.name) and self._granted(caller.name, action, repository.key)
 
     def require(self, caller: Principal, scope: Scope, repository: RepositoryEntry) -> None:
+        """Let the caller pass a route of this scope, or raise as ``require_action`` does."""
+        if scope is not Scope.OPEN:
+            self.require_action(caller, scope.value, repository)
+
+    def require_action(self, caller: Principal, action: str, repository: RepositoryEntry) -> None:
         """Let the caller pass, or raise what tells it what would help.
 
         Raises UnauthorizedError (credentials could help), DeniedError (these do not suffice),
         RepositoryUnknownError (an authenticated caller who may not even see it).
         """
-        if scope is Scope.OPEN or self.may(caller, scope.value, repository):
+        if self.may(caller, action, repository):
             return
         if not caller.name:
             raise UnauthorizedError("authentication required")
         if not self.may(caller, "read", repository):
             raise RepositoryUnknownError(f"no repository {repository.key!r}")
-        raise DeniedError(f"{caller.name} may not {scope.value} in {repository.key}")
+        raise DeniedError(f"{caller.name} may not {action} in {repository.key}")
 
     def require_management(self, caller: Principal) -> None:
         """Let only administrators pass, with credentials that allow management."""

@@ -1,0 +1,184 @@
+"""The management API as a quart-trio app over the endpoint table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+import structlog
+from quart import Response as QuartResponse
+from quart import request
+
+from node.access.gate import Caller
+from node.api import artifacts, auth, nodes, repositories, users
+from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
+from node.api.openapi import ErrorBody, document
+from node.core import VERSION, Core
+from node.http.quart import NodeQuart
+from node.packages.urls import ExternalUrl
+from store.errors import (
+    RegistryError,
+    RepositoryUnknownError,
+    TooLargeError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+
+log = structlog.get_logger(__name__)
+BODY_MAX = 1 << 20  # bytes of a JSON body
+TABLES = (auth.table, repositories.table, artifacts.table, users.table, nodes.table)
+ENDPOINTS: tuple[Endpoint, ...] = tuple(e for table in TABLES for e in table.endpoints)
+WORDS = re.compile(r"(?<!^)(?=[A-Z])")
+SCOPED = {
+    Access.READ: "read",
+    Access.WRITE: "write",
+    Access.DELETE: "delete",
+    Access.ADMIN: "admin",
+}
+
+
+def build(core: Core, urls: ExternalUrl) -> NodeQuart:
+    """Make the app."""
+    app = NodeQuart("atoll")
+    for index, endpoint in enumerate(ENDPOINTS):
+        rule = PREFIX + re.sub(r"\{(\w+):path\}", r"<path:\1>", endpoint.path)
+        rule = re.sub(r"\{(\w+)\}", r"<\1>", rule)
+        app.add_url_rule(
+            rule,
+            f"{endpoint.handler.__name__}_{index}",
+            _view(core, urls, endpoint),
+            methods=[endpoint.method],
+        )
+
+    async def openapi() -> QuartResponse:
+        return _json(200, document(ENDPOINTS, VERSION, _root(urls)))
+
+    app.add_url_rule(f"{PREFIX}/openapi.json", "openapi", openapi, methods=["GET"])
+
+    async def unknown(error: Any) -> QuartResponse:
+        code = int(getattr(error, "code", 500) or 500)
+        name = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(code, "ERROR")
+        return _json(code, ErrorBody(name, str(getattr(error, "description", error))))
+
+    for status in (404, 405):
+        app.register_error_handler(status, unknown)
+    return app
+
+
+def _root(urls: ExternalUrl) -> str:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return urls.root(
+        headers,
+        scheme=request.scheme,
+        address=request.remote_addr or "",
+        server=request.host or "localhost",
+    )
+
+
+def _view(core: Core, urls: ExternalUrl, endpoint: Endpoint) -> Any:
+    async def view(**params: str) -> QuartResponse:
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        try:
+            return await _answer(core, urls, endpoint, params, headers)
+        except RegistryError as error:
+            return failure(error)
+
+    return view
+
+
+async def _answer(
+    core: Core,
+    urls: ExternalUrl,
+    endpoint: Endpoint,
+    params: Mapping[str, str],
+    headers: Mapping[str, str],
+) -> QuartResponse:
+    address = urls.client(headers, request.remote_addr or "")
+    caller = await identify(core, headers, address)
+    call = Call(core, caller, params, dict(request.args.items()), headers, _root(urls))
+    admit(core, endpoint, call)
+    if endpoint.streams:
+        call.chunks = _chunks()
+    elif endpoint.body is not None:
+        call.body = decode(await _small_body(), endpoint.body)
+    found = await endpoint.handler(call)
+    if isinstance(found, Raw):
+        return _raw(found)
+    return _json(endpoint.status, found)
+
+
+async def identify(core: Core, headers: Mapping[str, str], address: str) -> Caller:
+    """The caller behind a request; the control secret makes it the operator."""
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    if scheme == "Control" and core.control.accepts(value.strip(), address):
+        return core.operator()
+    caller = await core.accounts.caller(headers, address=address, native=False)
+    if caller.access is not None:  # minted for one protocol's repositories, or for refreshing
+        raise UnauthorizedError("this token is not for the management API")
+    return caller
+
+
+def admit(core: Core, endpoint: Endpoint, call: Call) -> None:
+    """Let the call pass the gate, or raise."""
+    if "key" in call.params and endpoint.access in SCOPED:
+        call.entry = core.entry(call.params["key"])
+    if endpoint.access is Access.OPEN:
+        return
+    if endpoint.access is Access.USER:
+        if not call.caller.name:
+            raise UnauthorizedError("authentication required")
+        return
+    if endpoint.access is Access.MANAGE:
+        core.gate.require_management(call.caller)
+        return
+    if call.entry is None:
+        if not call.caller.name and endpoint.access is not Access.READ:
+            raise UnauthorizedError("authentication required")
+        raise RepositoryUnknownError(f"no repository {call.params['key']!r}")
+    core.gate.require_action(call.caller, SCOPED[endpoint.access], call.entry)
+
+
+async def _chunks() -> AsyncIterator[bytes]:
+    async for chunk in request.body:
+        yield bytes(chunk)
+
+
+async def _small_body() -> bytes:
+    data = bytearray()
+    async for chunk in request.body:
+        data += chunk
+        if len(data) > BODY_MAX:
+            raise TooLargeError(f"a JSON body of more than {BODY_MAX} bytes")
+    return bytes(data)
+
+
+def _json(status: int, content: object) -> QuartResponse:
+    if status == 204 or content is None:
+        return QuartResponse(b"", 204 if status == 200 else status)
+    return QuartResponse(
+        msgspec.json.encode(content), status, content_type="application/json"
+    )
+
+
+def _raw(answer: Raw) -> QuartResponse:
+    response = QuartResponse(
+        answer.stream if answer.stream is not None else answer.body,
+        answer.status,
+        content_type=answer.media_type,
+    )
+    for name, value in answer.headers.items():
+        response.headers[name] = value
+    return response
+
+
+def failure(error: RegistryError) -> QuartResponse:
+    """Say an error as the API does: ``{"code", "message"}``."""
+    name = type(error).__name__.removesuffix("Error")
+    response = _json(error.status, ErrorBody(WORDS.sub("_", name).upper(), str(error)))
+    if isinstance(error, UnauthorizedError):
+        response.headers["www-authenticate"] = 'Bearer realm="Atoll", Basic realm="Atoll"'
+    if isinstance(error, TooManyRequestsError):
+        response.headers["retry-after"] = str(max(1, round(error.retry_after)))
+    return response

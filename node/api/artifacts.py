@@ -1,0 +1,198 @@
+"""Artifacts of any format: listing, metadata, download, deletion."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import msgspec
+
+from node.api.contract import Access, Call, Raw, Table
+from node.packages.conditions import http_date
+from store.digest import Digest
+from store.errors import NotFoundError
+from store.facts import Delete
+from store.rows import Artifact
+
+table = Table("artifacts")
+
+
+class ArtifactView(msgspec.Struct):
+    id: str
+    repository_key: str
+    path: str
+    name: str
+    version: str
+    size_bytes: int
+    checksum_sha256: str
+    checksums: dict[str, str]
+    created_at: float
+    author: str
+    pending: bool
+    conflicted: bool
+    local: bool
+    download_url: str
+
+
+class ArtifactList(msgspec.Struct):
+    items: list[ArtifactView]
+    next: str | None
+
+
+class PackageList(msgspec.Struct):
+    items: list[str]
+    next: str | None
+
+
+class FoundPackage(msgspec.Struct):
+    repository_key: str
+    name: str
+    files: int
+    size_bytes: int
+
+
+class FoundPackages(msgspec.Struct):
+    items: list[FoundPackage]
+
+
+async def view(call: Call, artifact: Artifact) -> ArtifactView:
+    """An artifact, and whether its bytes are on this node."""
+    path = quote(artifact.path)
+    return ArtifactView(
+        artifact.record.hex(),
+        artifact.repository,
+        artifact.path,
+        artifact.package,
+        artifact.version,
+        artifact.size,
+        artifact.digest.hex,
+        dict(artifact.checksums),
+        artifact.published,
+        artifact.author,
+        artifact.pending,
+        artifact.conflicted,
+        await call.core.holds(artifact.digest),
+        f"{call.root_url}/api/v1/repositories/{artifact.repository}/download/{path}",
+    )
+
+
+@table.route(
+    "GET",
+    "/repositories/{key}/artifacts",
+    Access.READ,
+    answer=ArtifactList,
+    parameters=("prefix", "after", "limit"),
+)
+async def list_artifacts(call: Call) -> ArtifactList:
+    """List files in path order; ``next`` is the ``after`` of the following page."""
+    limit, after = max(1, call.number("limit", 100)), call.query.get("after", "")
+    found = await call.core.catalog.files(
+        call.repository.key, prefix=call.query.get("prefix", ""), after=after, limit=limit + 1
+    )
+    more = found[limit - 1].path if len(found) > limit else None
+    return ArtifactList([await view(call, each) for each in found[:limit]], more)
+
+
+@table.route(
+    "GET",
+    "/repositories/{key}/packages",
+    Access.READ,
+    answer=PackageList,
+    parameters=("prefix", "after", "limit"),
+)
+async def list_packages(call: Call) -> PackageList:
+    """List package names in byte order."""
+    limit = max(1, call.number("limit", 100))
+    found = await call.core.catalog.packages(
+        call.repository.key,
+        prefix=call.query.get("prefix", ""),
+        after=call.query.get("after", ""),
+        limit=limit + 1,
+    )
+    return PackageList(list(found[:limit]), found[limit - 1] if len(found) > limit else None)
+
+
+async def _find(call: Call) -> Artifact:
+    found = await call.core.catalog.find(call.repository.key, call.params["path"])
+    if found is None:
+        raise NotFoundError(f"{call.repository.key} has no {call.params['path']}")
+    return found
+
+
+@table.route(
+    "GET", "/repositories/{key}/artifacts/{path:path}", Access.READ, answer=ArtifactView
+)
+async def get_artifact(call: Call) -> ArtifactView:
+    """Show one file's metadata."""
+    return await view(call, await _find(call))
+
+
+@table.route("GET", "/repositories/{key}/download/{path:path}", Access.READ)
+async def download(call: Call) -> Raw:
+    """Send a file's bytes, from here or from peers as they arrive."""
+    artifact = await _find(call)
+
+    async def stream() -> AsyncIterator[bytes]:
+        async with call.core.blobs.read(
+            artifact.digest, size=artifact.size, manifest_id=artifact.manifest_id
+        ) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    return Raw(
+        stream=stream(),
+        headers={
+            "content-length": str(artifact.size),
+            "etag": f'"{artifact.digest}"',
+            "last-modified": http_date(artifact.published),
+            "x-checksum-sha256": artifact.digest.hex,
+        },
+    )
+
+
+@table.route("DELETE", "/repositories/{key}/artifacts/{path:path}", Access.DELETE, status=204)
+async def delete_artifact(call: Call) -> None:
+    """Delete a file; its coordinate then only takes the same bytes again."""
+    artifact = await _find(call)
+    fact = Delete(artifact.repository, artifact.path, (artifact.record,), "deleted by request")
+    await call.core.ledger.append([fact], actor=call.caller.name)
+    await call.core.audit.write(
+        call.caller.name, "artifact.delete", artifact.path, "allowed", call.caller.address
+    )
+
+
+@table.route(
+    "GET", "/search/checksum", Access.OPEN, answer=ArtifactList, parameters=("sha256", "sha512")
+)
+async def search_checksum(call: Call) -> ArtifactList:
+    """Find files by digest, in the repositories that the caller may read."""
+    items: list[ArtifactView] = []
+    for algorithm in ("sha256", "sha512"):
+        value = call.query.get(algorithm)
+        if value is None:
+            continue
+        digest = Digest.parse(f"{algorithm}:{value.lower()}")
+        for each in await call.core.catalog.by_digest(None, digest):
+            entry = call.core.entry(each.repository)
+            if entry is not None and call.core.gate.may(call.caller, "read", entry):
+                items.append(await view(call, each))
+    return ArtifactList(items, None)
+
+
+@table.route(
+    "GET", "/search/quick", Access.OPEN, answer=FoundPackages, parameters=("q", "limit")
+)
+async def search_quick(call: Call) -> FoundPackages:
+    """Find packages by a part of their name or of a file's path."""
+    limit = max(1, call.number("limit", 20, 100))
+    keys = [
+        entry.key
+        for entry in call.core.directory_repositories()
+        if call.core.gate.may(call.caller, "read", entry)
+    ]
+    found = await call.core.catalog.search(
+        call.query.get("q", ""), repositories=keys, limit=limit
+    )
+    return FoundPackages(
+        [FoundPackage(each.repository, each.package, each.files, each.size) for each in found]
+    )

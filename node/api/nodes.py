@@ -1,0 +1,148 @@
+"""The node itself, its formats, its mesh and its audit log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from node.api.contract import Access, Call, Raw, Table
+from node.core import VERSION
+from store.errors import RejectedError, UnavailableError
+
+table = Table("node")
+
+
+class NodeView(msgspec.Struct):
+    node_id: str
+    name: str
+    site: str
+    version: str
+    urls: list[str]
+
+
+class FormatView(msgspec.Struct):
+    name: str
+    keys: list[str]
+    mounts: list[str]
+    client_settings: dict[str, str]
+
+
+class FormatList(msgspec.Struct):
+    items: list[FormatView]
+
+
+class NewInvitation(msgspec.Struct):
+    site: str = "default"
+    roles: list[str] = ["writer"]
+    expires_in: float = 86400.0
+
+
+class InvitationView(msgspec.Struct):
+    invitation: str
+
+
+class Joining(msgspec.Struct):
+    invitation: str
+
+
+class AuditList(msgspec.Struct):
+    items: list[dict[str, Any]]
+
+
+def _mesh(call: Call) -> Any:
+    if call.core.mesh is None:
+        raise UnavailableError("the mesh is not running on this node")
+    return call.core.mesh
+
+
+@table.route("GET", "/node", Access.OPEN, answer=NodeView)
+async def show_node(call: Call) -> NodeView:
+    """Tell who this node is."""
+    return NodeView(**call.core.details())
+
+
+@table.route("GET", "/version", Access.OPEN, answer=dict[str, str])
+async def version(call: Call) -> dict[str, str]:
+    """Tell the version."""
+    return {"name": "atoll", "version": VERSION}
+
+
+@table.route("GET", "/formats", Access.OPEN, answer=FormatList)
+async def list_formats(call: Call) -> FormatList:
+    """List the package formats and the settings their clients need."""
+    return FormatList(
+        [
+            FormatView(f.name, list(f.keys), list(f.mounts), dict(f.client_settings))
+            for f in call.core.formats
+        ]
+    )
+
+
+@table.route("GET", "/mesh/peers", Access.MANAGE, answer=dict[str, Any])
+async def mesh_peers(call: Call) -> dict[str, Any]:
+    """Show the peers, their links, and what is wrong with any author's ledger."""
+    return {
+        "items": msgspec.to_builtins(_mesh(call).peers()),
+        "authors": msgspec.to_builtins(await call.core.ledger.authors_status()),
+    }
+
+
+@table.route("GET", "/mesh/topology", Access.MANAGE, answer=dict[str, Any])
+async def mesh_topology(call: Call) -> dict[str, Any]:
+    """Show the members of the mesh by site, and the links that this node knows of."""
+    found: dict[str, Any] = msgspec.to_builtins(_mesh(call).topology())
+    return found
+
+
+@table.route("GET", "/mesh/transfers", Access.MANAGE, answer=dict[str, Any])
+async def mesh_transfers(call: Call) -> dict[str, Any]:
+    """Show what is being fetched, from whom and how far it is."""
+    return {"items": msgspec.to_builtins(_mesh(call).transfers())}
+
+
+@table.route(
+    "POST",
+    "/mesh/invitations",
+    Access.MANAGE,
+    body=NewInvitation,
+    answer=InvitationView,
+    status=201,
+)
+async def invite(call: Call) -> InvitationView:
+    """Make a one-time invitation for a new node."""
+    body: NewInvitation = call.body
+    if not 0 < body.expires_in <= 30 * 86400:
+        raise RejectedError("expires_in is between 1 second and 30 days")
+    text = await _mesh(call).invite(
+        site=body.site, roles=tuple(body.roles), expires_in=body.expires_in
+    )
+    await call.core.audit.write(
+        call.caller.name, "mesh.invite", body.site, "allowed", call.caller.address
+    )
+    return InvitationView(text)
+
+
+@table.route("POST", "/mesh/join", Access.MANAGE, body=Joining, answer=NodeView)
+async def join(call: Call) -> NodeView:
+    """Join another mesh by an invitation; this node's packages come along."""
+    await _mesh(call).join(call.body.invitation)
+    await call.core.audit.write(
+        call.caller.name, "mesh.join", "", "allowed", call.caller.address
+    )
+    return NodeView(**call.core.details())
+
+
+@table.route(
+    "GET", "/admin/audit", Access.MANAGE, answer=AuditList, parameters=("before", "limit")
+)
+async def list_audit(call: Call) -> AuditList:
+    """List who did what, newest first."""
+    found = await call.core.audit.entries(limit=max(1, call.number("limit", 100)))
+    return AuditList([msgspec.to_builtins(each) for each in found])
+
+
+@table.route("GET", "/admin/metrics", Access.MANAGE)
+async def metrics(call: Call) -> Raw:
+    """Show the Prometheus metrics."""
+    return Raw(body=call.core.metrics.render(), media_type="text/plain; version=0.0.4")

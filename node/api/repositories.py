@@ -1,0 +1,198 @@
+"""Repositories: create, list, change, delete."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from typing import Any
+
+import msgspec
+
+from node.api.contract import Access, Call, Table, pagination
+from node.directory import RepositoryEntry
+from store.errors import (
+    ConflictError,
+    NameInvalidError,
+    NotFoundError,
+    RejectedError,
+    UnsupportedError,
+)
+
+table = Table("repositories")
+KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
+TYPES = ("local",)
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "atoll:repository")
+
+
+class NewRepository(msgspec.Struct):
+    key: str
+    format: str
+    name: str = ""
+    repo_type: str = "local"
+    is_public: bool = False
+    description: str = ""
+    quota_bytes: int | None = None
+    home: str = ""
+    options: dict[str, Any] = {}
+
+
+class RepositoryChange(msgspec.Struct):
+    name: str | None = None
+    is_public: bool | None = None
+    description: str | None = None
+    quota_bytes: int | None = None
+    home: str | None = None
+    options: dict[str, Any] | None = None
+
+
+class RepositoryView(msgspec.Struct):
+    id: str
+    key: str
+    name: str
+    format: str
+    repo_type: str
+    is_public: bool
+    description: str
+    quota_bytes: int | None
+    storage_used_bytes: int
+    artifact_count: int
+    home: str
+    options: dict[str, Any]
+    created_at: float
+    url: str
+
+
+class RepositoryList(msgspec.Struct):
+    items: list[RepositoryView]
+    pagination: dict[str, int]
+
+
+async def view(call: Call, entry: RepositoryEntry) -> RepositoryView:
+    """A repository with what it holds."""
+    found = await call.core.catalog.statistics(entry.key)
+    served = call.core.format_of(entry.format)
+    mount = served.mounts[0] if served else ""
+    return RepositoryView(
+        str(uuid.uuid5(NAMESPACE, entry.key)),
+        entry.key,
+        entry.name or entry.key,
+        entry.format,
+        entry.repo_type,
+        entry.is_public,
+        entry.description,
+        entry.quota_bytes or None,
+        found.size,
+        found.files,
+        entry.home,
+        entry.options,
+        entry.created_at,
+        f"{call.root_url}{mount}/{entry.key}/",
+    )
+
+
+@table.route(
+    "GET",
+    "/repositories",
+    Access.OPEN,
+    answer=RepositoryList,
+    parameters=("page", "per_page", "format", "type", "q"),
+)
+async def list_repositories(call: Call) -> RepositoryList:
+    """List the repositories that the caller may read."""
+    page, size = max(1, call.number("page", 1, 1 << 31)), max(1, call.number("per_page", 100))
+    wanted = call.query.get("format", "")
+    text = call.query.get("q", "").lower()
+    found = [
+        each
+        for each in call.core.directory.all(RepositoryEntry)
+        if call.core.gate.may(call.caller, "read", each)
+        and (not wanted or each.format == wanted)
+        and (text in each.key.lower() or text in each.name.lower())
+    ]
+    shown = found[(page - 1) * size : page * size]
+    return RepositoryList(
+        [await view(call, each) for each in shown], pagination(page, size, len(found))
+    )
+
+
+@table.route(
+    "POST",
+    "/repositories",
+    Access.MANAGE,
+    body=NewRepository,
+    answer=RepositoryView,
+    status=201,
+)
+async def create_repository(call: Call) -> RepositoryView:
+    """Create a repository."""
+    body: NewRepository = call.body
+    if not KEY.match(body.key):
+        raise NameInvalidError("a key is lower-case letters, digits, '.', '_' and '-'")
+    if call.core.format_of(body.format) is None:
+        known = sorted(key for each in call.core.formats for key in each.keys)
+        raise NameInvalidError(f"unknown format {body.format!r}; known: {', '.join(known)}")
+    if body.repo_type not in TYPES:
+        raise UnsupportedError(f"repo_type {body.repo_type!r} is not one of {', '.join(TYPES)}")
+    if body.quota_bytes is not None and body.quota_bytes < 0:
+        raise RejectedError("quota_bytes is negative")
+    if call.core.entry(body.key) is not None:
+        raise ConflictError(f"repository {body.key!r} exists")
+    entry = RepositoryEntry(
+        key=body.key,
+        name=body.name,
+        format=body.format,
+        repo_type=body.repo_type,
+        is_public=body.is_public,
+        description=body.description,
+        home=body.home,
+        quota_bytes=body.quota_bytes or 0,
+        options=body.options,
+        created_at=time.time(),
+        created_by=call.caller.name,
+    )
+    await _store(call, entry, "repository.create")
+    return await view(call, entry)
+
+
+async def _store(call: Call, entry: RepositoryEntry, action: str) -> None:
+    fact = call.core.directory.change(entry.key, entry)
+    await call.core.ledger.append([fact], actor=call.caller.name)
+    await call.core.audit.write(
+        call.caller.name, action, entry.key, "allowed", call.caller.address
+    )
+
+
+@table.route("GET", "/repositories/{key}", Access.READ, answer=RepositoryView)
+async def get_repository(call: Call) -> RepositoryView:
+    """Show one repository."""
+    return await view(call, call.repository)
+
+
+@table.route(
+    "PATCH", "/repositories/{key}", Access.ADMIN, body=RepositoryChange, answer=RepositoryView
+)
+async def change_repository(call: Call) -> RepositoryView:
+    """Change a repository's settings; fields left out stay as they are."""
+    entry = msgspec.structs.replace(call.repository)
+    for name, value in msgspec.structs.asdict(call.body).items():
+        if value is not None:
+            setattr(entry, name, value)
+    await _store(call, entry, "repository.change")
+    return await view(call, entry)
+
+
+@table.route("DELETE", "/repositories/{key}", Access.MANAGE, status=204)
+async def delete_repository(call: Call) -> None:
+    """Delete an empty repository, or with ``?force=true`` one that is not."""
+    entry = call.core.entry(call.params["key"])
+    if entry is None:
+        raise NotFoundError(f"no repository {call.params['key']!r}")
+    found = await call.core.catalog.statistics(entry.key)
+    if found.files and call.query.get("force") != "true":
+        raise ConflictError(f"{entry.key} holds {found.files} files; ?force=true deletes it anyway")
+    fact = call.core.directory.remove(RepositoryEntry, entry.key)
+    await call.core.ledger.append([fact], actor=call.caller.name)
+    await call.core.audit.write(
+        call.caller.name, "repository.delete", entry.key, "allowed", call.caller.address
+    )
