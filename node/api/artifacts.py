@@ -156,9 +156,7 @@ async def delete_artifact(call: Call) -> None:
     artifact = await _find(call)
     fact = Delete(artifact.repository, artifact.path, (artifact.record,), "deleted by request")
     await call.core.ledger.append([fact], actor=call.caller.name)
-    await call.core.audit.write(
-        call.caller.name, "artifact.delete", artifact.path, "allowed", call.caller.address
-    )
+    await call.note("artifact.delete", artifact.path)
 
 
 @table.route(

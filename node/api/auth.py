@@ -94,9 +94,9 @@ async def login(call: Call) -> LoginAnswer:
             body.username, body.password, call.caller.address
         )
     except UnauthorizedError:
-        await call.core.audit.write(body.username, "login", "", "refused", call.caller.address)
+        await call.note("login", body.username, outcome="refused")
         raise
-    await call.core.audit.write(caller.name, "login", "", "allowed", call.caller.address)
+    await call.note("login", caller.name)
     return _answer(call, caller)
 
 
@@ -166,9 +166,7 @@ async def create_token(call: Call) -> CreatedToken:
         expires_at=expires,
     )
     view = view_token(entry)
-    await call.core.audit.write(
-        call.caller.name, "token.create", entry.id, "allowed", call.caller.address
-    )
+    await call.note("token.create", entry.id)
     return CreatedToken(**msgspec.structs.asdict(view), token=secret)
 
 
@@ -180,6 +178,4 @@ async def revoke_token(call: Call) -> None:
         raise NotFoundError("no such token")
     fact = call.core.directory.remove(TokenEntry, entry.id)
     await call.core.ledger.append([fact], actor=call.caller.name)
-    await call.core.audit.write(
-        call.caller.name, "token.revoke", entry.id, "allowed", call.caller.address
-    )
+    await call.note("token.revoke", entry.id)

@@ -62,6 +62,12 @@ class Call:
             raise RepositoryUnknownError(f"no repository {self.params.get('key')!r}")
         return self.entry
 
+    async def note(self, action: str, target: str, *, outcome: str = "allowed") -> None:
+        """Write an audit entry for this call."""
+        await self.core.audit.write(
+            self.caller.name, action, target, outcome, address=self.caller.address
+        )
+
     def number(self, name: str, default: int, maximum: int = PAGE_MAX) -> int:
         """A non-negative integer of the query.  Raises RejectedError."""
         text = self.query.get(name, str(default))

@@ -117,9 +117,7 @@ async def invite(call: Call) -> InvitationView:
     text = await _mesh(call).invite(
         site=body.site, roles=tuple(body.roles), expires_in=body.expires_in
     )
-    await call.core.audit.write(
-        call.caller.name, "mesh.invite", body.site, "allowed", call.caller.address
-    )
+    await call.note("mesh.invite", body.site)
     return InvitationView(text)
 
 
@@ -127,9 +125,7 @@ async def invite(call: Call) -> InvitationView:
 async def join(call: Call) -> NodeView:
     """Join another mesh by an invitation; this node's packages come along."""
     await _mesh(call).join(call.body.invitation)
-    await call.core.audit.write(
-        call.caller.name, "mesh.join", "", "allowed", call.caller.address
-    )
+    await call.note("mesh.join", "")
     return NodeView(**call.core.details())
 
 

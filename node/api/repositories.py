@@ -158,9 +158,7 @@ async def create_repository(call: Call) -> RepositoryView:
 async def _store(call: Call, entry: RepositoryEntry, action: str) -> None:
     fact = call.core.directory.change(entry.key, entry)
     await call.core.ledger.append([fact], actor=call.caller.name)
-    await call.core.audit.write(
-        call.caller.name, action, entry.key, "allowed", call.caller.address
-    )
+    await call.note(action, entry.key)
 
 
 @table.route("GET", "/repositories/{key}", Access.READ, answer=RepositoryView)
@@ -193,6 +191,4 @@ async def delete_repository(call: Call) -> None:
         raise ConflictError(f"{entry.key} holds {found.files} files; ?force=true deletes it anyway")
     fact = call.core.directory.remove(RepositoryEntry, entry.key)
     await call.core.ledger.append([fact], actor=call.caller.name)
-    await call.core.audit.write(
-        call.caller.name, "repository.delete", entry.key, "allowed", call.caller.address
-    )
+    await call.note("repository.delete", entry.key)

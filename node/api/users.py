@@ -100,7 +100,7 @@ def view(user: UserEntry) -> UserView:
 
 async def _write(call: Call, action: str, target: str, *facts: Fact) -> None:
     await call.core.ledger.append(list(facts), actor=call.caller.name)
-    await call.core.audit.write(call.caller.name, action, target, "allowed", call.caller.address)
+    await call.note(action, target)
 
 
 def _find(call: Call, model: type[Any], key: str, what: str) -> Any:

@@ -9,12 +9,15 @@ from typing import Any, cast
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.protocol import ProtocolWrapper
+from hypercorn.protocol.h2 import H2Protocol
+from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 
 from node.http.context import Context
 from node.http.http1 import Http1
+from node.http.http2 import Http2
 from node.http.transport import READ_SIZE, Transport
 
 log = logging.getLogger(__name__)
@@ -103,6 +106,7 @@ class Connection(TCPServer):
         tasks = ConnectionTasks()
         async with tasks:
             self.protocol = Protocols(
+                self._shared,
                 self.app,
                 self.config,
                 self.context,
@@ -144,11 +148,15 @@ class Connection(TCPServer):
 
     async def _read_data(self) -> None:
         while True:
-            with trio.CancelScope(deadline=self._read_deadline) as self._reading:
-                data = await self._byte_stream.receive_some(READ_SIZE)
-            if self._reading.cancelled_caught:
+            try:
+                with trio.CancelScope(deadline=self._read_deadline) as self._reading:
+                    data = await self._byte_stream.receive_some(READ_SIZE)
+                if self._reading.cancelled_caught:
+                    break
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 break
-            self._reading = None
+            finally:
+                self._reading = None
             await self.protocol.handle(RawData(bytes(data)))
             if not data:
                 break
@@ -161,7 +169,8 @@ class Connection(TCPServer):
                 try:
                     await self._byte_stream.send_all(event.data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    await self.protocol.handle(Closed())
+                    self._transport.reset_on_close()
+                    await self._transport.aclose()  # wakes the reader, who ends the connection
         elif isinstance(event, Closed):
             await self._close()
             await self.protocol.handle(Closed())
@@ -177,7 +186,41 @@ class Connection(TCPServer):
 
 
 class Protocols(ProtocolWrapper):
-    """Hypercorn's choice of protocol."""
+    """Hypercorn's choice of protocol, with our HTTP/2."""
+
+    def __init__(self, shared: Context, *args: Any) -> None:
+        super().__init__(*args)
+        self._shared = shared
+        if isinstance(self.protocol, H2Protocol):
+            self.protocol = self._http2()
+
+    def _http2(self) -> Http2:
+        return Http2(
+            self._shared,
+            self.app,
+            self.config,
+            self.context,
+            self.task_group,
+            self.state,
+            self.ssl,
+            self.client,
+            self.server,
+            self.send,
+        )
+
+    async def handle(self, event: Event) -> None:
+        """Pass an event on, switching to HTTP/2 where the client asks for it."""
+        try:
+            await self.protocol.handle(event)
+        except H2ProtocolAssumedError as request:
+            self.protocol = self._http2()
+            await self.protocol.initiate()
+            await self.protocol.handle(RawData(request.data))
+        except H2CProtocolRequiredError as request:
+            self.protocol = self._http2()
+            await self.protocol.initiate(request.headers, request.settings)
+            if request.data:
+                await self.protocol.handle(RawData(request.data))
 
 
 def _address(name: Any) -> Address | None:

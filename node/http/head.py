@@ -99,27 +99,32 @@ def _judge(parser: h11.Connection, request: h11.Request) -> RequestHead:
 
 
 def make_scope(
-    head: RequestHead,
     *,
+    method: str,
+    target: bytes,
+    headers: Headers,
+    http_version: str,
     scheme: str,
     client: tuple[str, int] | None,
     server: tuple[str, int] | None,
     state: dict[str, object],
 ) -> Scope:
     """Describe a request to the app.  Raises RejectedRequestError for a target without a path."""
-    raw_path, _, query = _origin_form(head).partition(b"?")
+    if not target.startswith(b"/") or not target.isascii():
+        target, headers = _origin_form(method, target, headers)
+    raw_path, _, query = target.partition(b"?")
     path = raw_path.decode("ascii")
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.3"},
-        "http_version": head.http_version,
-        "method": head.method,
+        "http_version": http_version,
+        "method": method,
         "scheme": scheme,
         "path": unquote(path) if "%" in path else path,
         "raw_path": raw_path,
         "query_string": query,
         "root_path": "",
-        "headers": head.headers,
+        "headers": headers,
         "client": client,
         "server": server,
         "state": state.copy(),
@@ -127,20 +132,17 @@ def make_scope(
     }
 
 
-def _origin_form(head: RequestHead) -> bytes:
+def _origin_form(method: str, target: bytes, headers: Headers) -> tuple[bytes, Headers]:
     """Return the target as path and query; an absolute URL also decides the host (§3.2.2)."""
-    target = head.target
-    if target.startswith(b"/") or (target == b"*" and head.method == "OPTIONS"):
-        return target
+    if target == b"*" and method == "OPTIONS":
+        return target, headers
     scheme, separator, rest = target.partition(b"://")
-    if not separator or scheme.lower() not in (b"http", b"https"):
-        raise RejectedRequestError(400, "request target is not a path")
     authority, slash, path = rest.partition(b"/")
-    if not authority or b"?" in authority:
+    known = separator and scheme.lower() in (b"http", b"https")
+    if not known or not authority or b"?" in authority or not target.isascii():
         raise RejectedRequestError(400, "request target is not a path")
-    kept = [(name, value) for name, value in head.headers if name != b"host"]
-    head.headers = [(b"host", authority), *kept]
-    return slash + path or b"/"
+    kept = [(name, value) for name, value in headers if name != b"host"]
+    return slash + path or b"/", [(b"host", authority), *kept]
 
 
 def reason_phrase(status: int, chosen: bytes | str | None = None) -> bytes:

@@ -135,7 +135,10 @@ class Http1:
         body = RequestBody(self._stream, self._limits, head.parser, self._buffer)
         self._buffer = b""
         scope = make_scope(
-            head,
+            method=head.method,
+            target=head.target,
+            headers=head.headers,
+            http_version=head.http_version,
             scheme=self._scheme,
             client=self._client,
             server=self._server,

@@ -1,0 +1,58 @@
+"""The node's Ed25519 identity as bearer tokens and sealed secrets use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from nacl.exceptions import CryptoError
+from nacl.public import SealedBox
+from nacl.signing import SigningKey, VerifyKey
+
+from store.errors import UnavailableError
+from store.identity import Identity
+from store.ledger import Ledger
+
+SIGNING_ROLES = frozenset({"owner", "writer"})
+
+
+class NodeKeys:
+    """Signs as this node, verifies and seals for any member of the root document in force."""
+
+    def __init__(self, identity: Identity, ledger: Ledger) -> None:
+        self._identity, self._ledger = identity, ledger
+
+    @property
+    def node(self) -> str:
+        """This node's id."""
+        return self._identity.node
+
+    def private(self) -> Ed25519PrivateKey:
+        """The key that signs bearer tokens."""
+        return Ed25519PrivateKey.from_private_bytes(self._identity.seed)
+
+    def public(self, node: str) -> Ed25519PublicKey | None:
+        """The current key of a member, or None."""
+        if node == self._identity.node:
+            return Ed25519PublicKey.from_public_bytes(self._identity.key)
+        member = self._ledger.root.member(node)
+        return Ed25519PublicKey.from_public_bytes(member.key) if member else None
+
+    def members(self) -> Sequence[str]:
+        """Members that may hold signing keys."""
+        return [m.node for m in self._ledger.root.members if SIGNING_ROLES & set(m.roles)]
+
+    def seal(self, node: str, secret: bytes) -> bytes:
+        """Seal to a member's current key."""
+        member = self._ledger.root.member(node)
+        if member is None:
+            raise UnavailableError(f"{node} is not a member")
+        return SealedBox(VerifyKey(member.key).to_curve25519_public_key()).encrypt(secret)
+
+    def unseal(self, sealed: bytes) -> bytes:
+        """Open what was sealed to this node.  Raises UnavailableError."""
+        private = SigningKey(self._identity.seed).to_curve25519_private_key()
+        try:
+            return SealedBox(private).decrypt(sealed)
+        except CryptoError:
+            raise UnavailableError("this secret is not sealed to this node") from None

@@ -1,0 +1,200 @@
+"""The composition root: everything a node is, opened in order and closed in reverse."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import time
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import structlog
+import trio
+
+from formats import discover
+from node import control
+from node.access.accounts import Accounts
+from node.access.gate import Gate
+from node.blobs import Blobs
+from node.config import Config
+from node.core import Core
+from node.directory import KINDS, Directory, RepositoryEntry, UserEntry
+from node.keys import NodeKeys
+from node.metrics import Metrics
+from node.repositories.local import Services
+from node.repositories.publishing import Publisher
+from node.repositories.rendered import RenderCache
+from node.repositories.sessions import Sessions
+from node.signing import Keyring
+from store import identity, schema
+from store.audit import AuditLog
+from store.blobs import BlobStore
+from store.catalog import Catalog
+from store.chunkindex import ChunkIndex
+from store.database import Database, open_database
+from store.facts import Fact
+from store.files import FileStore
+from store.ledger import Change, Ledger
+from store.staging import Staging
+
+log = structlog.get_logger(__name__)
+SWITCH_INTERVAL = 1e-4  # seconds: with the default, a busy trio loop starves worker threads
+ADMIN = "admin"
+
+
+@asynccontextmanager
+async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[Core]:
+    """Open a node's stores and services, without any network.
+
+    At the very first start this makes the node's key, a mesh of one, an administrator and a public
+    repository per format; with ``joining`` the last two come from the mesh instead.  Raises
+    DirectoryBusyError when another process owns the data directory.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    data = config.path
+    async with AsyncExitStack() as stack:
+        stack.enter_context(control.locked(data))
+        me = identity.load(data)
+        facts, local = await _databases(stack, config)
+        store = await _blob_store(config)
+        index = ChunkIndex(local, store)
+        blobs = Blobs(store, index)
+        catalog = Catalog(facts)
+        ledger = await Ledger.open(facts, data)
+        directory = Directory(catalog)
+        keys = NodeKeys(me, ledger)
+        accounts = Accounts(
+            directory,
+            ledger.append,
+            keys,
+            token_minutes=config.access.token_minutes,
+            login_attempts=config.access.login_attempts,
+        )
+        keyring = await stack.enter_async_context(Keyring(catalog, keys, ledger.append))
+        sessions = Sessions(data / "sessions", blobs)
+        staging = Staging(local)
+        cache = RenderCache()
+        core = Core(
+            config=config,
+            identity=me,
+            ledger=ledger,
+            catalog=catalog,
+            blobs=blobs,
+            staging=staging,
+            audit=AuditLog(local),
+            directory=directory,
+            gate=Gate(directory, anonymous_read=config.access.anonymous_read),
+            accounts=accounts,
+            sessions=sessions,
+            publisher=Publisher(ledger, catalog, blobs),
+            keyring=keyring,
+            services=Services(
+                catalog, blobs, staging, cache, accounts, sessions.of, keyring.signer
+            ),
+            formats=discover(),
+            metrics=Metrics(),
+        )
+        ledger.observe(_follower(core))
+        await catalog.load()
+        await directory.load()
+        if not joining:
+            await provision(core)
+        yield core
+
+
+async def _databases(stack: AsyncExitStack, config: Config) -> tuple[Database, Database]:
+    url = config.database.url
+    facts_url = url or f"sqlite+aiosqlite:///{config.path / 'facts.db'}"
+    local_url = url or f"sqlite+aiosqlite:///{config.path / 'local.db'}"
+    facts = await stack.enter_async_context(open_database(facts_url, schema.facts))
+    local = await stack.enter_async_context(
+        open_database(local_url, schema.local, synchronous="NORMAL")
+    )
+    return facts, local
+
+
+async def _blob_store(config: Config) -> BlobStore:
+    if config.blobs.backend == "s3":
+        from store.s3 import S3Store  # boto3 is heavy: only nodes that use it pay
+
+        return await S3Store.open(
+            bucket=config.blobs.bucket,
+            prefix=config.blobs.prefix,
+            endpoint=config.blobs.endpoint or None,
+            local=config.path / "blobs",
+        )
+    store = FileStore(config.path / "blobs")
+    await store.open()
+    return store
+
+
+def _follower(core: Core):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    """Keep what is held in memory in step with every commit, own or a peer's."""
+
+    async def follow(change: Change) -> None:
+        core.catalog.touched(change.packages, change.hlc)
+        for kind, key in change.settings:
+            if kind in KINDS:
+                await core.directory.refresh(kind, key)
+        for kind, number in change.counts.items():
+            core.metrics.fact(kind, number)
+
+    return follow
+
+
+async def provision(core: Core) -> None:
+    """Give a new node an administrator and a public repository per format."""
+    facts: list[Fact] = []
+    if not core.directory.all(UserEntry):
+        facts.append(await _administrator(core))
+    facts += _default_repositories(core)
+    if facts:
+        await core.ledger.append(facts, actor="node")
+
+
+async def _administrator(core: Core) -> Fact:
+    chosen = core.config.access.admin_password
+    password = chosen or secrets.token_urlsafe(18)
+    user = UserEntry(username=ADMIN, is_admin=True, created_at=time.time(), created_by="node")
+    fact = await core.accounts.user_fact(user, password)
+    if not chosen:
+        file = core.config.path / "admin.password"
+        await trio.to_thread.run_sync(_write_secret, file, password)
+        sys.stderr.write(f"atoll: administrator 'admin', password {password} (kept in {file})\n")
+        sys.stderr.flush()
+    return fact
+
+
+def _default_repositories(core: Core) -> Iterable[Fact]:
+    marker = core.config.path / "provisioned"
+    known = marker.read_text().split() if marker.exists() else []
+    made: list[Fact] = []
+    for each in core.formats:
+        key = each.keys[0]
+        if key in known:
+            continue
+        known.append(key)
+        if core.entry(key) is None:
+            entry = RepositoryEntry(
+                key=key,
+                name=key,
+                format=key,
+                is_public=True,
+                created_at=time.time(),
+                created_by="node",
+            )
+            made.append(core.directory.change(key, entry))
+    marker.write_text("\n".join(known) + "\n")
+    return made
+
+
+def _write_secret(file: Path, text: str) -> None:
+    file.touch(mode=0o600, exist_ok=True)
+    file.chmod(0o600)
+    file.write_text(text + "\n")
+
+
+def admin_names(users: Sequence[UserEntry]) -> list[str]:
+    """Names of enabled administrators."""
+    return [each.username for each in users if each.is_admin and not each.disabled]
