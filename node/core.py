@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from formats.contract import Format, Principal, Repository
 from node.access.accounts import Accounts
 from node.access.gate import Caller, Gate
@@ -54,6 +56,7 @@ class Core:
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
     http_urls: list[str] = field(default_factory=list[str])
+    http_stopped: trio.Event = field(default_factory=trio.Event)
 
     def format_of(self, key: str) -> Format | None:
         """The format that serves a format key."""

@@ -9,6 +9,7 @@ Spec: RFC 9113 (HTTP/2), §5.2 (flow control), §8.1 (an early answer), §10.5 (
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import h2.connection
@@ -16,7 +17,6 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
-import priority
 import trio
 from h2.settings import SettingCodes
 from hypercorn.events import Closed, Event, RawData
@@ -24,6 +24,7 @@ from hypercorn.protocol.events import Body, EndBody, Request, Response, StreamCl
 from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.utils import filter_pseudo_headers
+from priority.priority import DeadlockError, DuplicateStreamError
 
 from node.http.context import Context
 from node.http.head import server_headers
@@ -38,6 +39,30 @@ BATCH_SIZE: Final = 128 << 10  # bytes of one stream written before another has 
 WINDOW_DEFAULT: Final = 65_535  # RFC 9113 §6.9.2
 
 
+class Bell:
+    """Hypercorn's event, which plain functions can set as well."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def ring(self) -> None:
+        """Wake the sender."""
+        self._event.set()
+
+    async def set(self) -> None:
+        """Wake the sender."""
+        self._event.set()
+
+    async def clear(self) -> None:
+        """Forget past rings."""
+        if self._event.is_set():
+            self._event = trio.Event()
+
+    async def wait(self) -> None:
+        """Wait for a ring."""
+        await self._event.wait()
+
+
 class Http2(H2Protocol):
     """Hypercorn's HTTP/2 with limits, and one writer at a time.
 
@@ -49,6 +74,8 @@ class Http2(H2Protocol):
         super().__init__(*args)
         limits = shared.limits
         self._shared = shared
+        self._bell = Bell()
+        self.has_data = cast("Any", self._bell)
         self._resets: deque[float] = deque(maxlen=limits.resets_max)
         self.connection.local_settings = h2.settings.Settings(
             client=False,
@@ -140,10 +167,8 @@ class Http2(H2Protocol):
         self.streams[number] = stream
         outbox = Outbox(self._shared.limits.write_timeout)
         self.stream_buffers[number] = cast("StreamBuffer", outbox)
-        try:
+        with suppress(DuplicateStreamError):  # a PRIORITY frame may have come first
             self.priority.insert_stream(number)
-        except priority.DuplicateStreamError:
-            pass  # a PRIORITY frame came first
         self.priority.block(number)
         await stream.handle(
             Request(
@@ -202,7 +227,7 @@ class Http2(H2Protocol):
 
     def wake(self) -> None:
         """Have the sender look for frames."""
-        cast("Any", self.has_data)._event.set()  # noqa: SLF001 - its set() would need a task
+        self._bell.ring()
 
     async def _flush(self) -> None:
         self.wake()
@@ -213,7 +238,7 @@ class Http2(H2Protocol):
             await self._write_out()
             try:
                 number = next(self.priority)
-            except priority.DeadlockError:
+            except DeadlockError:
                 await self.has_data.wait()
                 await self.has_data.clear()
             else:

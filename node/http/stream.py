@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
-import h2.errors
 import trio
 from hypercorn.protocol.events import Body, EndBody, Event, Request, StreamClosed
 from hypercorn.protocol.http_stream import ASGIHTTPState, HTTPStream
@@ -42,6 +41,7 @@ class Http2Stream(HTTPStream):
         self._news = trio.Event()
         self._app_scope = trio.CancelScope()
         self._told = False
+        self._verdict: RejectedRequestError | None = None
         self.body_complete = False
         """Whether the client has sent its whole request."""
 
@@ -87,10 +87,10 @@ class Http2Stream(HTTPStream):
 
     def _judge_length(self, request: Request) -> None:
         for name, value in request.headers:
-            if name == b"content-length" and self._size_max is not None:
-                # h2 has checked that it is a number, and holds the client to it.
-                if int(value) > self._size_max:
-                    raise RejectedRequestError(413, f"body exceeds {self._size_max} bytes")
+            # h2 has checked that it is a number, and holds the client to it.
+            declared = name == b"content-length" and self._size_max is not None
+            if declared and int(value) > cast("int", self._size_max):
+                raise RejectedRequestError(413, f"body exceeds {self._size_max} bytes")
 
     async def take(self, data: bytes, size: int) -> None:
         """Keep bytes of the body, which took ``size`` of the window, until the app reads."""
@@ -116,9 +116,11 @@ class Http2Stream(HTTPStream):
             while not self._waiting and not self.body_complete and not self.closed:
                 await self._wait_for_news()
         if patience.cancelled_caught:
-            await self._give_up(h2.errors.ErrorCodes.CANCEL)
+            verdict = f"no byte for {self._shared.limits.read_timeout} s"
+            await self._give_up(RejectedRequestError(408, verdict))
         if self._size_max is not None and self._received > self._size_max:
-            await self._give_up(h2.errors.ErrorCodes.CANCEL)
+            verdict = f"body exceeds {self._size_max} bytes"
+            await self._give_up(RejectedRequestError(413, verdict))
         data = b"".join(self._waiting)
         self._acknowledge()
         self._told = self.body_complete
@@ -128,12 +130,12 @@ class Http2Stream(HTTPStream):
         self._news = trio.Event()
         await self._news.wait()
 
-    async def _give_up(self, code: h2.errors.ErrorCodes) -> None:
-        """Reset the stream from inside one of the app's calls, and cancel the app."""
-        self._protocol.reset(self.stream_id, code)
+    async def _give_up(self, verdict: RejectedRequestError) -> None:
+        """Cancel the app from inside one of its calls; in a shield, raise ``verdict``."""
+        self._verdict = verdict
         self._app_scope.cancel()
         await trio.lowlevel.checkpoint()
-        raise trio.BrokenResourceError("stream was reset")
+        raise verdict
 
     async def _run(self) -> None:
         """Call the app, and see to it that the stream ends somehow."""
@@ -142,9 +144,13 @@ class Http2Stream(HTTPStream):
                 await self._shared.app(
                     cast("Scope", self.scope), self._receive, cast("Any", self.app_send)
                 )
+        except RejectedRequestError as verdict:
+            self._verdict = verdict
         except Exception:  # a request is one of the three edges where errors are caught
             log.exception("request failed: %s %s", self.scope["method"], self.scope["path"])
-        if self.state is ASGIHTTPState.RESPONSE and not self.closed:
+        if self._verdict is not None and self.state is ASGIHTTPState.REQUEST and not self.closed:
+            await self._refuse(self._verdict)
+        elif self.state is ASGIHTTPState.RESPONSE and not self.closed:
             self._protocol.reset(self.stream_id)
         await self.app_send(None)
 
@@ -168,8 +174,8 @@ class Http2Stream(HTTPStream):
                 await self._send_file(message)
             else:
                 await super().app_send(message)
-        except StalledError:
-            await self._give_up(h2.errors.ErrorCodes.CANCEL)
+        except StalledError as error:
+            await self._give_up(RejectedRequestError(408, str(error)))
         if self.state is ASGIHTTPState.CLOSED:
             self._news.set()
 

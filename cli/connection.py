@@ -1,0 +1,160 @@
+"""Talking to a node: the running one over its control connection, or the data directory itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import threading
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import trio
+
+from node import control
+from node.config import Config, load
+from store.errors import (
+    ConflictError,
+    DeniedError,
+    NotFoundError,
+    RegistryError,
+    RejectedError,
+    UnauthorizedError,
+    UnavailableError,
+)
+
+TIMEOUT = 60.0  # seconds
+KINDS: Mapping[int, type[RegistryError]] = {
+    400: RejectedError,
+    401: UnauthorizedError,
+    403: DeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    503: UnavailableError,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A node's management API, as its operator."""
+
+    url: str
+    secret: str
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        """Call the API.  Raises the RegistryError that the answer's status stands for."""
+        parts = urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
+        headers = {"authorization": f"Control {self.secret}"}
+        data = None if body is None else json.dumps(body).encode()
+        if data is not None:
+            headers["content-type"] = "application/json"
+        try:
+            connection.request(method, f"/api/v1{path}", data, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        except OSError as error:
+            raise UnavailableError(f"the node does not answer: {error}") from error
+        finally:
+            connection.close()
+        found = json.loads(text) if text else None
+        if answer.status >= 400:
+            message = found.get("message", text.decode()) if isinstance(found, dict) else str(text)
+            raise KINDS.get(answer.status, RegistryError)(message)
+        return found
+
+
+def configuration(data: str | None, file: str | None = None, **flags: object) -> Config:
+    """The effective configuration of a command."""
+    config, _ = load(
+        file=Path(file) if file else None,
+        environment=os.environ,
+        flags={"data": data, **flags},
+    )
+    return config
+
+
+def running(data: Path) -> Node | None:
+    """The node that is working on a data directory, or None."""
+    try:
+        found = json.loads((data / control.FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    node = Node(found["url"], found["secret"])
+    try:
+        node.call("GET", "/node")
+    except (RegistryError, OSError):
+        return None
+    return node
+
+
+@contextmanager
+def connect(data: str | None) -> Generator[Node]:
+    """Reach the running node, or open its data directory for the length of the block.
+
+    Raises DirectoryBusyError when the directory is in use by a node that does not answer.
+    """
+    config = configuration(data)
+    node = running(config.path)
+    if node is not None:
+        yield node
+        return
+    if not (config.path / "node.key").exists():
+        raise NotFoundError(f"{config.path} is not a node's data directory (see: atoll init)")
+    with offline(config) as opened:
+        yield opened
+
+
+@contextmanager
+def offline(config: Config) -> Generator[Node]:
+    """Run a node without network but for its control connection, in a thread."""
+    stop: list[tuple[trio.lowlevel.TrioToken, trio.CancelScope]] = []
+    ready, failed = threading.Event(), list[BaseException]()
+
+    async def work() -> None:
+        from node.run import run_control
+        from node.service import open_core
+
+        with trio.CancelScope() as scope:
+            stop.append((trio.lowlevel.current_trio_token(), scope))
+            async with open_core(config) as core, trio.open_nursery() as nursery:
+                await nursery.start(partial(run_control, core))
+                ready.set()
+                await trio.sleep_forever()
+
+    def run() -> None:
+        try:
+            trio.run(work)
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread below
+            failed.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    ready.wait()
+    try:
+        if failed:
+            raise sole(failed[0])
+        node = running(config.path)
+        if node is None:
+            raise UnavailableError("the node did not start")
+        yield node
+    finally:
+        if stop and thread.is_alive():
+            token, scope = stop[0]
+            token.run_sync_soon(scope.cancel)
+        thread.join()
+        (config.path / control.FILE).unlink(missing_ok=True)
+
+
+def sole(error: BaseException) -> BaseException:
+    """The one error inside nested groups, or the group itself."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,47 @@
+"""What a node does by itself: garbage collection, expiry, sharing of signing keys."""
+
+from __future__ import annotations
+
+import structlog
+import trio
+
+from node.core import Core
+from node.garbage import collect
+from store.errors import RegistryError
+
+log = structlog.get_logger(__name__)
+HOUSEKEEPING = 600.0  # seconds between rounds of the small chores
+
+
+class Background:
+    """The chores of one node."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def run(self) -> None:
+        """Work until cancelled; a chore that fails is logged and tried again next time."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._housekeeping)
+            if self._core.config.blobs.gc_interval > 0:
+                nursery.start_soon(self._garbage)
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await trio.sleep(HOUSEKEEPING)
+            try:
+                self._core.sessions.sweep()
+                await self._core.staging.expire()
+                await self._core.audit.expire()
+                await self._core.keyring.share()
+            except RegistryError as error:
+                log.warning("housekeeping failed", error=str(error))
+
+    async def _garbage(self) -> None:
+        while True:
+            await trio.sleep(self._core.config.blobs.gc_interval)
+            try:
+                freed = await collect(self._core)
+                log.info("collected garbage", blobs=freed.blobs, bytes=freed.bytes)
+            except RegistryError as error:
+                log.warning("garbage collection failed", error=str(error))
