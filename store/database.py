@@ -16,39 +16,38 @@ effect outside its connection.  Docs: docs/decisions/0002-database-port.md.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 import trio
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store import migrations, schema
-from store.engines import READERS, Engines, connect_hot, create_engines
+from store.backend import Backend, Unit
 from store.errors import UnavailableError
 from store.failures import connection_lost, translate
 from store.portal import DRAIN, Portal, open_portal
+from store.postgresql import PostgreSQL
+from store.sqlite import SQLite
 from store.writer import Writer
 
 T = TypeVar("T")
-Unit = Callable[[sa.Connection], T]
 
+READERS = 4  # connections; each of SQLite's is a thread with up to 2 MB of page cache
 STOP_TIMEOUT = 2.0  # seconds for what still runs to notice that it was cancelled
-INTERRUPT_INTERVAL = 0.02  # seconds; SQLite only stops the statement that is running just then
 
 
 class Database:
     """Run units of work.  Made by ``open_database``."""
 
-    def __init__(self, portal: Portal, engines: Engines) -> None:
-        self.dialect = engines.dialect
+    def __init__(self, portal: Portal, backend: Backend) -> None:
+        self.dialect = backend.dialect
         self._portal = portal
-        self._engines = engines
-        self._directory = engines.path.parent if engines.path else None
-        self._writer = Writer(portal, engines.writer, lock=engines.lock, directory=self._directory)
-        self._writing: asyncio.Task[None]
+        self._backend = backend
+        self._writer = Writer(portal, backend)
+        self._writing: asyncio.Task[None] | None = None
         self._hot: sa.Connection | None = None
         self._closing = False
         self._active = 0
@@ -97,45 +96,31 @@ class Database:
             with connection.begin():
                 return unit(connection)
         except sa.exc.DBAPIError as error:
-            raise translate(error, directory=self._directory) from error
+            raise translate(error, directory=self._backend.directory) from error
 
     async def _read(self, unit: Unit[T]) -> T:
         """Run a reading unit.  On the asyncio thread."""
         for attempt in (1, 2):
             try:
-                async with self._engines.reader.connect() as connection:
-                    if self.dialect == "sqlite":
-                        return await interruptible(connection, unit)
-                    return await connection.run_sync(unit)
+                return await self._backend.read(unit)
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 if attempt == 1 and connection_lost(error):
                     continue
-                raise translate(error, directory=self._directory) from error
+                raise translate(error, directory=self._backend.directory) from error
         raise AssertionError("the last attempt returns")
-
-    async def _start(self, name: str) -> None:
-        """Bring the schema to its head, then let writers in.  On the asyncio thread."""
-        try:
-            async with self._engines.writer.connect() as connection, connection.begin():
-                if self._engines.lock is not None:
-                    await connection.execute(self._engines.lock)
-                await connection.run_sync(migrations.upgrade, name)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise translate(error, directory=self._directory) from error
-        self._writing = asyncio.get_running_loop().create_task(self._writer.run())
-
-    async def _stop(self) -> None:
-        """Cancel what still runs and close every connection.  On the asyncio thread."""
-        self._writing.cancel()
-        await asyncio.wait((self._writing,), timeout=STOP_TIMEOUT)
-        await self._engines.reader.dispose()
-        await self._engines.writer.dispose()
 
     async def start(self, name: str) -> None:
         """Migrate and begin to work.  Only ``open_database`` calls this."""
         await self._portal.call(self._start, name)
-        if self._engines.path is not None:
-            self._hot = connect_hot(self._engines.path)
+        self._hot = self._backend.connect()
+
+    async def _start(self, name: str) -> None:
+        """Bring the schema to its head, then let writers in.  On the asyncio thread."""
+        try:
+            await self._backend.write(partial(migrations.upgrade, name=name), lambda: None)
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise translate(error, directory=self._backend.directory) from error
+        self._writing = asyncio.get_running_loop().create_task(self._writer.run())
 
     async def close(self, drain: float = DRAIN) -> None:
         """Refuse new units, give those in flight ``drain`` seconds, then cancel the rest."""
@@ -147,23 +132,14 @@ class Database:
             await self._portal.call(self._stop)
         if self._hot is not None:
             self._hot.close()
-            self._hot.engine.dispose()
             self._hot = None
 
-
-async def interruptible(connection: AsyncConnection, unit: Unit[T]) -> T:
-    """Run a unit on SQLite, whose driver ignores cancellation: interrupt the statement instead."""
-    work = asyncio.ensure_future(connection.run_sync(unit))
-    try:
-        return await asyncio.shield(work)
-    except asyncio.CancelledError:
-        raw = await connection.get_raw_connection()
-        driver: Any = raw.driver_connection
-        while not work.done():
-            await driver.interrupt()
-            await asyncio.wait((work,), timeout=INTERRUPT_INTERVAL)
-        work.exception()
-        raise
+    async def _stop(self) -> None:
+        """Cancel what still runs and close every connection.  On the asyncio thread."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait((self._writing,), timeout=STOP_TIMEOUT)
+        await self._backend.close()
 
 
 @asynccontextmanager
@@ -187,10 +163,20 @@ async def open_database(
     async with AsyncExitStack() as stack:
         if portal is None:
             portal = await stack.enter_async_context(open_portal(drain=drain))
-        engines = create_engines(url, name, synchronous=synchronous, readers=readers)
-        database = Database(portal, engines)
+        backend = create_backend(url, name, synchronous=synchronous, readers=readers)
+        database = Database(portal, backend)
         try:
             await database.start(name)
             yield database
         finally:
             await database.close(drain)
+
+
+def create_backend(url: str, name: str, *, synchronous: str, readers: int) -> Backend:
+    """Make what ``url`` asks for; it connects to nothing yet.  Raises ValueError."""
+    parsed = sa.make_url(url)
+    if parsed.drivername == "sqlite+aiosqlite":
+        return SQLite(parsed, synchronous=synchronous, readers=readers)
+    if parsed.drivername == "postgresql+asyncpg":
+        return PostgreSQL(parsed, name, readers=readers)
+    raise ValueError(f"not sqlite+aiosqlite or postgresql+asyncpg: {parsed.drivername!r}")

@@ -140,8 +140,8 @@ pointers = sa.Table(
     sa.Column("records", sa.LargeBinary, nullable=False),  # ids, concatenated
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
-# A value short enough to be a digest: whether a pointer names a blob.  Queries repeat it verbatim.
-pointed = sa.case((sa.func.length(pointers.c.value) <= sa.literal_column("140"), pointers.c.value))
+# Whether a pointer names a blob: longer than any digest, so equal means whole.  Queries repeat it.
+pointed = sa.func.substr(pointers.c.value, sa.literal_column("1"), sa.literal_column("141"))
 sa.Index("pointers_digest", pointed)
 
 flags = sa.Table(

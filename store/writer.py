@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import outcome
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
+from store.backend import Backend, Unit
 from store.errors import UnavailableError
 from store.failures import connection_lost, fatal, repeatable, translate
 from store.portal import Portal, Reply, Withdrawn
@@ -28,29 +28,20 @@ class Job:
     """A unit on its way."""
 
     reply: Reply[Any]
-    unit: Callable[[sa.Connection], Any]
+    unit: Unit[Any]
     started: bool = field(default=False)
 
 
 class Writer:
     """Take units, run them in order, answer after the commit.  Lives on the asyncio thread."""
 
-    def __init__(
-        self,
-        portal: Portal,
-        engine: AsyncEngine,
-        *,
-        lock: sa.Executable | None = None,
-        directory: Path | None = None,
-    ) -> None:
+    def __init__(self, portal: Portal, backend: Backend) -> None:
         self._portal = portal
-        self._engine = engine
-        self._lock = lock
-        self._directory = directory
+        self._backend = backend
         self._queue: deque[Job] = deque()
         self._wake = asyncio.Event()
 
-    def submit(self, reply: Reply[Any], unit: Callable[[sa.Connection], Any]) -> None:
+    def submit(self, reply: Reply[Any], unit: Unit[Any]) -> None:
         """Queue a unit.  Its reply is answered later, whatever happens."""
         if len(self._queue) >= QUEUE_MAX:
             refused = UnavailableError(f"{QUEUE_MAX} writes are waiting already")
@@ -84,22 +75,17 @@ class Writer:
             self._portal.answer((job.reply, gone) for job in (*jobs, *self._queue))
             self._queue.clear()
 
-    async def _commit(
-        self, units: Sequence[Callable[[sa.Connection], Any]]
-    ) -> list[outcome.Outcome[Any]]:
+    async def _commit(self, units: Sequence[Unit[Any]]) -> list[outcome.Outcome[Any]]:
         """Run units in one transaction; where that fails as a whole, each in its own."""
+        committing = asyncio.Event()
         pause = PAUSE
         for attempt in range(1, ATTEMPTS + 1):
-            committing = False
+            committing.clear()
             try:
-                async with self._engine.connect() as connection, connection.begin():
-                    if self._lock is not None:
-                        await connection.execute(self._lock)
-                    results = await connection.run_sync(run_units, units)
-                    committing = True
+                return await self._backend.write(partial(run_units, units=units), committing.set)
             except Exception as error:  # noqa: BLE001 - carried to the caller, whatever it is
                 lost = connection_lost(error)
-                if lost and committing:
+                if lost and committing.is_set():
                     return [outcome.Error(unknown(error)) for _ in units]
                 if attempt < ATTEMPTS and (repeatable(error) or (lost and attempt == 1)):
                     await asyncio.sleep(pause)
@@ -107,8 +93,7 @@ class Writer:
                     continue
                 if len(units) > 1:
                     return [result for unit in units for result in await self._commit([unit])]
-                return [outcome.Error(translate(error, directory=self._directory))]
-            return results
+                return [outcome.Error(translate(error, directory=self._backend.directory))]
         raise AssertionError("the last attempt returns")
 
 
@@ -119,9 +104,7 @@ def unknown(error: Exception) -> UnavailableError:
     return failure
 
 
-def run_units(
-    connection: sa.Connection, units: Sequence[Callable[[sa.Connection], Any]]
-) -> list[outcome.Outcome[Any]]:
+def run_units(connection: sa.Connection, units: Sequence[Unit[Any]]) -> list[outcome.Outcome[Any]]:
     """Run units in order.  One alone fails the transaction; of several, each fails by itself."""
     if len(units) == 1:
         return [outcome.Value(units[0](connection))]

@@ -138,7 +138,7 @@ pointers = sa.Table(
     sa.Column("records", sa.LargeBinary, nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
-pointed = sa.case((sa.func.length(pointers.c.value) <= sa.literal_column("140"), pointers.c.value))
+pointed = sa.func.substr(pointers.c.value, sa.literal_column("1"), sa.literal_column("141"))
 sa.Index("pointers_digest", pointed)
 
 flags = sa.Table(
