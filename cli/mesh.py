@@ -1,0 +1,100 @@
+"""The mesh: invitations, peers, topology."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich.filesize import decimal
+from rich.table import Column, Table
+
+from cli.connection import connect
+from cli.output import show, table
+
+
+@click.group()
+def mesh() -> None:
+    """Invite nodes, join a mesh, look at peers and links."""
+
+
+@mesh.command(epilog="Example: atoll mesh invite --data ./node --site harbour")
+@click.option("--data", metavar="DIR")
+@click.option("--site", default="default", help="The site the new node will stand at.")
+@click.option("--role", "roles", multiple=True, default=("writer",), help="writer, mirror, courier.")
+@click.option("--hours", default=24.0, help="Hours until it expires.")
+def invite(data: str | None, site: str, roles: tuple[str, ...], hours: float) -> None:
+    """Print a one-time invitation, and nothing else."""
+    body = {"site": site, "roles": list(roles), "expires_in": hours * 3600}
+    with connect(data) as node:
+        click.echo(node.call("POST", "/mesh/invitations", body)["invitation"])
+
+
+@mesh.command(epilog="Example: atoll mesh join --data ./other INVITATION")
+@click.option("--data", metavar="DIR")
+@click.argument("invitation")
+def join(data: str | None, invitation: str) -> None:
+    """Join another mesh with the running node; its packages come along."""
+    with connect(data) as node:
+        node.call("POST", "/mesh/join", {"invitation": invitation})
+
+
+def peers_table(items: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay peers out, nearest first; the unreachable ones are dimmed.  Pure."""
+    columns = (
+        "Peer",
+        "Name",
+        "Site",
+        "Address",
+        "State",
+        Column("RTT", justify="right"),
+        Column("Received", justify="right"),
+        Column("Sent", justify="right"),
+        Column("Strikes", justify="right"),
+        "Trouble",
+    )
+    found = Table(*columns)
+    for each in sorted(items, key=lambda p: (p.get("rtt") or 9e9, p["node"])):
+        rtt = each.get("rtt")
+        found.add_row(
+            each["node"][:8],
+            each.get("name", ""),
+            each.get("site", ""),
+            each.get("address", ""),
+            each["state"],
+            f"{rtt * 1000:.0f} ms" if rtt else "",
+            decimal(int(each.get("received", 0))),
+            decimal(int(each.get("sent", 0))),
+            str(each.get("strikes", 0)),
+            each.get("trouble", ""),
+            style="" if each["state"] == "up" else "dim",
+        )
+    return found
+
+
+@mesh.command(epilog="Example: atoll mesh peers --data ./node --json")
+@click.option("--data", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def peers(data: str | None, *, as_json: bool) -> None:
+    """Show the peers this node is linked to, and any author whose ledger is in trouble."""
+    with connect(data) as node:
+        found = node.call("GET", "/mesh/peers")
+    show(found, peers_table(found["items"]), as_json=as_json, empty="No peers yet.")
+    bad = [each for each in found["authors"] if each.get("reason")]
+    if bad and not as_json:
+        rows = [(a["author"][:8], a["status"], a["reason"]) for a in bad]
+        show(bad, table(("Author", "Status", "Reason"), rows), as_json=False)
+
+
+@mesh.command(epilog="Example: atoll mesh topology --data ./node")
+@click.option("--data", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+def topology(data: str | None, *, as_json: bool) -> None:
+    """Show the mesh: sites, nodes, links."""
+    with connect(data) as node:
+        found = node.call("GET", "/mesh/topology")
+    rows = [
+        (each["site"], each["node"][:8], each.get("name", ""), " ".join(each.get("links", [])))
+        for each in sorted(found["nodes"], key=lambda n: (n["site"], n["node"]))
+    ]
+    show(found, table(("Site", "Node", "Name", "Links"), rows), as_json=as_json)
