@@ -1,0 +1,86 @@
+"""PyPI.  Spec: PyPA specifications (Simple repository API 1.4, core metadata, legacy uploads)."""
+
+from __future__ import annotations
+
+from formats.contract import FORM, Body, BodyKind, Format, Response, Route, Scope
+from formats.pypi import legacy, marks, pages
+from formats.pypi.upload import upload
+from store.errors import RegistryError, VersionExistsError
+
+SMALL = Body(BodyKind.DOCUMENT, 64 << 10)
+
+
+def error_body(error: RegistryError) -> Response:
+    """Say it as text.  Upload tools look for "File already exists", under status 400."""
+    status, text = error.status, str(error)
+    if isinstance(error, VersionExistsError):
+        status = 400
+        text = text if text.startswith("File already exists") else f"File already exists: {text}"
+    return Response(status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+
+CLIENT_SETTINGS = {
+    "pip": """\
+# ~/.config/pip/pip.conf
+[global]
+index-url = {url}/simple/
+trusted-host = {host}
+
+# ~/.netrc, for a private repository (the host without its port)
+machine {host} login {user} password {token}
+""",
+    "uv": """\
+# uv.toml, or [tool.uv] in pyproject.toml
+publish-url = "{url}/legacy/"
+
+[[index]]
+name = "{key}"
+url = "{url}/simple/"
+default = true
+
+# environment
+export UV_PUBLISH_USERNAME={user}
+export UV_PUBLISH_PASSWORD={token}
+""",
+    "twine": """\
+# ~/.pypirc, then: twine upload --repository {key} dist/*
+[distutils]
+index-servers = {key}
+
+[{key}]
+repository = {url}/legacy/
+username = {user}
+password = {token}
+""",
+    "poetry": """\
+poetry source add --priority=primary {key} {url}/simple/
+poetry config repositories.{key} {url}/legacy/
+poetry config http-basic.{key} {user} {token}
+# then: poetry publish --build --repository {key}
+""",
+}
+
+FORMAT = Format(
+    name="pypi",
+    keys=("pypi", "poetry"),
+    mounts=("/pypi",),
+    purl_type="pypi",
+    checksums=("md5",),
+    error_body=error_body,
+    routes=(
+        Route("GET", "/simple/", pages.index),
+        Route("GET", "/simple/{project}/", pages.project_page),
+        Route("GET", "/simple/{project}/{file}", pages.download),
+        Route("POST", "/", upload, Scope.WRITE, FORM),
+        Route("POST", "/legacy/", upload, Scope.WRITE, FORM),
+        Route("GET", "/pypi/{project}/json", legacy.project_document),
+        Route("GET", "/pypi/{project}/{version}/json", legacy.version_document),
+        Route("GET", "/integrity/{project}/{version}/{file}/provenance", pages.provenance),
+        Route("PUT", "/yank/{project}/{version}", marks.yank, Scope.WRITE, SMALL),
+        Route("PUT", "/yank/{project}/{version}/{file}", marks.yank, Scope.WRITE, SMALL),
+        Route("DELETE", "/yank/{project}/{version}", marks.unyank, Scope.WRITE),
+        Route("DELETE", "/yank/{project}/{version}/{file}", marks.unyank, Scope.WRITE),
+        Route("PUT", "/status/{project}", marks.set_status, Scope.WRITE, SMALL),
+    ),
+    client_settings=CLIENT_SETTINGS,
+)
