@@ -171,7 +171,9 @@ def _convert(key: str, value: object, origin: str) -> object:
     kind = KEYS[key]
     if isinstance(value, str) and kind is bool:
         value = {"1": True, "true": True, "yes": True, "on": True}.get(value.lower(), value)
-        value = {"0": False, "false": False, "no": False, "off": False}.get(str(value).lower(), value)
+        value = {"0": False, "false": False, "no": False, "off": False}.get(
+            str(value).lower(), value
+        )
     elif isinstance(value, str) and kind not in (str, int, float):
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:

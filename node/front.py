@@ -71,7 +71,11 @@ class Front:
     """Dispatches by path."""
 
     def __init__(
-        self, packages: PackageApp, api: LazyApp, health: Health, metrics: Metrics,
+        self,
+        packages: PackageApp,
+        api: LazyApp,
+        health: Health,
+        metrics: Metrics,
         may_see_metrics: Callable[[dict[str, str], str], Awaitable[bool]],
     ) -> None:
         self._packages, self._api, self._health = packages, api, health

@@ -32,9 +32,7 @@ def scrub(logger: object, method: str, event: MutableMapping[str, Any]) -> Mutab
 def configure(level: str = "info", form: str = "auto") -> None:
     """Set up structlog for this process; ``auto`` is text on a terminal, JSON elsewhere."""
     json = form == "json" or (form == "auto" and not sys.stderr.isatty())
-    renderer: Any = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
-    )
+    renderer: Any = structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -50,7 +48,5 @@ def configure(level: str = "info", form: str = "auto") -> None:
     )
 
 
-def _keep(
-    logger: object, method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _keep(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     return event

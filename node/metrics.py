@@ -43,9 +43,9 @@ class Metrics:
         if seen.received:
             self._bytes.labels(seen.format, "received").inc(seen.received)
 
-    def fact(self, kind: str) -> None:
-        """Count a fact that reached the catalog."""
-        self._commits.labels(kind).inc()
+    def fact(self, kind: str, number: int = 1) -> None:
+        """Count facts that reached the catalog."""
+        self._commits.labels(kind).inc(number)
 
     def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
         """Make a gauge; its name gets the prefix ``atoll_``."""

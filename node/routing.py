@@ -73,7 +73,9 @@ class RouteTable(Generic[AnyRoute]):
     """An ordered set of routes; the first match wins."""
 
     def __init__(self, routes: Iterable[AnyRoute]) -> None:
-        self._compiled = [Compiled(route, *compile_template(route.path)) for route in routes]
+        self._compiled: list[Compiled[AnyRoute]] = [
+            Compiled(route, *compile_template(route.path)) for route in routes
+        ]
 
     def match(self, method: str, path: str) -> Match[AnyRoute]:
         """Find the route.  Raises NotFoundError, MethodNotAllowedError, PathInvalidError.
@@ -97,7 +99,9 @@ class RouteTable(Generic[AnyRoute]):
             }
             return Match(each.route, params)
         if others:
-            raise MethodNotAllowedError(f"{method} is not allowed here ({', '.join(sorted(others))})")
+            raise MethodNotAllowedError(
+                f"{method} is not allowed here ({', '.join(sorted(others))})"
+            )
         raise NotFoundError("no such route")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 import trio
+from trio import TaskStatus
 
 from node.access.rates import RateLimit
 from node.background import Background
@@ -31,9 +32,7 @@ log = structlog.get_logger(__name__)
 Ready = Callable[[str], None]
 
 
-async def run(
-    config: Config, *, stop: trio.Event, ready: Ready, invitation: str = ""
-) -> None:
+async def run(config: Config, *, stop: trio.Event, ready: Ready, invitation: str = "") -> None:
     """Run a node until ``stop`` is set; ``ready`` gets its URL when it answers.
 
     A crash in any service cancels the others and propagates: a half-alive node helps nobody.
@@ -53,7 +52,7 @@ async def run(
             services.cancel_scope.cancel()
 
 
-async def run_control(core: Core, *, task_status: trio.TaskStatus[str]) -> None:
+async def run_control(core: Core, *, task_status: TaskStatus[str]) -> None:
     """Serve only the control connection, for commands while the node is not running."""
     front, stop = build_front(core), trio.Event()
     async with trio.open_nursery() as nursery:
@@ -71,7 +70,7 @@ async def _listen(core: Core, front: App, services: trio.Nursery, stop: trio.Eve
     )
     await services.start(partial(_serve_control, core, front, stop))
 
-    async def public(*, task_status: trio.TaskStatus[tuple[Bound, ...]]) -> None:
+    async def public(*, task_status: TaskStatus[tuple[Bound, ...]]) -> None:
         try:
             await serve(
                 front, bindings, stop=stop, drain=http.drain, limits=limits, task_status=task_status
@@ -84,7 +83,7 @@ async def _listen(core: Core, front: App, services: trio.Nursery, stop: trio.Eve
 
 
 async def _serve_control(
-    core: Core, front: App, stop: trio.Event, *, task_status: trio.TaskStatus[str]
+    core: Core, front: App, stop: trio.Event, *, task_status: TaskStatus[str]
 ) -> None:
     """Listen on a loopback port of its own, whatever the public side does."""
     async with trio.open_nursery() as nursery:
@@ -170,5 +169,3 @@ def _observe(core: Core, seen: Observation) -> None:
         seconds=round(seen.seconds, 4),
         error=seen.error or None,
     )
-
-

@@ -207,7 +207,11 @@ def _import_private(home: Path, private: bytes) -> None:
 def _sign(home: Path, fingerprint: str, data: bytes, *, time: int, clear: bool) -> bytes:
     gpg = _open(home, ["--faked-system-time", f"{max(time, BORN + 1)}!"])
     result = gpg.sign(
-        data, keyid=fingerprint, clearsign=clear, detach=not clear, extra_args=["--digest-algo", "SHA512"]
+        data,
+        keyid=fingerprint,
+        clearsign=clear,
+        detach=not clear,
+        extra_args=["--digest-algo", "SHA512"],
     )
     if not result.data:
         raise UnavailableError(f"GnuPG could not sign: {result.stderr[-300:]}")
@@ -225,4 +229,3 @@ def _dispose(home: Path) -> None:
         ["gpgconf", "--homedir", str(home), "--kill", "all"], check=False, capture_output=True
     )
     shutil.rmtree(home, ignore_errors=True)
-

@@ -196,9 +196,7 @@ class Accounts:
             claims["repositories"] = list(caller.repositories)
         if access is not None:
             claims["access"] = [[key, sorted(actions)] for key, actions in access]
-        token = jwt.encode(
-            claims, self._keys.private(), "EdDSA", headers={"kid": self._keys.node}
-        )
+        token = jwt.encode(claims, self._keys.private(), "EdDSA", headers={"kid": self._keys.node})
         return token, seconds
 
     async def create_token(
@@ -242,9 +240,7 @@ class Accounts:
         """Revoke an API token; unknown ones are ignored."""
         entry = self._directory.tokens_by_hash.get(_hash(token))
         if entry is not None:
-            await self._write(
-                [self._directory.remove(TokenEntry, entry.id)], actor=entry.username
-            )
+            await self._write([self._directory.remove(TokenEntry, entry.id)], actor=entry.username)
 
     async def user_fact(self, entry: UserEntry, password: str | None) -> Setting:
         """The fact that creates or changes a user, with a new password if one is given."""

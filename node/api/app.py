@@ -157,9 +157,7 @@ async def _small_body() -> bytes:
 def _json(status: int, content: object) -> QuartResponse:
     if status == 204 or content is None:
         return QuartResponse(b"", 204 if status == 200 else status)
-    return QuartResponse(
-        msgspec.json.encode(content), status, content_type="application/json"
-    )
+    return QuartResponse(msgspec.json.encode(content), status, content_type="application/json")
 
 
 def _raw(answer: Raw) -> QuartResponse:

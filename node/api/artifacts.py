@@ -119,9 +119,7 @@ async def _find(call: Call) -> Artifact:
     return found
 
 
-@table.route(
-    "GET", "/repositories/{key}/artifacts/{path:path}", Access.READ, answer=ArtifactView
-)
+@table.route("GET", "/repositories/{key}/artifacts/{path:path}", Access.READ, answer=ArtifactView)
 async def get_artifact(call: Call) -> ArtifactView:
     """Show one file's metadata."""
     return await view(call, await _find(call))
@@ -177,9 +175,7 @@ async def search_checksum(call: Call) -> ArtifactList:
     return ArtifactList(items, None)
 
 
-@table.route(
-    "GET", "/search/quick", Access.OPEN, answer=FoundPackages, parameters=("q", "limit")
-)
+@table.route("GET", "/search/quick", Access.OPEN, answer=FoundPackages, parameters=("q", "limit"))
 async def search_quick(call: Call) -> FoundPackages:
     """Find packages by a part of their name or of a file's path."""
     limit = max(1, call.number("limit", 20, 100))
@@ -188,9 +184,7 @@ async def search_quick(call: Call) -> FoundPackages:
         for entry in call.core.directory_repositories()
         if call.core.gate.may(call.caller, "read", entry)
     ]
-    found = await call.core.catalog.search(
-        call.query.get("q", ""), repositories=keys, limit=limit
-    )
+    found = await call.core.catalog.search(call.query.get("q", ""), repositories=keys, limit=limit)
     return FoundPackages(
         [FoundPackage(each.repository, each.package, each.files, each.size) for each in found]
     )

@@ -110,6 +110,18 @@ async def refresh(call: Call) -> LoginAnswer:
     return _answer(call, replace(caller, access=None))
 
 
+class OperatorToken(msgspec.Struct):
+    token: str
+
+
+@table.route("POST", "/auth/operator", Access.USER, answer=OperatorToken)
+async def operator_token(call: Call) -> OperatorToken:
+    """Give the operator at the control connection a bearer token for native routes."""
+    if call.caller.kind != "operator":
+        raise DeniedError("only over the control connection")
+    return OperatorToken(call.core.accounts.bearer(call.caller, life=3600)[0])
+
+
 @table.route("POST", "/auth/logout", Access.USER, status=204)
 async def logout(call: Call) -> None:
     """End a session; bearer tokens run out by themselves, API tokens are revoked."""
@@ -138,9 +150,7 @@ async def list_tokens(call: Call) -> TokenList:
     )
 
 
-@table.route(
-    "POST", "/auth/tokens", Access.USER, body=NewToken, answer=CreatedToken, status=201
-)
+@table.route("POST", "/auth/tokens", Access.USER, body=NewToken, answer=CreatedToken, status=201)
 async def create_token(call: Call) -> CreatedToken:
     """Make an API token; its secret is in this answer and never again."""
     body: NewToken = call.body

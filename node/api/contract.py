@@ -113,9 +113,7 @@ class Table:
         """Register a handler."""
 
         def register(handler: Handler) -> Handler:
-            self.endpoints.append(
-                Endpoint(method, path, handler, access, tag=self.tag, **extra)
-            )
+            self.endpoints.append(Endpoint(method, path, handler, access, tag=self.tag, **extra))
             return handler
 
         return register

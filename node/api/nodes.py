@@ -129,9 +129,7 @@ async def join(call: Call) -> NodeView:
     return NodeView(**call.core.details())
 
 
-@table.route(
-    "GET", "/admin/audit", Access.MANAGE, answer=AuditList, parameters=("before", "limit")
-)
+@table.route("GET", "/admin/audit", Access.MANAGE, answer=AuditList, parameters=("before", "limit"))
 async def list_audit(call: Call) -> AuditList:
     """List who did what, newest first."""
     found = await call.core.audit.entries(limit=max(1, call.number("limit", 100)))

@@ -8,16 +8,13 @@ from typing import Any, cast
 
 import trio
 from hypercorn.events import Closed, Event, RawData, Updated
-from hypercorn.protocol import ProtocolWrapper
-from hypercorn.protocol.h2 import H2Protocol
-from hypercorn.protocol.h11 import H2CProtocolRequiredError, H2ProtocolAssumedError
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.typing import ConnectionState
 
 from node.http.context import Context
 from node.http.http1 import Http1
-from node.http.http2 import Http2
+from node.http.protocols import Protocols
 from node.http.transport import READ_SIZE, Transport
 
 log = logging.getLogger(__name__)
@@ -183,44 +180,6 @@ class Connection(TCPServer):
             return
         with trio.CancelScope(shield=True):  # closing a socket does not wait for anything
             await self._transport.aclose()
-
-
-class Protocols(ProtocolWrapper):
-    """Hypercorn's choice of protocol, with our HTTP/2."""
-
-    def __init__(self, shared: Context, *args: Any) -> None:
-        super().__init__(*args)
-        self._shared = shared
-        if isinstance(self.protocol, H2Protocol):
-            self.protocol = self._http2()
-
-    def _http2(self) -> Http2:
-        return Http2(
-            self._shared,
-            self.app,
-            self.config,
-            self.context,
-            self.task_group,
-            self.state,
-            self.ssl,
-            self.client,
-            self.server,
-            self.send,
-        )
-
-    async def handle(self, event: Event) -> None:
-        """Pass an event on, switching to HTTP/2 where the client asks for it."""
-        try:
-            await self.protocol.handle(event)
-        except H2ProtocolAssumedError as request:
-            self.protocol = self._http2()
-            await self.protocol.initiate()
-            await self.protocol.handle(RawData(request.data))
-        except H2CProtocolRequiredError as request:
-            self.protocol = self._http2()
-            await self.protocol.initiate(request.headers, request.settings)
-            if request.data:
-                await self.protocol.handle(RawData(request.data))
 
 
 def _address(name: Any) -> Address | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any, cast
 
 import trio
@@ -31,6 +32,7 @@ class Http2Stream(HTTPStream):
 
     def __init__(self, shared: Context, protocol: Http2, *args: Any) -> None:
         super().__init__(*args)
+        self.start_time = time.time()
         self._shared = shared
         self._protocol = protocol
         self._waiting: list[bytes] = []

@@ -162,10 +162,10 @@ class Exchange:
         except RegistryError as error:
             await self._fail(error)
         except BaseExceptionGroup as group:
-            error = sole_error(group)
-            if error is None:
+            inner = sole_error(group)
+            if inner is None:
                 raise
-            await self._fail(error)
+            await self._fail(inner)
 
     async def _respond(self) -> Response:
         self._request = replace(
@@ -189,9 +189,7 @@ class Exchange:
         self.responder.private = not entry.is_public
         mount = f"{self._request.root_url}{self._mounted.mount}/{key}"
         match = self._mounted.routes.match(self._method, below)
-        self._request = replace(
-            self._request, path=below, base_url=mount, params=match.params
-        )
+        self._request = replace(self._request, path=below, base_url=mount, params=match.params)
         self._parts.gate.require(caller, match.route.scope, entry)
         if self._method in WRITES and match.route.scope is not Scope.READ:
             self._parts.writes.take(caller.name or self.seen.address, trio.current_time())

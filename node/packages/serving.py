@@ -29,7 +29,10 @@ SECURITY = (
 def raw_headers(pairs: Iterable[tuple[str, str]]) -> RawHeaders:
     """Encode header pairs; a value that could break the framing is cut at the break."""
     return [
-        (name.lower().encode("ascii"), value.split("\r")[0].split("\n")[0].encode("latin-1", "replace"))
+        (
+            name.lower().encode("ascii"),
+            value.split("\r")[0].split("\n")[0].encode("latin-1", "replace"),
+        )
         for name, value in pairs
     ]
 
@@ -83,9 +86,7 @@ class Responder:
                 headers.append((b"content-length", b"%d" % size))
         await self._body(response.status, response, headers, Span(0, size, size))
 
-    async def _body(
-        self, status: int, response: Response, headers: RawHeaders, span: Span
-    ) -> None:
+    async def _body(self, status: int, response: Response, headers: RawHeaders, span: Span) -> None:
         content = response.content
         if self._method == "HEAD" or span.stop == span.start or status in BODILESS:
             await self._start(status, headers, _reason(response))

@@ -169,9 +169,7 @@ class LocalRepository:
     async def staged(self, package: str) -> Sequence[Staged]:
         """What waits for a commit point, in name order."""
         rows = await self._services.staging.staged(self.key, package)
-        return [
-            Staged(r.name, r.digest, r.size, r.checksums, r.metadata, r.created) for r in rows
-        ]
+        return [Staged(r.name, r.digest, r.size, r.checksums, r.metadata, r.created) for r in rows]
 
     async def unstage(self, package: str, name: str) -> None:
         """Forget a staged blob."""
@@ -189,7 +187,11 @@ class LocalRepository:
         self, key: str, build: Callable[[], Awaitable[Mapping[str, Ingested]]]
     ) -> Mapping[str, Ingested]:
         """A set of generated documents that only ever change together."""
-        return await self._services.cache.sets.get((self.key, key), self._revision, build)
+        return await self._services.cache.document_set((self.key, key), self._revision, build)
+
+    async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
+        """Sets built under this key on this node, newest first."""
+        return self._services.cache.generations((self.key, key))
 
     def _revision(self) -> int:
         return self._services.catalog.revision(self.key)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import trio
 
-from formats.contract import Rendered
+from formats.contract import GENERATIONS_MAX, Rendered
 from store.blobs import Ingested
 from store.digest import Digest
 
 CACHE_MAX = 24 << 20  # bytes of rendered documents a node keeps
 Built = TypeVar("Built")
 Key = tuple[str, str]
+DocumentSet = Mapping[str, Ingested]
 
 
 @dataclass(slots=True)
@@ -72,10 +73,6 @@ class Shelf(Generic[Built]):
             else:
                 self._locks[key] = (lock, waiting - 1)
 
-    def values(self) -> list[Built]:
-        """Everything that is kept, stale or not."""
-        return [entry.value for entry in self._entries.values()]
-
     def _keep(self, key: Key, entry: Entry[Built]) -> None:
         old = self._entries.pop(key, None)
         self._size += entry.size - (old.size if old else 0)
@@ -95,8 +92,32 @@ class RenderCache:
 
     def __init__(self) -> None:
         self.documents: Shelf[Rendered] = Shelf(CACHE_MAX, lambda each: len(each.data) + 512)
-        self.sets: Shelf[Mapping[str, Ingested]] = Shelf(1 << 20, lambda each: 256 * len(each) + 64)
+        self.sets: Shelf[DocumentSet] = Shelf(1 << 20, lambda each: 256 * len(each) + 64)
+        self._generations: dict[Key, deque[DocumentSet]] = {}
+
+    async def document_set(
+        self, key: Key, revision: Callable[[], int], build: Callable[[], Awaitable[DocumentSet]]
+    ) -> DocumentSet:
+        """A set at the present revision; the sets before it stay known for a while."""
+
+        async def build_and_remember() -> DocumentSet:
+            built = await build()
+            kept = self._generations.setdefault(key, deque(maxlen=GENERATIONS_MAX))
+            if not kept or kept[0] != built:
+                kept.appendleft(built)
+            return built
+
+        return await self.sets.get(key, revision, build_and_remember)
+
+    def generations(self, key: Key) -> Sequence[DocumentSet]:
+        """Sets built under a key, newest first."""
+        return tuple(self._generations.get(key, ()))
 
     def referenced(self) -> set[Digest]:
-        """Blobs that only a cached set names: garbage collection keeps them."""
-        return {blob.digest for each in self.sets.values() for blob in each.values()}
+        """Blobs that only a document set names: garbage collection keeps them."""
+        return {
+            blob.digest
+            for kept in self._generations.values()
+            for each in kept
+            for blob in each.values()
+        }

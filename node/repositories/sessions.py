@@ -92,9 +92,7 @@ class Sessions:
             lock.release()
             self._locks.pop(session, None)
 
-    async def _append(
-        self, session: str, ticket: Ticket, chunks: AsyncIterator[bytes]
-    ) -> Session:
+    async def _append(self, session: str, ticket: Ticket, chunks: AsyncIterator[bytes]) -> Session:
         live = await self._resume(session, ticket)
         descriptor = os.open(self._data(session), os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -221,9 +219,7 @@ class RepositoryUploads:
         """Raises SessionUnknownError, also when it belongs elsewhere."""
         return self._own(session, package)[0]
 
-    async def finish(
-        self, session: str, package: str, expected: Digest | None = None
-    ) -> Ingested:
+    async def finish(self, session: str, package: str, expected: Digest | None = None) -> Ingested:
         """Verify and store the bytes."""
         _, ticket = self._own(session, package)
         return await self._sessions.finish(session, ticket, expected)
