@@ -250,7 +250,7 @@ class Http2(H2Protocol):
             await self.send(RawData(data))
 
     async def _send_data(self, stream_id: int) -> None:
-        outbox = self.stream_buffers.get(stream_id)
+        outbox = cast("Outbox | None", self.stream_buffers.get(stream_id))
         if outbox is None:
             self.priority.remove_stream(stream_id)
             return
@@ -262,6 +262,7 @@ class Http2(H2Protocol):
                 self.connection.send_data(stream_id, data[start : start + frame_size])
             if outbox.complete:
                 self.connection.end_stream(stream_id)
+                outbox.end()
             elif data:
                 return
             else:

@@ -23,6 +23,7 @@ class Outbox:
         self._patience = patience
         self._buffer = bytearray()
         self._complete = False
+        self._ended = False
         self._moved = trio.Event()
 
     @property
@@ -43,8 +44,8 @@ class Outbox:
             await self._movement()
 
     async def drain(self) -> None:
-        """Wait until all is handed to the connection.  Raises StalledError."""
-        while self._buffer:
+        """Wait until all is on its way, the end of the stream too.  Raises StalledError."""
+        while self._buffer or (self._complete and not self._ended):
             await self._movement()
 
     async def pop(self, size: int) -> bytes:
@@ -59,6 +60,11 @@ class Outbox:
         """Drop everything: nobody will read it."""
         self._complete = True
         self._buffer.clear()
+        self.end()
+
+    def end(self) -> None:
+        """Note that the stream has ended."""
+        self._ended = True
         self._move()
 
     def _move(self) -> None:
