@@ -7,7 +7,13 @@ import sys
 
 import click
 
-from store.errors import DeniedError, NotFoundError, RegistryError, UnauthorizedError, UnavailableError
+from store.errors import (
+    DeniedError,
+    NotFoundError,
+    RegistryError,
+    UnauthorizedError,
+    UnavailableError,
+)
 
 COMMANDS = {
     "up": "cli.up:up",

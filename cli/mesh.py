@@ -21,7 +21,9 @@ def mesh() -> None:
 @mesh.command(epilog="Example: atoll mesh invite --data ./node --site harbour")
 @click.option("--data", metavar="DIR")
 @click.option("--site", default="default", help="The site the new node will stand at.")
-@click.option("--role", "roles", multiple=True, default=("writer",), help="writer, mirror, courier.")
+@click.option(
+    "--role", "roles", multiple=True, default=("writer",), help="writer, mirror, courier."
+)
 @click.option("--hours", default=24.0, help="Hours until it expires.")
 def invite(data: str | None, site: str, roles: tuple[str, ...], hours: float) -> None:
     """Print a one-time invitation, and nothing else."""

@@ -14,7 +14,13 @@ from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 import click
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from cli.connection import connect
 from store.errors import DigestMismatchError, NotFoundError, RegistryError, UnavailableError

@@ -84,7 +84,9 @@ def init(data: str | None) -> None:
     """Make a node's key, its mesh of one, an administrator and the default repositories."""
     config = configuration(data)
     trio.run(_initialise, config)
-    click.echo(f"{Path(config.data).absolute()} is ready; start it with: atoll up --data {config.data}")
+    click.echo(
+        f"{Path(config.data).absolute()} is ready; start it with: atoll up --data {config.data}"
+    )
 
 
 async def _initialise(config: Config) -> None:
