@@ -1,0 +1,393 @@
+"""Blobs on their way here, chunk by chunk, in any order, from anywhere.
+
+Spec: mesh.md B.2; design.md section 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Protocol, TypeVar
+
+import trio
+
+from store.bitmap import Bitmap, Missing, Saved
+from store.blobs import BlobStore, Ingested
+from store.chunks import Manifest
+from store.digest import Digest
+from store.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    NoHolderError,
+    RangeInvalidError,
+    RegistryError,
+)
+from store.partial_folder import PartialFolder
+
+FLUSH_SIZE = 8 << 20  # bytes written between two durable bitmaps at most
+READ_MAX = 512 << 10  # bytes a reader gets at a time
+HASH_AHEAD = 4  # chunks: so far each arrival may push the whole-blob digest
+HASH_BATCH = 64  # chunks hashed in one thread hop at the end
+COPY_BATCH = 256  # chunks looked up in the index at a time
+
+T = TypeVar("T")
+
+
+class Location(Protocol):
+    """Where the bytes of a chunk lie already."""
+
+    @property
+    def blob(self) -> Digest:
+        """The complete local blob."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Where in it the chunk begins."""
+        ...
+
+
+class Index(Protocol):
+    """What knows the chunks of complete local blobs: ``store.chunkindex.ChunkIndex``."""
+
+    async def find(self, sha256s: Sequence[bytes]) -> Mapping[bytes, Location]:
+        """Return where those chunks lie that are here."""
+        ...
+
+
+class PartialBlob:
+    """One blob being fetched.  Made by ``Partials.open``; shared by everybody who wants the blob.
+
+    It ends by complete(), abandon() or close().  Readers of a completed blob go on to its end;
+    readers of any other get the error.
+    """
+
+    def __init__(self, files: PartialFolder) -> None:
+        self.manifest = files.manifest
+        self._files = files
+        self._have = files.have
+        self._prefix = Prefix(files)
+        self._twins = _twins(self.manifest)
+        self._unsaved: list[int] = []  # marked in memory, not yet claimed on disk
+        self._unsaved_size = 0
+        self._flushing = trio.Lock()
+        self._limiter = trio.CapacityLimiter(8)
+        self._users = 0  # reads and writes under way: the file stays open for them
+        self._readers: set[ChunkBlocks] = set()
+        self._waiting: dict[int, trio.Event] = {}
+        self._progress = trio.Event()
+        self._failure: RegistryError | None = None
+        self._done = False  # nothing is taken any more
+        self._closed = False
+
+    @property
+    def missing(self) -> Missing:
+        """The indexes of the chunks that are not here, in order; a live view."""
+        return self._have.missing
+
+    def have(self, index: int) -> bool:
+        """Tell whether a chunk is here, verified."""
+        return index in self._have
+
+    @property
+    def wanted(self) -> list[int]:
+        """The chunk that each open reader needs next: fetch these before any other."""
+        needs = {reader.next_missing() for reader in self._readers}
+        return sorted(index for index in needs if index is not None)
+
+    @property
+    def progress(self) -> trio.Event:
+        """Set, and replaced, when chunks arrive or the partial ends.  Take it before you look."""
+        return self._progress
+
+    @property
+    def active(self) -> bool:
+        """Whether chunks are still taken."""
+        return not self._done
+
+    async def write(self, index: int, data: bytes | memoryview) -> bool:
+        """Verify and store a chunk; return whether it was new.
+
+        Raises DigestMismatchError before anything touches the disk, RangeInvalidError,
+        StoreFullError, and what the partial was abandoned with.  Fills equal chunks of the blob in
+        too.
+        """
+        if not 0 <= index < len(self.manifest.chunks):
+            raise RangeInvalidError(f"the blob has no chunk {index}")
+        if index in self._have:
+            await trio.lowlevel.checkpoint()
+            return False
+        self._check()
+        indexes = self._twins.get(self.manifest.chunks.sha256(index), (index,))
+        with self._using():
+            await self._in_thread(lambda: self._store(indexes, data))
+            if self._failure is not None:
+                raise self._failure
+            if self._done:  # somebody else brought the last chunk, too
+                return False
+            self._mark(indexes)
+            if self._unsaved_size >= FLUSH_SIZE:
+                await self.flush()
+        return True
+
+    async def wait(self, index: int) -> None:
+        """Wait for a chunk.  Raises what the partial was abandoned with."""
+        await trio.lowlevel.checkpoint()
+        while index not in self._have:
+            if self._failure is not None:
+                raise self._failure
+            await self._waiting.setdefault(index, trio.Event()).wait()
+
+    @asynccontextmanager
+    async def read(
+        self, start: int = 0, stop: int | None = None
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Open bytes ``[start, stop)``: what is here comes at once, the rest as it arrives.
+
+        Raises NoHolderError on entry once the partial has ended: look in the store then.  Iterating
+        raises what the partial is abandoned with.  Entering is atomic: nothing is awaited.
+        """
+        if self._done:
+            raise self._failure or NoHolderError("the fetch has ended")
+        size = self.manifest.size
+        reader = ChunkBlocks(self, max(0, start), size if stop is None else min(stop, size))
+        with self._using():
+            self._readers.add(reader)
+            try:
+                yield reader
+            finally:
+                self._readers.discard(reader)
+
+    async def bytes_here(self, start: int, stop: int) -> bytes:
+        """Return bytes ``[start, stop)``.  Raises NoHolderError unless all of them are here."""
+        if self._closed or any(i not in self._have for i in self.manifest.locate(start, stop)):
+            raise NoHolderError("these bytes are not here")
+        with self._using():
+            return await self._in_thread(lambda: self._files.read(start, stop))
+
+    async def flush(self) -> None:
+        """Make everything that has arrived survive a crash.  Raises StoreFullError."""
+        async with self._flushing:
+            if self._unsaved and not self._done:
+                await self._save(clean=False)
+
+    async def complete(self, store: BlobStore) -> Ingested:
+        """Check the whole blob and hand its file to ``store``.  Call it once nothing is missing.
+
+        Raises DigestMismatchError, and deletes the partial, if the manifest was another blob's.
+        When the store refuses (StoreFullError), the partial stays as it is.
+        """
+        self._check()
+        if self.missing:
+            raise RuntimeError(f"{len(self.missing)} chunks are missing")
+        blob = self.manifest.blob
+        with self._using():
+            while not await self._in_thread(lambda: self._prefix.catch_up(HASH_BATCH)):
+                pass  # in batches, so that it can be cancelled
+            if self._prefix.digest != blob:
+                mismatch = DigestMismatchError(blob, self._prefix.digest)
+                await self.abandon(mismatch, delete=True)
+                raise mismatch
+            async with self._flushing:
+                self._check()
+                await store.adopt(await self._in_thread(self._files.finish), blob)
+                self._done = True
+                with trio.CancelScope(shield=True):
+                    await self._in_thread(self._files.remove)
+        self._announce(())
+        return Ingested(blob, self.manifest.size, {"sha256": blob.hex}, self.manifest)
+
+    async def abandon(self, error: RegistryError | None = None, *, delete: bool = False) -> None:
+        """Give up: readers get ``error`` or NoHolderError.  Unless deleted it can be resumed."""
+        if self._done:
+            return
+        self._failure = error or NoHolderError("the fetch was given up")
+        with self._using(), trio.CancelScope(shield=True):
+            async with self._flushing:
+                if self._done:
+                    return
+                self._done = True
+                if delete:
+                    await self._in_thread(self._files.remove)
+                else:
+                    with suppress(RegistryError):  # a full disk: the next start hashes again
+                        await self._save(clean=True)
+        self._announce(list(self._waiting))
+
+    async def close(self) -> None:
+        """Leave cleanly, to be resumed later without hashing anything again."""
+        await self.abandon(NoHolderError("the node is stopping"))
+
+    async def copy_known(self, index: Index, store: BlobStore) -> int:
+        """Fill in the chunks that complete local blobs hold; return how many there were.
+
+        They are verified like any other: a damaged source costs a fetch, nothing else.
+        """
+        copied, missing = 0, list(self.missing)
+        for first in range(0, len(missing), COPY_BATCH):
+            batch = missing[first : first + COPY_BATCH]
+            known = await index.find([self.manifest.chunks.sha256(one) for one in batch])
+            for one in batch:
+                location = known.get(self.manifest.chunks.sha256(one))
+                if location is not None and await self._copy(one, location, store):
+                    copied += 1
+        return copied
+
+    async def _copy(self, index: int, location: Location, store: BlobStore) -> bool:
+        stop = location.offset + self.manifest.chunks.lengths[index]
+        try:
+            async with store.read(location.blob, start=location.offset, stop=stop) as blocks:
+                data = b"".join([block async for block in blocks])
+            return await self.write(index, data)
+        except (BlobUnknownError, DigestMismatchError):
+            return False
+
+    def _store(self, indexes: Sequence[int], data: bytes | memoryview) -> None:
+        """Write a chunk and push the whole-blob digest.  In a worker thread."""
+        self._files.write(indexes, data)
+        self._prefix.push(indexes[0], data)
+
+    def _mark(self, indexes: Sequence[int]) -> None:
+        for index in indexes:
+            if index not in self._have:
+                self._have.mark(index)
+                self._unsaved.append(index)
+                self._unsaved_size += self.manifest.chunks.lengths[index]
+        self._announce(indexes)
+
+    def _announce(self, indexes: Sequence[int]) -> None:
+        """Wake who waits for these chunks, and who watches progress."""
+        for index in indexes:
+            if index in self._waiting:
+                self._waiting.pop(index).set()
+        progress, self._progress = self._progress, trio.Event()
+        progress.set()
+
+    async def _save(self, *, clean: bool) -> None:
+        """Sync the bytes, then claim them.  Under the flushing lock."""
+        unsaved, self._unsaved, self._unsaved_size = self._unsaved, [], 0
+        saved = Saved(self._have, Bitmap(len(self.manifest.chunks), unsaved), clean).encode()
+        try:
+            await self._in_thread(self._files.sync)
+        except RegistryError:
+            # The system may have dropped what it failed to write: those chunks are not here.
+            for index in unsaved:
+                self._have.clear(index)
+            self._prefix = Prefix(self._files)
+            raise
+        try:
+            await self._in_thread(lambda: self._files.save(saved))
+        except RegistryError:
+            self._unsaved = unsaved + self._unsaved
+            raise
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        if self._done:
+            raise RuntimeError("the blob is complete")
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        """Keep the file open; the last user of an ended partial closes it."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+            if self._done and not self._users and not self._closed:
+                self._closed = True
+                self._files.close()
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._limiter)
+
+
+class ChunkBlocks(AsyncIterator[bytes]):
+    """Bytes ``[start, stop)`` of a partial blob, as far as they are here, then as they come."""
+
+    def __init__(self, blob: PartialBlob, start: int, stop: int) -> None:
+        self._blob = blob
+        self._start, self._stop = start, stop
+
+    def next_missing(self) -> int | None:
+        """Return the first chunk ahead that is not here."""
+        for index in self._blob.manifest.locate(self._start, self._stop):
+            if not self._blob.have(index):
+                return index
+        return None
+
+    async def __anext__(self) -> bytes:
+        if self._start >= self._stop:
+            raise StopAsyncIteration
+        chunks = self._blob.manifest.locate(self._start, self._stop)
+        await self._blob.wait(chunks[0])
+        limit = min(self._stop, self._start + READ_MAX)
+        for index in chunks[1:]:
+            if self._blob.manifest.offset(index) >= limit:
+                break
+            if not self._blob.have(index):
+                limit = self._blob.manifest.offset(index)
+                break
+        data = await self._blob.bytes_here(self._start, limit)
+        self._start += len(data)
+        return data
+
+
+class Prefix:
+    """The whole-blob SHA-256, pushed forward as chunks arrive so that the end costs little."""
+
+    def __init__(self, files: PartialFolder) -> None:
+        self._files = files
+        self._sha256 = hashlib.sha256()
+        self._next = 0  # chunk
+        self._lock = threading.Lock()
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was hashed; the blob's, once catch_up() has said so."""
+        return Digest.sha256(self._sha256.digest())
+
+    def push(self, index: int, data: bytes | memoryview) -> None:
+        """Hash a few chunks in order, if nobody else does: ``data`` is chunk ``index``."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            for _ in range(HASH_AHEAD):
+                if self._next == index:
+                    self._add(data)
+                elif not self._add_next():
+                    return
+        finally:
+            self._lock.release()
+
+    def catch_up(self, chunks: int) -> bool:
+        """Hash up to ``chunks`` more; tell whether that was the end of the blob."""
+        with self._lock:
+            for _ in range(chunks):
+                if not self._add_next():
+                    break
+            return self._next == len(self._files.manifest.chunks)
+
+    def _add_next(self) -> bool:
+        manifest, index = self._files.manifest, self._next
+        if index == len(manifest.chunks) or index not in self._files.have:
+            return False
+        self._add(self._files.read(manifest.offset(index), manifest.offset(index + 1)))
+        return True
+
+    def _add(self, data: bytes | memoryview) -> None:
+        self._sha256.update(data)
+        self._next += 1
+
+
+def _twins(manifest: Manifest) -> dict[bytes, list[int]]:
+    """Return the chunks that occur more than once, and where."""
+    first: dict[bytes, int] = {}
+    twins: dict[bytes, list[int]] = {}
+    for index, chunk in enumerate(manifest.chunks):
+        if (before := first.setdefault(chunk.sha256, index)) != index:
+            twins.setdefault(chunk.sha256, [before]).append(index)
+    return twins
