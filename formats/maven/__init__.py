@@ -1,0 +1,62 @@
+"""Maven repositories, for Maven, Gradle, Ivy, sbt and their kin.
+
+Files are kept as sent; metadata and checksums are made here, so that parallel deploys lose nothing.
+
+Spec: Maven repository layout, metadata model 1.1, POM reference.
+"""
+
+from __future__ import annotations
+
+from formats.contract import BLOB, Format, Route, Scope
+from formats.maven import reading, writing
+
+MAVEN = """\
+<!-- ~/.m2/settings.xml -->
+<settings>
+  <servers>
+    <server><id>{key}</id><username>{user}</username><password>{token}</password></server>
+  </servers>
+  <profiles>
+    <profile>
+      <id>{key}</id>
+      <repositories>
+        <repository><id>{key}</id><url>{url}</url></repository>
+      </repositories>
+      <pluginRepositories>
+        <pluginRepository><id>{key}</id><url>{url}</url></pluginRepository>
+      </pluginRepositories>
+    </profile>
+  </profiles>
+  <activeProfiles><activeProfile>{key}</activeProfile></activeProfiles>
+</settings>
+
+<!-- mvn deploy:deploy-file -DrepositoryId={key} -Durl={url} -Dfile=a.jar -DpomFile=pom.xml -->
+"""
+GRADLE = """\
+// build.gradle
+repositories {{
+    maven {{
+        url = uri("{url}")
+        allowInsecureProtocol = true // only needed where the URL is plain http
+        credentials {{
+            username = "{user}"
+            password = "{token}"
+        }}
+    }}
+}}
+"""
+
+FORMAT = Format(
+    name="maven",
+    keys=("maven", "gradle"),
+    mounts=("/maven",),
+    purl_type="maven",
+    routes=(
+        Route("GET", "/", reading.root),
+        Route("GET", "/{path*}", reading.get),
+        Route("PUT", "/{path*}", writing.put, Scope.WRITE, BLOB),
+        Route("DELETE", "/{path*}", writing.delete, Scope.DELETE),
+    ),
+    checksums=("md5", "sha1", "sha512"),
+    client_settings={"mvn": MAVEN, "gradle": GRADLE},
+)
