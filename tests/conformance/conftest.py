@@ -19,7 +19,11 @@ from tests.conformance.nodes import NodeProcess
 
 DOCKERD_SECONDS_MAX = 30.0
 
+CLIENT_SECONDS_MAX = 240.0
+OUTPUT_TAIL = 6000  # characters of a failed client's output
+
 ClientPath = Callable[[str], Path]
+RunClient = Callable[..., str]
 NewNode = Callable[..., NodeProcess]
 
 
@@ -70,6 +74,44 @@ def _trust_store() -> dict[str, str]:
     """Keep the machine's certificate authorities, which some of them name in the environment."""
     names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "JAVA_HOME", "NODE_EXTRA_CA_CERTS")
     return {name: os.environ[name] for name in names if name in os.environ}
+
+
+@pytest.fixture
+def run_client(client: ClientPath, client_env: Mapping[str, str], tmp_path: Path) -> RunClient:
+    """Run a client in `client_env` and an empty folder: `run_client("twine", "upload", …)`.
+
+    Gives its standard output.  Any other exit status than `status` fails the test and shows all of
+    its output.
+    """
+    folder = tmp_path / "work"
+    folder.mkdir()
+
+    def run(
+        name: str,
+        *arguments: str | Path,
+        cwd: Path = folder,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes = b"",
+        status: int = 0,
+    ) -> str:
+        command = [str(client(name)), *map(str, arguments)]
+        finished = subprocess.run(
+            command,
+            cwd=cwd,
+            env={**client_env, **(env or {})},
+            input=stdin,
+            capture_output=True,
+            timeout=CLIENT_SECONDS_MAX,
+            check=False,
+        )
+        output = finished.stdout.decode(errors="replace")
+        if finished.returncode != status:
+            errors = finished.stderr.decode(errors="replace")
+            text = f"{output}\n{errors}"[-OUTPUT_TAIL:]
+            pytest.fail(f"`{name} {arguments[0]} …` ended with {finished.returncode}:\n{text}")
+        return output
+
+    return run
 
 
 @pytest.fixture

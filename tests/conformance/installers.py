@@ -6,6 +6,7 @@ A group returns the command line of every client it has, or the reason why there
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,8 @@ MAVEN_SAMPLE = (
 STEP_SECONDS_MAX = 900.0  # a registry that hangs must not hang the tests with it
 DPKG_LOCK_SECONDS = 300
 REASON_LENGTH_MAX = 300
+TELLING = re.compile(r"\b(error|failed|unable)\b|^E:", re.IGNORECASE)
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\n# written by Atoll's tests: no daemon starts while clients are installed\nexit 101\n"
 
@@ -175,29 +178,36 @@ def _venv(name: str, requirements: list[str]) -> Path:
 
 def npm_clients() -> Found:
     """Install npm's rivals beside the machine's Node.js, or beside one from PyPI if it has none."""
+    node, npm = _which("node"), _which("npm")
+    if not node or not npm:
+        try:
+            scripts = _venv("node", [NODE_WHEEL])
+        except InstallError as error:
+            return dict.fromkeys(["node", "npm", *NPM], str(error))
+        node, npm = str(scripts / "node"), str(scripts / "npm")
+    found: Found = {"node": [node], "npm": [npm]}
+    try:
+        modules = _npm_modules(node, npm)
+    except InstallError as error:
+        return {**found, **dict.fromkeys(NPM, str(error))}
+    for name, script in NPM_SCRIPTS.items():
+        found[name] = [node, modules / script]
+    return found
+
+
+def _npm_modules(node: str, npm: str) -> Path:
     folder = directory() / "npm"
     stamp = folder / "requirements"
-    try:
-        node, npm = _which("node"), _which("npm")
-        if not node or not npm:
-            scripts = _venv("node", [NODE_WHEEL])
-            node, npm = str(scripts / "node"), str(scripts / "npm")
-        if not stamp.exists() or stamp.read_text("utf-8").split() != list(NPM.values()):
-            folder.mkdir(exist_ok=True)
-            (folder / "package.json").write_text('{"private": true}', "utf-8")
-            path = f"{Path(node).parent}:{os.environ.get('PATH', '')}"
-            quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"]
-            _run(
-                [npm, "install", "--prefix", folder, *quiet, *NPM.values()],
-                {**os.environ, "PATH": path},
-            )
-            stamp.write_text("\n".join(NPM.values()), "utf-8")
-    except InstallError as error:
-        return dict.fromkeys(["node", "npm", *NPM], str(error))
-    found: Found = {"node": [node], "npm": [npm]}
-    for name, script in NPM_SCRIPTS.items():
-        found[name] = [node, folder / "node_modules" / script]
-    return found
+    if not stamp.exists() or stamp.read_text("utf-8").split() != list(NPM.values()):
+        folder.mkdir(exist_ok=True)
+        (folder / "package.json").write_text('{"private": true}', "utf-8")
+        environment = {**os.environ, "PATH": f"{Path(node).parent}:{os.environ.get('PATH', '')}"}
+        if AUTHORITIES.exists():  # a Node.js from PyPI does not know the machine's own
+            environment.setdefault("NODE_EXTRA_CA_CERTS", str(AUTHORITIES))
+        quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--loglevel=error"]
+        _run([npm, "install", "--prefix", folder, *quiet, *NPM.values()], environment)
+        stamp.write_text("\n".join(NPM.values()), "utf-8")
+    return folder / "node_modules"
 
 
 def go_clients() -> Found:
@@ -282,4 +292,5 @@ def finish(
 def reason(output: str) -> str:
     """Shorten a failed command's output to the lines that say why, on one line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[-REASON_LENGTH_MAX:]
+    telling = [line for line in lines if TELLING.search(line)]
+    return " / ".join(telling[:2] or lines[-3:])[:REASON_LENGTH_MAX]

@@ -84,8 +84,9 @@ class NodeProcess:
             )
         deadline = time.monotonic() + READY_SECONDS_MAX
         while not (ready := READY.search(self._stdout.read_text("utf-8", "replace"))):
-            if self._process.poll() is not None:
-                raise NodeFailure(f"ended with {self._process.returncode}:\n{self._tail()}")
+            if (status := self._process.poll()) is not None:
+                self.kill()
+                raise NodeFailure(f"ended with {status}:\n{self._tail()}")
             if time.monotonic() > deadline:
                 self.kill()
                 raise NodeFailure(f"not ready in {READY_SECONDS_MAX} s:\n{self._tail()}")
