@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shlex
 import sys
 import time
@@ -37,7 +36,6 @@ VERSION_COMMANDS = {  # these two cannot be asked themselves
     "dput": ["dpkg-query", "-W", "dput-ng"],
     "ivy": ["dpkg-query", "-W", "ivy"],
 }
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +163,7 @@ def _client(name: str, command: Command | str) -> Client | MissingClient:
     lines = [line for line in asked.stdout.splitlines() if any(map(str.isdigit, line))]
     if asked.returncode not in {0, 1} or not lines:  # wrk prints version and usage, and exits 1
         return MissingClient(name, f"it does not run: {installers.reason(asked.stdout)}")
-    return Client(name, path, ANSI.sub("", lines[0]).strip()[:VERSION_LENGTH_MAX])
+    return Client(name, path, installers.ANSI.sub("", lines[0]).strip()[:VERSION_LENGTH_MAX])
 
 
 def _executable(command: Command | str) -> Path:

@@ -68,6 +68,7 @@ MAVEN_SAMPLE = (
 STEP_SECONDS_MAX = 900.0  # a registry that hangs must not hang the tests with it
 DPKG_LOCK_SECONDS = 300
 REASON_LENGTH_MAX = 300
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 TELLING = re.compile(r"\b(error|failed|unable)\b|^E:", re.IGNORECASE)
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 POLICY = Path("/usr/sbin/policy-rc.d")
@@ -291,6 +292,6 @@ def finish(
 
 def reason(output: str) -> str:
     """Shorten a failed command's output to the lines that say why, on one line."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.strip() for line in ANSI.sub("", output).splitlines() if line.strip()]
     telling = [line for line in lines if TELLING.search(line)]
     return " / ".join(telling[:2] or lines[-3:])[:REASON_LENGTH_MAX]
