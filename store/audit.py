@@ -48,7 +48,11 @@ class AuditLog:
             "detail": detail,
         }
         row = {"at": self._clock(), **{name: clean(text) for name, text in texts.items()}}
-        await self._database.write(lambda c: c.execute(sa.insert(audit), row) and None)
+
+        def unit(connection: sa.Connection) -> None:
+            connection.execute(sa.insert(audit), row)
+
+        await self._database.write(unit)
 
     async def entries(
         self,

@@ -27,7 +27,7 @@ import trio
 from store import migrations, schema
 from store.backend import Backend, Unit
 from store.errors import UnavailableError
-from store.failures import connection_lost, translate
+from store.failures import connection_lost, translating
 from store.portal import DRAIN, Portal, open_portal
 from store.postgresql import PostgreSQL
 from store.sqlite import SQLite
@@ -92,22 +92,18 @@ class Database:
                 self._idle.set()
 
     def _read_hot(self, connection: sa.Connection, unit: Unit[T]) -> T:
-        try:
-            with connection.begin():
-                return unit(connection)
-        except sa.exc.DBAPIError as error:
-            raise translate(error, directory=self._backend.directory) from error
+        with translating(self._backend.directory), connection.begin():
+            return unit(connection)
 
     async def _read(self, unit: Unit[T]) -> T:
         """Run a reading unit.  On the asyncio thread."""
-        for attempt in (1, 2):
+        with translating(self._backend.directory):
             try:
                 return await self._backend.read(unit)
             except (sa.exc.SQLAlchemyError, OSError) as error:
-                if attempt == 1 and connection_lost(error):
-                    continue
-                raise translate(error, directory=self._backend.directory) from error
-        raise AssertionError("the last attempt returns")
+                if not connection_lost(error):
+                    raise
+            return await self._backend.read(unit)
 
     async def start(self, name: str) -> None:
         """Migrate and begin to work.  Only ``open_database`` calls this."""
@@ -116,10 +112,8 @@ class Database:
 
     async def _start(self, name: str) -> None:
         """Bring the schema to its head, then let writers in.  On the asyncio thread."""
-        try:
+        with translating(self._backend.directory):
             await self._backend.write(partial(migrations.upgrade, name=name), lambda: None)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise translate(error, directory=self._backend.directory) from error
         self._writing = asyncio.get_running_loop().create_task(self._writer.run())
 
     async def close(self, drain: float = DRAIN) -> None:

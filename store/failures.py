@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -90,6 +92,18 @@ def translate(error: Exception, *, directory: Path | None = None) -> Exception:
     if connection_lost(error) or isinstance(error, OSError):
         return UnavailableError(f"the database cannot be reached: {_text(error)}")
     return error
+
+
+@contextmanager
+def translating(directory: Path | None) -> Generator[None]:
+    """Raise in the block's place what ``translate`` makes of its exceptions."""
+    try:
+        yield
+    except Exception as error:
+        meaning = translate(error, directory=directory)
+        if meaning is error:
+            raise
+        raise meaning from error
 
 
 def _sqlite(error: sqlite3.Error, directory: Path | None) -> RegistryError | None:

@@ -100,7 +100,7 @@ files = sa.Table(
     sa.Column("mutable", sa.Boolean, nullable=False),
     sa.Column("pending", sa.Boolean, nullable=False),
     sa.Column("conflicted", sa.Boolean, nullable=False),
-    sa.Column("sha512", sa.String(128), nullable=False, default="", server_default=""),  # hex
+    sa.Column("sha512", sa.String(128), nullable=False, default=""),  # hex, "" if unknown
 )
 sa.Index("files_package", files.c.repository, files.c.package, files.c.version)
 sa.Index("files_digest", files.c.digest, files.c.repository)
@@ -116,6 +116,13 @@ sa.Index(
     files.c.repository,
     sqlite_where=files.c.sha512 != "",
     postgresql_where=files.c.sha512 != "",
+)
+sa.Index(
+    "files_conflicted",
+    files.c.repository,
+    files.c.path,
+    sqlite_where=files.c.conflicted,
+    postgresql_where=files.c.conflicted,
 )
 
 burnt = sa.Table(  # deleted coordinates, which only take the same bytes again

@@ -7,20 +7,26 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import outcome
 import sqlalchemy as sa
 
 from store.backend import Backend, Unit
 from store.errors import UnavailableError
-from store.failures import connection_lost, fatal, repeatable, translate
+from store.failures import connection_lost, fatal, repeatable, translate, translating
 from store.portal import Portal, Reply, Withdrawn
+
+T = TypeVar("T")
 
 BATCH_MAX = 64  # units that share a transaction
 QUEUE_MAX = 4096  # units that may wait
 ATTEMPTS = 5  # tries of a transaction that the database itself rolled back
 PAUSE = 0.01  # seconds before the second try, doubling
+
+
+class UnknownOutcomeError(UnavailableError):
+    """A commit was sent and never answered: it may or may not have happened."""
 
 
 @dataclass(slots=True, eq=False)
@@ -76,45 +82,60 @@ class Writer:
             self._queue.clear()
 
     async def _commit(self, units: Sequence[Unit[Any]]) -> list[outcome.Outcome[Any]]:
-        """Run units in one transaction; where that fails as a whole, each in its own."""
+        """Run units in one transaction, at first as if none could fail.
+
+        If one does, all run again behind savepoints, so that it fails alone; where even that fails
+        as a whole (a disk too full for one of them), each gets a transaction of its own.
+        """
+        for run in (run_together, run_apart):
+            try:
+                return await self._transact(partial(run, units=units))
+            except Exception as error:  # noqa: BLE001 - carried to the caller, whatever it is
+                if len(units) == 1 or isinstance(error, UnknownOutcomeError):
+                    return [outcome.Error(error) for _ in units]
+        return [result for unit in units for result in await self._commit([unit])]
+
+    async def _transact(self, unit: Unit[T]) -> T:
+        """Run and commit, again where the database or its server gave up before the commit."""
         committing = asyncio.Event()
         pause = PAUSE
         for attempt in range(1, ATTEMPTS + 1):
             committing.clear()
             try:
-                return await self._backend.write(partial(run_units, units=units), committing.set)
-            except Exception as error:  # noqa: BLE001 - carried to the caller, whatever it is
-                lost = connection_lost(error)
+                with translating(self._backend.directory):
+                    return await self._backend.write(unit, committing.set)
+            except Exception as error:
+                cause = error.__cause__ or error
+                lost = connection_lost(cause)
                 if lost and committing.is_set():
-                    return [outcome.Error(unknown(error)) for _ in units]
-                if attempt < ATTEMPTS and (repeatable(error) or (lost and attempt == 1)):
-                    await asyncio.sleep(pause)
-                    pause *= 2
-                    continue
-                if len(units) > 1:
-                    return [result for unit in units for result in await self._commit([unit])]
-                return [outcome.Error(translate(error, directory=self._backend.directory))]
-        raise AssertionError("the last attempt returns")
+                    raise UnknownOutcomeError(
+                        "the database went away while committing: the outcome is unknown"
+                    ) from error
+                if attempt == ATTEMPTS or not (repeatable(cause) or (lost and attempt == 1)):
+                    raise
+            await asyncio.sleep(pause)
+            pause *= 2
+        raise AssertionError("the last attempt raises")
 
 
-def unknown(error: Exception) -> UnavailableError:
-    """Say that a commit was sent and not answered."""
-    failure = UnavailableError("the database went away while committing: the outcome is unknown")
-    failure.__cause__ = error
-    return failure
+def run_together(
+    connection: sa.Connection, units: Sequence[Unit[Any]]
+) -> list[outcome.Outcome[Any]]:
+    """Run units in order.  Raises what the first of them raises."""
+    return [outcome.Value(unit(connection)) for unit in units]
 
 
-def run_units(connection: sa.Connection, units: Sequence[Unit[Any]]) -> list[outcome.Outcome[Any]]:
-    """Run units in order.  One alone fails the transaction; of several, each fails by itself."""
-    if len(units) == 1:
-        return [outcome.Value(units[0](connection))]
+def run_apart(connection: sa.Connection, units: Sequence[Unit[Any]]) -> list[outcome.Outcome[Any]]:
+    """Run units in order, each behind a savepoint.  Raises only what ends the transaction."""
     results: list[outcome.Outcome[Any]] = []
     for unit in units:
+        connection.exec_driver_sql("SAVEPOINT unit")
         try:
-            with connection.begin_nested():
-                results.append(outcome.Value(unit(connection)))
+            results.append(outcome.Value(unit(connection)))
         except Exception as error:
             if fatal(error):
                 raise
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT unit")
             results.append(outcome.Error(translate(error)))
+        connection.exec_driver_sql("RELEASE SAVEPOINT unit")
     return results

@@ -40,7 +40,7 @@ class Bench:
 
     async def fill(self) -> None:
         rows = [row(number) for number in range(ROWS)]
-        await self.database.write(lambda c: c.execute(INSERT, rows) and None)
+        await self.database.write(lambda c: c.execute(INSERT, rows).rowcount)
 
     async def select(self, *, hot: bool = False) -> None:
         self.number += 1
@@ -51,7 +51,7 @@ class Bench:
     async def insert(self) -> None:
         self.number += 1
         new = row(self.number, "more")
-        await self.database.write(lambda c: c.execute(INSERT, new) and None)
+        await self.database.write(lambda c: c.execute(INSERT, new).rowcount)
 
     async def publish(self) -> None:
         self.number += 1

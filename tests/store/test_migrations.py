@@ -1,0 +1,120 @@
+"""Migrations: from nothing to the schema, on both databases, and back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+import trio
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from store import migrations, schema
+from store.database import open_database
+from store.errors import UnavailableError
+
+NAMES = sorted(migrations.HEADS)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Give the URL of a database without a table."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgres_url"))
+    return f"sqlite+aiosqlite:///{tmp_path / 'empty.db'}"
+
+
+def differences(connection: sa.Connection, name: str) -> list[object]:
+    """What autogeneration would still change."""
+    tables = migrations.METADATA[name].tables
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "compare_type": True,
+            "compare_server_default": True,
+            "version_table": migrations.version_table(name),
+            "include_name": lambda found, kind, _: kind != "table" or found in tables,
+        },
+    )
+    with warnings.catch_warnings():  # SQLite cannot reflect what an expression index computes
+        warnings.filterwarnings("ignore", message=".*expression-based index.*")
+        return list(compare_metadata(context, migrations.METADATA[name]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_an_empty_database_becomes_the_schema(empty_url: str, name: str) -> None:
+    async with open_database(empty_url, migrations.METADATA[name]) as database:
+        assert await database.read(lambda c: migrations.current(c, name)) == migrations.HEADS[name]
+        assert await database.write(lambda c: differences(c, name)) == []
+
+
+async def test_both_schemas_live_in_one_database(empty_url: str) -> None:
+    async with (
+        open_database(empty_url, schema.facts) as facts,
+        open_database(empty_url, schema.local),
+    ):
+        tables = await facts.read(lambda c: set(sa.inspect(c).get_table_names()))
+    assert tables == {*schema.facts.tables, *schema.local.tables} | {
+        migrations.version_table(name) for name in NAMES
+    }
+
+
+async def test_two_nodes_may_start_at_once(empty_url: str) -> None:
+    async def start() -> None:
+        async with open_database(empty_url, schema.facts) as database:
+            assert await database.read(lambda c: migrations.current(c, "facts"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(start)
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_every_step_can_be_undone_and_done_again(empty_url: str, name: str) -> None:
+    def down(connection: sa.Connection) -> list[str]:
+        command.downgrade(migrations.configuration(connection, name), "base")
+        return sa.inspect(connection).get_table_names()
+
+    async with open_database(empty_url, migrations.METADATA[name]) as database:
+        assert await database.write(down) == [migrations.version_table(name)]
+        await database.write(lambda c: migrations.upgrade(c, name))
+        assert await database.write(lambda c: differences(c, name)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_newer_database_is_refused(database_url: str, name: str) -> None:
+    table = migrations.version_table(name)
+    async with open_database(database_url, migrations.METADATA[name]) as database:
+        statement = f"UPDATE {table} SET version_num = 'future'"
+        assert await database.write(lambda c: c.exec_driver_sql(statement).rowcount) == 1
+    with pytest.raises(UnavailableError, match="another version"):
+        async with open_database(database_url, migrations.METADATA[name]):
+            pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_heads_are_what_alembic_finds(name: str) -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection:
+        scripts = ScriptDirectory.from_config(migrations.configuration(connection, name))
+        assert scripts.get_heads() == [migrations.HEADS[name]]
+    engine.dispose()
+
+
+def test_a_database_at_its_head_starts_without_alembic(sqlite_url: str) -> None:
+    program = f"""
+import sys, trio
+from store import schema
+from store.database import open_database
+async def main():
+    async with open_database({sqlite_url!r}, schema.facts): pass
+trio.run(main)
+sys.exit("alembic" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
