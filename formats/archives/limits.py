@@ -21,6 +21,7 @@ class Limits:
     name_max: int = 4096
     header_max: int = 1 << 20  # a tar extension header
     directory_max: int = 64 << 20  # a zip central directory
+    judge_links: bool = True  # off for file systems of packages (.deb): links leave, names are read
 
     def allowed(self, compressed: int) -> int:
         """The most that ``compressed`` bytes may expand to."""
