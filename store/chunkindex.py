@@ -1,0 +1,188 @@
+"""Where the chunks of complete local blobs lie: what makes a new version out of old bytes.
+
+A cache over the blob store, in the local database: it can be lost, and is rebuilt blob by blob.  A
+blob's row in ``manifests`` is written last, so a blob with one is indexed whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+import trio
+from sqlalchemy.dialects import postgresql, sqlite
+
+from store import schema
+from store.blobs import BlobStore, Ingested
+from store.chunks import Manifest
+from store.digest import Digest
+from store.errors import BlobUnknownError, ManifestInvalidError
+from store.intake import Intake
+
+T = TypeVar("T")
+
+ROWS_MAX = 4096  # rows inserted in one transaction: others want to write too
+KEYS_MAX = 500  # keys looked up in one statement: SQLite binds at most 999 in old builds
+
+
+class Port(Protocol):
+    """What this needs of ``store.database.Database``."""
+
+    async def read(self, unit: Callable[[sa.Connection], T]) -> T:
+        """Run a unit that only reads."""
+        ...
+
+    async def write(self, unit: Callable[[sa.Connection], T]) -> T:
+        """Run a unit and commit it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLocation:
+    """``length`` bytes at ``offset`` of a local blob."""
+
+    blob: Digest
+    offset: int
+    length: int
+
+
+class ChunkIndex:
+    """Chunks, manifests and other digests of the blobs in ``store``."""
+
+    def __init__(self, database: Port, store: BlobStore) -> None:
+        self._database = database
+        self._store = store
+
+    async def record(self, ingested: Ingested) -> None:
+        """Note a blob's chunks, manifest and checksums.  Recording it twice changes nothing."""
+        manifest = ingested.manifest
+        end = _manifest_row(manifest)
+        if await self._database.write(partial(_begin, ingested=ingested, end=end)):
+            return
+        for rows in _batches(_chunk_rows(manifest), ROWS_MAX):
+            await self._database.write(partial(_insert, table=schema.chunks, rows=rows))
+        await self._database.write(partial(_insert, table=schema.manifests, rows=[end]))
+
+    async def manifest(self, blob: Digest) -> Manifest | None:
+        """Return a local blob's manifest, made again from its bytes if need be.
+
+        None if the blob is not here.  Raises DigestMismatchError if the disk has changed its bytes.
+        """
+        encoded = await self._database.read(partial(_encoded, blob=blob.raw))
+        if encoded is not None:
+            try:
+                return Manifest.decode(encoded)
+            except ManifestInvalidError:  # written by a version with other parameters
+                await self.forget(blob)
+        try:
+            ingested = await self._examine(blob)
+        except BlobUnknownError:
+            return None
+        await self.record(ingested)
+        return ingested.manifest
+
+    async def find(self, sha256s: Sequence[bytes]) -> Mapping[bytes, ChunkLocation]:
+        """Return where those chunks lie that some local blob holds, one place each.
+
+        A blob deleted behind the index's back is still named: whoever reads it must verify anyway.
+        """
+        found: dict[bytes, ChunkLocation] = {}
+        for keys in _batches(dict.fromkeys(sha256s), KEYS_MAX):
+            found |= await self._database.read(partial(_locations, keys=keys))
+        return found
+
+    async def forget(self, blob: Digest) -> None:
+        """Drop everything about a blob that has left the store."""
+        await self._database.write(partial(_forget, blob=blob.raw))
+
+    async def alias(self, algorithm: str, value: str) -> Digest | None:
+        """Return the local blob with this other checksum, in lower-case hex."""
+        table = schema.aliases
+        query = sa.select(table.c.blob).where(table.c.algorithm == algorithm, table.c.hex == value)
+        blob = await self._database.read(lambda connection: connection.scalar(query))
+        return None if blob is None else Digest.sha256(bytes(blob))
+
+    async def _examine(self, blob: Digest) -> Ingested:
+        """Read a blob through once more.  Raises BlobUnknownError, DigestMismatchError."""
+        intake = Intake(blob)
+        async with self._store.read(blob) as blocks:
+            async for block in blocks:
+                await trio.to_thread.run_sync(intake.update, memoryview(block))
+        return await trio.to_thread.run_sync(intake.finish)
+
+
+def _begin(connection: sa.Connection, ingested: Ingested, end: dict[str, Any]) -> bool:
+    """Record a blob that fits one transaction, or begin with one that does not.
+
+    Tells whether that was all, for this blob or because it is recorded already.
+    """
+    blob = ingested.digest.raw
+    aliases: list[dict[str, Any]] = [
+        {"algorithm": name, "hex": value, "blob": blob}
+        for name, value in ingested.checksums.items()
+        if name != "sha256"
+    ]
+    _insert(connection, schema.aliases, aliases)
+    if _encoded(connection, blob) is not None:
+        return True
+    if len(ingested.manifest.chunks) > ROWS_MAX:
+        connection.execute(sa.delete(schema.chunks).where(schema.chunks.c.blob == blob))
+        return False
+    _insert(connection, schema.chunks, list(_chunk_rows(ingested.manifest)))
+    _insert(connection, schema.manifests, [end])
+    return True
+
+
+def _insert(connection: sa.Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+    """Insert what is not there yet: a chunk may occur twice in a blob."""
+    if rows:
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        connection.execute(dialect.insert(table).on_conflict_do_nothing(), rows)
+
+
+def _chunk_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
+    blob = manifest.blob.raw
+    for index, chunk in enumerate(manifest.chunks):
+        yield {
+            "sha256": chunk.sha256,
+            "blob": blob,
+            "offset": manifest.offset(index),
+            "length": chunk.length,
+        }
+
+
+def _manifest_row(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "blob": manifest.blob.raw,
+        "id": manifest.id,
+        "size": manifest.size,
+        "encoded": manifest.encode(),
+    }
+
+
+def _encoded(connection: sa.Connection, blob: bytes) -> bytes | None:
+    table = schema.manifests
+    return connection.scalar(sa.select(table.c.encoded).where(table.c.blob == blob))
+
+
+def _locations(connection: sa.Connection, keys: list[bytes]) -> dict[bytes, ChunkLocation]:
+    rows = connection.execute(sa.select(schema.chunks).where(schema.chunks.c.sha256.in_(keys)))
+    return {
+        bytes(row.sha256): ChunkLocation(Digest.sha256(bytes(row.blob)), row.offset, row.length)
+        for row in rows
+    }
+
+
+def _forget(connection: sa.Connection, blob: bytes) -> None:
+    for table in (schema.manifests, schema.chunks, schema.aliases):
+        connection.execute(sa.delete(table).where(table.c.blob == blob))
+
+
+def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
