@@ -1,0 +1,122 @@
+"""Which stored records count: judge them when they come, and again when that may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from store import canonical, hlc, limits, projection
+from store.authority import UNKNOWN_ROOT, Authority
+from store.chain import HELD, REFUSED, VALID
+from store.errors import RejectedError
+from store.facts import Fact
+from store.fold import Claim
+from store.projection import Tables
+from store.records import Record, read_body, read_header
+from store.schema import claims, records
+
+NEWER = "it needs a newer version of Atoll"
+AHEAD = "its clock runs ahead"
+PAGE = 500  # records judged again at once
+
+
+class Verdict(NamedTuple):
+    """What becomes of a record.  ``facts`` are what it says, if that can be read."""
+
+    status: str
+    reason: str
+    facts: tuple[Fact, ...] = ()
+
+
+def judge(record: Record, authority: Authority, *, now: float, fork: int | None) -> Verdict:
+    """Judge a record whose place in its author's chain is proven."""
+    header = record.header
+    if fork is not None and header.seq >= fork:
+        return Verdict(REFUSED, f"its author's chain forks at seq {fork}")
+    facts: tuple[Fact, ...] = ()
+    if record.body is not None:
+        try:
+            facts = read_body(record.body).facts
+        except canonical.UnknownTagError as error:
+            return Verdict(REFUSED, f"{NEWER}: {error}")
+        except RejectedError as error:
+            return Verdict(REFUSED, str(error))
+        reason = limits.refusal(header.kind, header.scope, facts)
+        if reason:
+            return Verdict(REFUSED, reason)
+    reason = authority.judge(header, facts)
+    if reason == UNKNOWN_ROOT:
+        return Verdict(HELD, f"{reason}: version {header.root_version}", facts)
+    if reason:
+        return Verdict(REFUSED, reason, facts)
+    if header.hlc > hlc.bound(now):
+        return Verdict(HELD, f"{AHEAD}: it is dated {hlc.seconds(header.hlc):.0f}", facts)
+    return Verdict(VALID, "", facts)
+
+
+def rejudge(
+    connection: sa.Connection,
+    authority: Authority,
+    which: Sequence[sa.ColumnElement[bool]],
+    forks: dict[tuple[str, int], int],
+    *,
+    now: float,
+) -> list[projection.Touched]:
+    """Judge the selected records again and bring the catalog in line.  Paged by record id."""
+    tables = Tables(connection, authority)
+    after = b""
+    while True:
+        query = sa.select(records).where(*which, records.c.id > after).order_by(records.c.id)
+        rows = connection.execute(query.limit(PAGE)).all()
+        changed = [c for row in rows if (c := _changed(row, authority, forks, now))]
+        if changed:
+            _apply_verdicts(connection, tables, changed)
+        if len(rows) < PAGE:
+            return tables.finish()
+        after = bytes(rows[-1].id)
+
+
+def _changed(
+    row: sa.Row[Any], authority: Authority, forks: dict[tuple[str, int], int], now: float
+) -> tuple[str, Record, Verdict] | None:
+    """The record, its old status and its new verdict, if that differs."""
+    header = read_header(bytes(row.header))
+    body = None if row.body is None else bytes(row.body)
+    record = Record(bytes(row.id), header, bytes(row.header), body)
+    fork = forks.get((header.author, header.incarnation))
+    verdict = judge(record, authority, now=now, fork=fork)
+    if (verdict.status, verdict.reason) == (row.status, row.reason):
+        return None
+    return row.status, record, verdict
+
+
+def _apply_verdicts(
+    connection: sa.Connection, tables: Tables, changed: Iterable[tuple[str, Record, Verdict]]
+) -> None:
+    gone: list[bytes] = []
+    new: list[tuple[str, Claim]] = []
+    updates: list[dict[str, object]] = []
+    for status, record, verdict in changed:
+        updates.append({"b_id": record.id, "status": verdict.status, "reason": verdict.reason})
+        if status == VALID and verdict.status != VALID:
+            gone.append(record.id)
+        elif status != VALID and verdict.status == VALID:
+            new += projection.claims_of(record, verdict.facts)
+    connection.execute(sa.update(records).where(records.c.id == sa.bindparam("b_id")), updates)
+    cells = {cell for cell, _ in new}
+    for part in projection.chunks(gone):
+        query = sa.select(claims.c.cell).where(claims.c.record.in_(part)).distinct()
+        cells |= {cell for (cell,) in connection.execute(query)}
+    old = projection.load_claims(connection, sorted(cells))
+    for part in projection.chunks(gone):
+        connection.execute(sa.delete(claims).where(claims.c.record.in_(part)))
+    projection.insert_claims(connection, new)
+    lost = set(gone)
+    after = {
+        cell: [claim for claim in about if claim.record not in lost] for cell, about in old.items()
+    }
+    for cell, claim in new:
+        after.setdefault(cell, []).append(claim)
+    tables.fold(old, after)

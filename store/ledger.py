@@ -1,0 +1,326 @@
+"""The ledger: this node's own records and everybody's, judged, stored and folded.
+
+Every change of the catalog goes through ``append`` (ours) or ``apply`` (what peers carry); both are
+one transaction each, and both tell the observers after the commit.
+
+Spec: docs/ledger.md; design.md rulings 1–5, 9 and 10.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import sqlalchemy as sa
+import trio
+
+from store import appending, applying, chain, hlc, identity, judging, rebase, root, standing
+from store.appending import Appended, Check
+from store.applying import Outcome
+from store.authority import Authority
+from store.chain import HELD, Anchor
+from store.errors import RejectedError
+from store.facts import Fact
+from store.identity import Identity
+from store.projection import Touched
+from store.records import BATCH_MAX, Batch, read_batch
+from store.root import SignedRoot
+from store.schema import records
+from store.standing import AuthorStatus, Rejections
+
+T = TypeVar("T")
+Observer = Callable[[Sequence[Touched]], None]
+
+
+class Port(Protocol):
+    """What the ledger needs of ``store.database.Database``."""
+
+    async def read(self, unit: Callable[[sa.Connection], T], /) -> T: ...
+
+    async def write(self, unit: Callable[[sa.Connection], T], /) -> T: ...
+
+
+class Ledger:
+    """One node's ledger.  ``await initialise()`` before anything else.
+
+    ``clock`` gives seconds since 1970.  Units may run more than once, so nothing in memory changes
+    before a commit.
+    """
+
+    def __init__(
+        self, database: Port, signer: Identity, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._database = database
+        self._signer = signer
+        self._clock = clock
+        self._authorities = chain.Authorities()
+        self._authority = Authority("", {})
+        self._anchor = Anchor(0, "")
+        self._observers: list[Observer] = []
+        self._subscribers: list[trio.MemorySendChannel[None]] = []
+        self._rejections = Rejections()
+        self._recheck_at = 0.0  # when the next held record may become valid
+
+    # --- who we are ------------------------------------------------------------------------------
+    @property
+    def node(self) -> str:
+        """The id of this node."""
+        return self._signer.node
+
+    @property
+    def incarnation(self) -> int:
+        """Which life of this node writes now."""
+        return self._anchor.incarnation
+
+    @property
+    def mesh(self) -> str:
+        """The id of the mesh this node belongs to."""
+        return self._anchor.mesh
+
+    @property
+    def authority(self) -> Authority:
+        """Who may do what, as of the last commit."""
+        return self._authority
+
+    async def initialise(self, *, site: str = "", name: str = "", renew: bool = False) -> None:
+        """Load the ledger; at first start, found a mesh of one.
+
+        ``renew`` begins a new incarnation: the data directory was copied or restored (ruling 1).
+        """
+        now = self._clock()
+        founding = root.genesis(self._signer, site=site, name=name, now=now)
+        incarnation = identity.new_incarnation(now=now)
+
+        def unit(connection: sa.Connection) -> Anchor:
+            anchor = chain.read_anchor(connection, self.node)
+            if anchor is not None and not renew:
+                return anchor
+            mesh = founding.id.hex() if anchor is None else anchor.mesh
+            if anchor is None:
+                chain.store_root(connection, mesh, founding, 1)
+            anchor = Anchor(max(incarnation, anchor.incarnation + 1 if anchor else 0), mesh)
+            chain.write_anchor(connection, self.node, self._signer.key, anchor)
+            return anchor
+
+        self._anchor = await self._database.write(unit)
+        await self._reload()
+        await self.recheck()
+
+    async def _reload(self) -> None:
+        self._authority = await self._database.read(
+            lambda connection: self._authorities.load(connection, self._anchor.mesh)
+        )
+
+    # --- writing ---------------------------------------------------------------------------------
+    async def append(
+        self, facts: Sequence[Fact], *, actor: str, check: Check | None = None
+    ) -> Appended:
+        """Publish facts as this node's records.  Durable and in the catalog when it returns.
+
+        ``check`` runs first, inside the transaction: what it raises leaves no trace.  Facts whose
+        ``seen`` is empty supersede all that this node knows about their cell.  Raises
+        RejectedError for facts that no node would take, DeniedError without the right to them.
+        """
+        now = self._clock()
+
+        def unit(connection: sa.Connection) -> tuple[Appended, Anchor, list[Touched]]:
+            if check is not None:
+                check(connection)
+            anchor, authority = self._state(connection)
+            renewed: list[Touched] = []
+            if chain.fork_of(connection, self.node, anchor.incarnation) is not None:
+                anchor, renewed = rebase.renew(connection, self._signer, anchor, authority, now=now)
+            done = appending.append(
+                connection, self._signer, anchor, authority, facts, actor=actor, now=now
+            )
+            return done, anchor, renewed
+
+        done, self._anchor, renewed = await self._database.write(unit)
+        self._committed([*renewed, *done.touched])
+        return done
+
+    async def apply(self, batches: Sequence[Batch | bytes]) -> list[Outcome]:
+        """Take batches that a peer carries; what each became, in order.
+
+        Nothing is raised for what a peer got wrong: ``Outcome.refused`` says it, and
+        ``authors_status`` keeps it.  Taking a batch again changes nothing.
+        """
+        now = self._clock()
+        parsed = [_parse(batch) for batch in batches]
+
+        def unit(connection: sa.Connection) -> tuple[list[Outcome], list[Touched]]:
+            authority = self._state(connection)[1]
+            good = [batch for batch in parsed if isinstance(batch, Batch)]
+            return applying.apply(connection, authority, good, now=now)
+
+        found, touched = await self._database.write(unit)
+        rest = iter(found)
+        outcomes = [next(rest) if isinstance(each, Batch) else each for each in parsed]
+        self._rejections.note(outcomes, now)
+        if any(result.status == HELD for each in outcomes for result in each.results):
+            await self._plan_recheck()
+        if any(outcome.stored for outcome in outcomes) or touched:
+            self._committed(touched)
+        return outcomes
+
+    async def recheck(self) -> int:
+        """Judge held records again, since time or a root document has come; how many changed.
+
+        Cheap to call often: it looks only when the next one is due.
+        """
+        now = self._clock()
+        if now < self._recheck_at:
+            return 0
+
+        def unit(connection: sa.Connection) -> list[Touched]:
+            authority = self._state(connection)[1]
+            due = (records.c.status == HELD, records.c.hlc <= hlc.bound(now))
+            return judging.rejudge(
+                connection, authority, due, standing.forks_of(connection), now=now
+            )
+
+        touched = await self._database.write(unit)
+        await self._plan_recheck()
+        if touched:
+            self._committed(touched)
+        return len(touched)
+
+    async def _plan_recheck(self) -> None:
+        query = sa.select(sa.func.min(records.c.hlc)).where(
+            records.c.status == HELD, records.c.hlc > hlc.bound(self._clock())
+        )
+        first = await self._database.read(lambda connection: connection.execute(query).scalar())
+        self._recheck_at = math.inf if first is None else hlc.seconds(first) - hlc.AHEAD_MAX
+
+    def _state(self, connection: sa.Connection) -> tuple[Anchor, Authority]:
+        """Who writes and who may, as the transaction sees it."""
+        anchor = chain.read_anchor(connection, self.node)
+        if anchor is None:
+            raise RejectedError("the ledger is not initialised")
+        return anchor, self._authorities.load(connection, anchor.mesh)
+
+    # --- reading ---------------------------------------------------------------------------------
+    async def heads(self) -> chain.Heads:
+        """How far each chain reaches here: (author, incarnation) → (seq, record id)."""
+        return await self._database.read(chain.read_heads)
+
+    async def range(
+        self, author: str, incarnation: int, first: int, max_bytes: int = BATCH_MAX
+    ) -> Batch | None:
+        """The records from seq ``first`` that fit, ending on a signed head; None if none is left.
+
+        Never less than up to the next signed head, which lies within BATCH_MAX bytes.
+        """
+        return await self._database.read(
+            lambda connection: chain.read_range(connection, author, incarnation, first, max_bytes)
+        )
+
+    async def authors_status(self) -> list[AuthorStatus]:
+        """Every author's standing: what counts, what is held or refused and why, who forked."""
+        found = await self._database.read(standing.read_standing)
+        return self._rejections.merge(found, self._authority)
+
+    # --- authority -------------------------------------------------------------------------------
+    async def roots(self, version: int = 0) -> list[bytes]:
+        """Signed root documents from a version on, in an order in which they verify."""
+        mesh = self.mesh
+        return await self._database.read(
+            lambda connection: chain.read_roots(connection, mesh, version)
+        )
+
+    async def adopt(self, document: bytes | SignedRoot) -> bool:
+        """Take a root document if its owners signed it; whether it was new.
+
+        Records of authors whose rights it changes are judged again in the same transaction.  Raises
+        RejectedError with the reason.
+        """
+        signed = document if isinstance(document, SignedRoot) else root.read_signed(document)
+        now = self._clock()
+
+        def unit(connection: sa.Connection) -> list[Touched] | None:
+            before = self._state(connection)[1]
+            if signed.id in before.documents:
+                return None
+            verified = root.verify(signed, before.documents, before.mesh)
+            chain.store_root(connection, before.mesh, signed, verified.version)
+            after = self._authorities.load(connection, before.mesh)
+            return rebase.rejudge_changed(connection, before, after, now=now)
+
+        touched = await self._database.write(unit)
+        if touched is None:
+            return False
+        await self._reload()
+        await self._plan_recheck()
+        self._committed(touched)
+        return True
+
+    async def rebase(self, documents: Sequence[bytes]) -> None:
+        """Move to the mesh of these root documents, given from version 1 on.
+
+        This node's own content is written again in a new incarnation, as far as it may write there;
+        its settings and users stay behind, so that a joiner overwrites nobody's (docs/ledger.md).
+        Raises RejectedError if the documents do not verify or do not list this node.
+        """
+        now = self._clock()
+        mesh, verified = rebase.verify_history(documents)
+        if not Authority(mesh, {each.id: doc for each, doc in verified}).is_member(self.node):
+            raise RejectedError("the root document does not list this node")
+
+        def unit(connection: sa.Connection) -> tuple[Anchor, list[Touched]]:
+            anchor, before = self._state(connection)
+            known = self._authorities.load(connection, mesh).documents
+            for signed, document in verified:
+                if signed.id not in known:
+                    chain.store_root(connection, mesh, signed, document.version)
+            after = self._authorities.load(connection, mesh)
+            return rebase.move(connection, self._signer, anchor, before, after, now=now)
+
+        self._anchor, touched = await self._database.write(unit)
+        await self._reload()
+        self._committed(touched)
+
+    async def renew_incarnation(self) -> int:
+        """Begin a new life of this node, after a restore; returns its incarnation."""
+        now = self._clock()
+
+        def unit(connection: sa.Connection) -> tuple[Anchor, list[Touched]]:
+            anchor, authority = self._state(connection)
+            return rebase.renew(connection, self._signer, anchor, authority, now=now)
+
+        self._anchor, touched = await self._database.write(unit)
+        self._committed(touched)
+        return self._anchor.incarnation
+
+    # --- telling others --------------------------------------------------------------------------
+    def observe(self, observer: Observer) -> None:
+        """Call ``observer`` after every commit that changed the catalog, on the trio thread."""
+        self._observers.append(observer)
+
+    def subscribe(self) -> trio.MemoryReceiveChannel[None]:
+        """A channel that receives one item whenever chains have grown; bursts become one."""
+        sender, receiver = trio.open_memory_channel[None](1)
+        self._subscribers.append(sender)
+        return receiver
+
+    def _committed(self, touched: Sequence[Touched]) -> None:
+        if touched:
+            for observer in self._observers:
+                observer(touched)
+        for sender in list(self._subscribers):
+            try:
+                sender.send_nowait(None)
+            except trio.WouldBlock:
+                continue  # it has not yet looked at the last one
+            except trio.BrokenResourceError:
+                self._subscribers.remove(sender)
+
+
+def _parse(batch: Batch | bytes) -> Batch | Outcome:
+    if isinstance(batch, Batch):
+        return batch
+    try:
+        return read_batch(batch)
+    except RejectedError as error:
+        return Outcome(refused=str(error))

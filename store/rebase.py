@@ -1,0 +1,185 @@
+"""Changes of life: another mesh, another incarnation, other rights.
+
+Whatever counts afterwards is judged again from the stored records; nothing is rewritten, for old
+chains stay as their author signed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from store import chain, fold, hlc, identity, judging, projection, root, standing
+from store.appending import Appender
+from store.authority import Authority
+from store.chain import HELD, VALID, Anchor
+from store.errors import DeniedError, RejectedError
+from store.facts import Body, Confirm, Fact
+from store.identity import Identity
+from store.projection import Tables, Touched
+from store.records import AUTHORITY_KIND, read_body
+from store.root import RootDocument, SignedRoot
+from store.schema import records, settings
+
+FLUSH = 200  # records written again before they are folded
+Renamed = dict[bytes, tuple[bytes, ...]]  # old record id → the ids of what replaced it
+
+
+def verify_history(
+    documents: Sequence[bytes],
+) -> tuple[str, list[tuple[SignedRoot, RootDocument]]]:
+    """Verify a mesh's root documents from version 1 on; its id and the documents.
+
+    Raises RejectedError.
+    """
+    known: dict[bytes, RootDocument] = {}
+    verified: list[tuple[SignedRoot, RootDocument]] = []
+    mesh = ""
+    for data in documents:
+        signed = root.read_signed(data)
+        mesh = mesh or signed.id.hex()
+        document = root.verify(signed, known, mesh)
+        known[signed.id] = document
+        verified.append((signed, document))
+    if not verified:
+        raise RejectedError("no root document")
+    return mesh, verified
+
+
+def rejudge_changed(
+    connection: sa.Connection, before: Authority, after: Authority, *, now: float
+) -> list[Touched]:
+    """Judge again whatever a new root document may have changed."""
+    authors = sorted(before.changed_authors(after))
+    forks = standing.forks_of(connection)
+    touched: list[Touched] = []
+    for part in projection.chunks(authors):
+        which = (records.c.author.in_(part),)
+        touched += judging.rejudge(connection, after, which, forks, now=now)
+    touched += judging.rejudge(connection, after, (records.c.status == HELD,), forks, now=now)
+    return touched + _refold_homes(connection, before, after)
+
+
+def _refold_homes(connection: sa.Connection, before: Authority, after: Authority) -> list[Touched]:
+    """Fold the files of repositories whose home now means other nodes."""
+    query = sa.select(settings.c.key, settings.c.value).where(settings.c.kind == "repository")
+    tables = Tables(connection, after)
+    for key, value in connection.execute(query).all():
+        if projection.read_rules(value, before) != projection.read_rules(value, after):
+            tables.refold(projection.files_of(connection, key))
+    return tables.finish()
+
+
+def move(
+    connection: sa.Connection,
+    signer: Identity,
+    anchor: Anchor,
+    before: Authority,
+    after: Authority,
+    *,
+    now: float,
+) -> tuple[Anchor, list[Touched]]:
+    """Leave one mesh for another, taking this node's own content along."""
+    mine = (records.c.author == signer.node, records.c.incarnation == anchor.incarnation)
+    which = (*mine, records.c.status == VALID, records.c.kind != AUTHORITY_KIND)
+    ids = [bytes(row[0]) for row in connection.execute(sa.select(records.c.id).where(*which))]
+    forks = standing.forks_of(connection)
+    touched = judging.rejudge(connection, after, (), forks, now=now)
+    fresh = Anchor(identity.new_incarnation(anchor.incarnation, now=now), after.mesh)
+    chain.write_anchor(connection, signer.node, signer.key, fresh)
+    bodies = _bodies(connection, signer.node, anchor.incarnation, only=set(ids))
+    return fresh, touched + _rewrite(connection, signer, fresh, after, bodies, now=now)
+
+
+def renew(
+    connection: sa.Connection,
+    signer: Identity,
+    anchor: Anchor,
+    authority: Authority,
+    *,
+    now: float,
+) -> tuple[Anchor, list[Touched]]:
+    """Begin a new incarnation; what a fork of the present one has quarantined is written again."""
+    fresh = Anchor(identity.new_incarnation(anchor.incarnation, now=now), anchor.mesh)
+    chain.write_anchor(connection, signer.node, signer.key, fresh)
+    fork = chain.fork_of(connection, signer.node, anchor.incarnation)
+    if fork is None:
+        return fresh, []
+    bodies = _bodies(connection, signer.node, anchor.incarnation, first=fork)
+    return fresh, _rewrite(connection, signer, fresh, authority, bodies, now=now)
+
+
+def _bodies(
+    connection: sa.Connection,
+    node: str,
+    incarnation: int,
+    *,
+    first: int = 1,
+    only: set[bytes] | None = None,
+) -> Iterator[tuple[bytes, int, Body]]:
+    """Own records to write again, in chain order: id, timestamp and what they say."""
+    last = chain.end_of(connection, node, incarnation).seq
+    for start in range(first, last + 1, FLUSH):
+        query = (
+            sa.select(records.c.id, records.c.hlc, records.c.body)
+            .where(
+                records.c.author == node,
+                records.c.incarnation == incarnation,
+                records.c.seq.between(start, min(start + FLUSH - 1, last)),
+                records.c.body.is_not(None),
+            )
+            .order_by(records.c.seq)
+        )
+        for id_, moment, body in connection.execute(query).all():
+            if only is None or bytes(id_) in only:
+                yield bytes(id_), moment, read_body(bytes(body))
+
+
+def _rewrite(
+    connection: sa.Connection,
+    signer: Identity,
+    anchor: Anchor,
+    authority: Authority,
+    bodies: Iterator[tuple[bytes, int, Body]],
+    *,
+    now: float,
+) -> list[Touched]:
+    """Append facts again at their own times, naming new records where they named old ones."""
+    appender = Appender(connection, signer, anchor, authority)
+    tables = Tables(connection, authority)
+    renamed: Renamed = {}
+    cells: set[str] = set()
+    count = 0
+
+    def flush() -> None:
+        appender.flush(projection.load_claims(connection, sorted(cells)), tables)
+        cells.clear()
+
+    for old, moment, body in bodies:
+        facts = [rename(fact, renamed) for fact in body.facts]
+        try:
+            made = appender.add(facts, body.actor, after=moment - 1, now=hlc.seconds(moment))
+        except (DeniedError, RejectedError):
+            continue  # the new mesh gives no right to it: it stays in the old chain only
+        renamed[old] = tuple(record.id for record in made)
+        cells |= {cell for fact in facts for cell in fold.cell_keys(fact)}
+        count += 1
+        if count % FLUSH == 0:
+            flush()
+    flush()
+    return tables.finish()
+
+
+def rename(fact: Fact, renamed: Mapping[bytes, tuple[bytes, ...]]) -> Fact:
+    """The same fact, naming the new records."""
+    changes: dict[str, Any] = {}
+    seen: tuple[bytes, ...] = getattr(fact, "seen", ())
+    if seen:
+        changes["seen"] = tuple(sorted({new for id_ in seen for new in renamed.get(id_, (id_,))}))
+    if isinstance(fact, Confirm):
+        changes["record"] = renamed.get(fact.record, (fact.record,))[0]
+    replaced: Fact = msgspec.structs.replace(fact, **changes) if changes else fact
+    return replaced
