@@ -192,6 +192,7 @@ class Find(Message, frozen=True):
     manifest: bytes
     hops: Annotated[int, Meta(ge=0, le=8)]
     path: Annotated[tuple[Id, ...], Meta(max_length=8)]
+    start: Count = 0  # the byte from which its client reads
 
 
 class HaveBlob(Message, frozen=True):

@@ -1,0 +1,126 @@
+"""What we believe of one peer as a source of chunks, and what it has done to us.  Pure.
+
+Spec: docs/mesh.md §8 and §10.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from mesh.profile import Meter, RateEstimator, RttEstimator
+from mesh.scheduler import Source, window
+
+STRIKES_MAX = 2  # bad chunks before a peer is banned as a source of blobs
+STALL_MIN = 2.0  # seconds without progress before a peer counts as stalled
+BAN = 24 * 3600.0  # seconds
+NOTES_MAX = 16  # remembered faults of one peer
+FAILURES_MAX = 6
+SAMPLE_MIN = 0.1  # seconds of busy path that make one sample of its rate
+BULK_RETRY = (0.25, 0.5, 1.0, 2.0, 5.0)  # seconds before a bulk socket is tried again
+
+ABSENT, OPENING, OPEN = 0, 1, 2  # PeerBelief.bulk
+
+
+@dataclass(slots=True)
+class PeerBelief:
+    """One linked peer.  Survives the link, so that strikes and rates are not forgotten."""
+
+    node: bytes
+    rtt: RttEstimator = field(default_factory=RttEstimator)
+    rate: RateEstimator = field(default_factory=RateEstimator)
+    received: Meter = field(default_factory=Meter)
+    linked: bool = False
+    bulk: int = ABSENT
+    bulk_retry_at: float = 0.0
+    outstanding: int = 0
+    progress_at: float = 0.0  # when it last gave us something, or was asked after a pause
+    delay: float = 0.0
+    failures: int = 0
+    snubbed: bool = False
+    strikes: int = 0
+    banned_until: float = 0.0
+    busy_until: float = 0.0
+    wasted: int = 0  # bytes that came twice, or wrong
+    notes: deque[str] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
+    _sample_from: float | None = None
+    _sample_size: int = 0
+
+    def usable(self, now: float) -> bool:
+        """Tell whether it may be asked for chunks at all."""
+        return self.linked and now >= self.banned_until and now >= self.busy_until
+
+    def source(self, has: int, chunk: int) -> Source:
+        """Return the scheduler's view, for a blob of ``chunk``-size chunks of which it has some."""
+        limit = window(self.rate.maximum, self.rtt.minimum, chunk)
+        return Source(
+            peer=self.node,
+            has=has,
+            outstanding=self.outstanding,
+            window=1 if self.snubbed else limit,
+            rtt=self.rtt.smoothed,
+            rate=self.rate.average,
+            delay=self.delay,
+            failures=self.failures,
+            snubbed=self.snubbed,
+        )
+
+    def asked(self, size: int, now: float) -> None:
+        """``size`` bytes were asked for."""
+        if not self.outstanding:
+            self.progress_at = now
+        self.outstanding += size
+
+    def let_go(self, size: int) -> None:
+        """``size`` bytes are no longer awaited."""
+        self.outstanding = max(0, self.outstanding - size)
+        if not self.outstanding:
+            self._sample_from = None
+
+    def arrived(self, size: int, now: float) -> None:
+        """``size`` bytes that were asked for have come."""
+        self.received.add(size, now)
+        self.progress_at = now
+        self.snubbed = False
+        self.failures = 0
+        limit = window(self.rate.maximum, self.rtt.minimum)
+        limited = self.outstanding < limit // 4
+        self.outstanding = max(0, self.outstanding - size)
+        if self._sample_from is None:
+            self._sample_from, self._sample_size = now, 0  # its first bytes left before this
+        else:
+            self._sample_size += size
+            elapsed = now - self._sample_from
+            if elapsed >= max(SAMPLE_MIN, self.rtt.minimum):
+                self.rate.add(self._sample_size, elapsed, now, limited=limited)
+                self._sample_from, self._sample_size = now, 0
+        if not self.outstanding:
+            self._close_sample(now)
+
+    def _close_sample(self, now: float) -> None:
+        elapsed = now - self._sample_from if self._sample_from is not None else 0.0
+        if self._sample_size and elapsed >= self.rtt.minimum / 4 and elapsed > 1e-3:
+            self.rate.add(self._sample_size, elapsed, now, limited=True)
+        self._sample_from = None
+
+    def stalled(self, now: float) -> bool:
+        """Tell whether it owes us something and shows no progress."""
+        if not self.outstanding or self.snubbed:
+            return False
+        next_chunk = self.rtt.smoothed + self.delay + 262_144 / max(self.rate.average, 1.0)
+        patience = max(STALL_MIN, 2 * next_chunk + 4 * self.rtt.deviation)
+        return now - self.progress_at > patience
+
+    def fail(self, now: float) -> None:
+        """It broke off, or refused: worth less until it delivers again."""
+        self.failures = min(self.failures + 1, FAILURES_MAX)
+        step = min(self.failures, len(BULK_RETRY)) - 1
+        self.bulk_retry_at = now + BULK_RETRY[step]
+
+    def strike(self, reason: str, now: float) -> None:
+        """It gave us what it must not give.  Twice, and it is banned as a source."""
+        self.strikes += 1
+        self.notes.append(reason)
+        if self.strikes >= STRIKES_MAX:
+            self.banned_until = now + BAN
+            self.notes.append(f"banned as a source of blobs after {self.strikes} strikes")

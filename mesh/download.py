@@ -1,0 +1,233 @@
+"""One blob on its way here: its manifest, who holds what, and what has been asked of whom.  Pure.
+
+Spec: docs/mesh.md §8.  This is bookkeeping; ``mesh.exchange`` decides and speaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mesh import bits
+from mesh.messages import COMPLETE, COURIER, NONE, PARTIAL
+from mesh.scheduler import Blob
+from store.chunking import WHOLE_MAX
+from store.chunks import Manifest, Root
+from store.digest import Digest
+from store.errors import ManifestInvalidError
+
+PAGES_INFLIGHT = 4  # manifest pages asked for at once
+PAGE_TIMEOUT = 3.0  # seconds, before another holder is asked for the page
+EMPTY = Digest.of(b"").raw
+CHUNKS_MAX = 1 << 22  # of one blob: 256 GiB even at the smallest average chunk
+
+
+@dataclass(slots=True)
+class Holder:
+    """What a peer says it has of the blob."""
+
+    state: int = NONE
+    size: int = 0
+    manifest: bytes = b""
+    chunks: int = 0  # for state PARTIAL
+    asked_at: float = 0.0
+    asked_hops: int = -1
+    answered: bool = False
+    bad: bool = False  # gave a manifest or claims that did not hold
+
+    @property
+    def gives(self) -> bool:
+        """Tell whether it says it has anything."""
+        return self.state == COMPLETE or (self.state == PARTIAL and self.chunks != 0)
+
+
+@dataclass(slots=True)
+class Request:
+    """One Want on its way.  ``chunks`` and ``size`` are what it still owes."""
+
+    id: int
+    blob: bytes
+    peer: bytes
+    chunks: int
+    size: int
+    copies: int = 1
+
+
+@dataclass(slots=True)
+class Download:
+    """The state of one blob."""
+
+    blob: bytes
+    size: int  # 0 while unknown
+    manifest_id: bytes  # empty while unknown
+    authenticated: bool  # the manifest id comes from a signed record, or needs none
+    started: float
+    path: tuple[bytes, ...] = ()  # who wanted it before us, when we only pass it on
+    hops: int = 0  # how far others may look on our behalf
+    priority: int = COURIER
+    local: int = 0  # waiters on this node
+    serve_from: int = 0  # byte that the client of a peer has come to
+    widened: bool = False  # neighbours look further on our behalf
+    widened_at: float = 0.0
+    vain: bool = False  # those who asked us have been told that there is nothing
+    wanted_until: float = 0.0  # kept without waiters until then
+    root: Root | None = None
+    manifest: Manifest | None = None
+    opening: bool = False
+    open: bool = False
+    finishing: bool = False
+    have: int = 0
+    writing: int = 0
+    pages: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    asked_pages: dict[int, tuple[bytes, float]] = field(
+        default_factory=dict[int, tuple[bytes, float]]
+    )
+    holders: dict[bytes, Holder] = field(default_factory=dict[bytes, Holder])
+    requests: dict[int, Request] = field(default_factory=dict[int, Request])
+    readers: tuple[int, ...] = ()  # the chunk that each waiting client needs next
+    news: int = 0  # chunks verified since the last Have
+    duplicated: int = 0  # bytes asked for twice on purpose
+    refetched: int = 0  # bytes that came although they were here
+    manifest_from: set[bytes] = field(default_factory=set[bytes])
+    refused: set[bytes] = field(default_factory=set[bytes])  # manifests that proved wrong
+
+    # --- the manifest --------------------------------------------------------------------------
+    def settle_manifest(self) -> bool:
+        """Make the manifest if it needs no asking: the blob is a single chunk."""
+        single = 0 < self.size <= WHOLE_MAX or self.blob == EMPTY
+        if self.manifest is None and single:
+            self.take_manifest(Manifest.whole(Digest.sha256(self.blob), self.size))
+            self.authenticated = True
+        return self.manifest is not None
+
+    def take_manifest(self, manifest: Manifest) -> None:
+        """Know the chunks from now on."""
+        self.manifest = manifest
+        self.manifest_id, self.size = manifest.id, manifest.size
+        self.pages.clear()
+        self.asked_pages.clear()
+
+    def choose_manifest(self) -> None:
+        """Believe the manifest id that most holders name, if no record names one."""
+        if self.authenticated or self.manifest_id:
+            return
+        votes: dict[tuple[bytes, int], int] = {}
+        for holder in self.holders.values():
+            if holder.state != NONE and not holder.bad and holder.size:
+                key = (holder.manifest, holder.size)
+                if holder.manifest not in self.refused:
+                    votes[key] = votes.get(key, 0) + 1
+        if votes:
+            best = max(votes, key=lambda key: (votes[key], key))
+            self.manifest_id, self.size = best
+
+    def page(self, number: int, data: bytes, peer: bytes) -> None:
+        """Take a page that was asked for.  Raises ManifestInvalidError: blame the peer."""
+        self.asked_pages.pop(number, None)
+        if number == 0:
+            root = Root.decode(data)
+            if root.id != self.manifest_id or root.blob.raw != self.blob:
+                raise ManifestInvalidError("not the manifest that was asked for")
+            if root.count > CHUNKS_MAX or (self.size and root.size != self.size):
+                raise ManifestInvalidError("a manifest of another size")
+            self.root = root
+        elif self.root is not None:
+            self.root.page(number - 1, data)
+            self.pages[number] = data
+        self.manifest_from.add(peer)
+        if self.root is not None and len(self.pages) == len(self.root.pages):
+            ordered = (self.pages[n + 1] for n in range(len(self.root.pages)))
+            self.take_manifest(self.root.assemble(ordered))
+
+    def pages_wanted(self, now: float) -> Iterator[int]:
+        """Iterate over the pages to ask for now."""
+        for number, (_, deadline) in list(self.asked_pages.items()):
+            if deadline <= now:
+                del self.asked_pages[number]
+        if self.root is None:
+            if 0 not in self.asked_pages:
+                yield 0
+            return
+        free = PAGES_INFLIGHT - len(self.asked_pages)
+        for number in range(1, len(self.root.pages) + 1):
+            if free <= 0:
+                return
+            if number not in self.pages and number not in self.asked_pages:
+                free -= 1
+                yield number
+
+    def forget_manifest(self) -> set[bytes]:
+        """The whole did not hash to its digest: begin again.  Return who gave us the manifest."""
+        culprits, self.manifest_from = self.manifest_from, set()
+        self.refused.add(self.manifest_id)
+        for holder in self.holders.values():
+            holder.bad = holder.bad or holder.manifest == self.manifest_id
+        self.manifest, self.root, self.manifest_id = None, None, b""
+        self.have = self.writing = self.news = 0
+        self.open = self.opening = self.finishing = False
+        return culprits
+
+    # --- the chunks ----------------------------------------------------------------------------
+    @property
+    def count(self) -> int:
+        """The number of chunks; the manifest must be known."""
+        return len(self._known.chunks)
+
+    @property
+    def _known(self) -> Manifest:
+        if self.manifest is None:
+            raise RuntimeError("the manifest is not known yet")
+        return self.manifest
+
+    def length(self, first: int, count: int = 1) -> int:
+        """Return the size of adjacent chunks together."""
+        return self._known.offset(first + count) - self._known.offset(first)
+
+    @property
+    def missing(self) -> int:
+        """Chunks that are neither here nor being written."""
+        return bits.full(self.count) & ~self.have & ~self.writing
+
+    @property
+    def complete(self) -> bool:
+        """Tell whether every chunk is verified."""
+        return self.open and self.have == bits.full(self.count)
+
+    @property
+    def verified(self) -> int:
+        """Bytes that are here, verified."""
+        if self.manifest is None:
+            return 0
+        return sum(self.length(start, stop - start) for start, stop in bits.runs(self.have))
+
+    def chunks_of(self, holder: Holder) -> int:
+        """Return the chunks that a holder says it has, in our manifest's terms."""
+        if holder.bad or (holder.manifest and holder.manifest != self.manifest_id):
+            return 0
+        return bits.full(self.count) if holder.state == COMPLETE else holder.chunks
+
+    def usable_holder(self, holder: Holder) -> bool:
+        """Tell whether it could give us the manifest."""
+        named = holder.manifest == self.manifest_id or not holder.manifest
+        return holder.state in (COMPLETE, PARTIAL) and named and not holder.bad
+
+    def view(self, claimed: int, rank: int, wanters: int) -> Blob:
+        """Return the scheduler's view; ``claimed`` chunks are on their way already."""
+        readers = self.readers
+        if not self.local:  # for somebody further on: from where its client reads
+            first = bits.next_of(self.missing, self.chunk_at(self.serve_from))
+            readers = () if first is None else (first,)
+        return Blob(
+            count=self.count,
+            offset=self._known.offset,
+            needed=self.missing & ~claimed,
+            readers=readers,
+            rank=rank,
+            wanters=wanters,
+        )
+
+    def chunk_at(self, offset: int) -> int:
+        """Return the chunk that holds a byte offset; the number of chunks beyond the end."""
+        if offset >= self._known.size:
+            return self.count
+        return self._known.locate(offset, offset + 1).start

@@ -1,0 +1,281 @@
+"""Who has a blob, and who wants to know what we have of it.  Pure.  Spec: docs/mesh.md §8.
+
+A blob is looked for among the neighbours first.  Only if they cannot give all of it are they asked
+to look further on their own behalf: then each node on the way fetches the blob itself, keeps it,
+and serves it while it arrives, so that every link carries each chunk once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mesh import bits
+from mesh.beliefs import PeerBelief
+from mesh.download import Download, Holder
+from mesh.effects import Effect, LookUp, Tell
+from mesh.messages import (
+    COMPLETE,
+    COURIER,
+    NONE,
+    PARTIAL,
+    SEEKING,
+    Bitfield,
+    Find,
+    Forget,
+    Have,
+    HaveBlob,
+)
+from store.errors import RemoteProtocolError
+
+HOPS_MAX = 4
+INTEREST_TTL = 30.0  # seconds that a Find holds
+FIND_REPEAT = 10.0  # seconds between Finds for what is still wanted
+ANSWER_WAIT = 0.5  # seconds, and two round trips, that a neighbour has to answer
+HOP_WAIT = 1.5  # seconds per hop until a search that finds nothing counts as vain
+HAVE_INTERVAL = 0.1  # seconds over which news of chunks are gathered
+BITFIELD_BYTES = 32 * 1024
+HAVE_EDGES = 2048  # of runs in one Have
+INTERESTS_MAX = 4096  # blobs that one peer may ask about at a time
+RELAYS_MAX = 64  # blobs fetched for others at a time
+
+
+@dataclass(slots=True)
+class Interest:
+    """One peer's wish to hear of one blob."""
+
+    expires: float
+    find: Find
+
+
+@dataclass(slots=True)
+class Finding:
+    """Searches of ours, and the interests of others."""
+
+    node: bytes
+    peers: dict[bytes, PeerBelief]
+    downloads: dict[bytes, Download]
+    interests: dict[bytes, dict[bytes, Interest]] = field(
+        default_factory=dict[bytes, dict[bytes, Interest]]
+    )
+    counts: dict[bytes, int] = field(default_factory=dict[bytes, int])
+
+    # --- our own searches ----------------------------------------------------------------------
+    def seek(self, download: Download, now: float) -> Iterator[Effect]:
+        """Ask whoever should be asked now."""
+        for peer, belief in self.peers.items():
+            if not belief.linked or peer in download.path:
+                continue
+            holder = download.holders.setdefault(peer, Holder())
+            due = holder.asked_at + FIND_REPEAT <= now
+            if holder.asked_hops < 0 or due or holder.asked_hops < self._reach(download):
+                yield self._find(download, peer, holder, self._reach(download), now)
+
+    def _find(
+        self, download: Download, peer: bytes, holder: Holder, hops: int, now: float
+    ) -> Effect:
+        if holder.asked_hops != hops:
+            holder.answered = False
+        holder.asked_at, holder.asked_hops = now, hops
+        path = (*download.path, self.node)
+        start = download.serve_from
+        if download.local and download.manifest is not None and download.readers:
+            start = download.manifest.offset(min(download.readers))
+        manifest = download.manifest_id
+        return Tell(peer, Find(download.blob, download.size, manifest, hops, path, start))
+
+    def _reach(self, download: Download) -> int:
+        """Return how far neighbours shall look: not at all before all of them have been asked."""
+        return download.hops if download.widened else 0
+
+    def widen(self, download: Download, now: float) -> Iterator[Effect]:
+        """Let the neighbours look further, once it is clear that they cannot give it all."""
+        if download.widened or not download.hops or self._covered(download):
+            return
+        waiting = [
+            holder
+            for peer, holder in download.holders.items()
+            if not holder.answered
+            and self.peers[peer].linked
+            and now < holder.asked_at + ANSWER_WAIT + 2 * self.peers[peer].rtt.smoothed
+        ]
+        if not waiting and any(belief.linked for belief in self.peers.values()):
+            download.widened, download.widened_at = True, now
+            yield from self.seek(download, now)
+
+    def _covered(self, download: Download) -> bool:
+        union = 0
+        for peer, holder in download.holders.items():
+            if not self.peers[peer].linked or not download.usable_holder(holder):
+                continue
+            if holder.state == COMPLETE:
+                return True
+            union |= holder.chunks
+        if download.manifest is None:
+            return False
+        return not bits.full(download.count) & ~(union | download.have)
+
+    def hopeless(self, download: Download, now: float) -> bool:
+        """Tell whether the neighbours have looked as far as they may, and found nothing.
+
+        Searches can wait for each other in a circle, so time decides as well: the farther a node
+        is from who asked first, the fewer hops it has left, and the earlier it says no.
+        """
+        if download.hops and not download.widened:
+            return False
+        holders = [
+            download.holders.get(peer)
+            for peer, belief in self.peers.items()
+            if belief.linked and peer not in download.path
+        ]
+        if any(holder is not None and holder.gives for holder in holders):
+            return False
+        answered = all(h is not None and h.answered and h.state == NONE for h in holders)
+        return answered or now > download.widened_at + HOP_WAIT * max(1, download.hops)
+
+    def hear_have_blob(self, download: Download, peer: bytes, said: HaveBlob) -> None:
+        """A peer tells what it has."""
+        holder = download.holders.setdefault(peer, Holder())
+        holder.answered = True
+        if said.state in (COMPLETE, PARTIAL) and download.size not in (0, said.size):
+            if download.authenticated:
+                self.peers[peer].notes.append("claims another size for a blob than its publisher")
+            holder.bad = True
+        holder.state, holder.size, holder.manifest = said.state, said.size, said.manifest
+        if said.state != PARTIAL:
+            holder.chunks = 0
+        download.choose_manifest()
+
+    def hear_chunks(self, download: Download, peer: bytes, said: Bitfield | Have) -> None:
+        """A peer has verified chunks.  Raises RemoteProtocolError if they cannot exist."""
+        holder = download.holders.get(peer)
+        if holder is None or download.manifest is None or said.manifest != download.manifest_id:
+            return
+        if isinstance(said, Bitfield):
+            found: int | None = bits.from_bytes(said.bits, said.start)
+        else:
+            found = bits.from_flat(said.runs, download.count)
+        if found is None or found >> download.count:
+            raise RemoteProtocolError("chunks beyond the end of the blob")
+        if holder.state != COMPLETE:
+            holder.state, holder.manifest = PARTIAL, said.manifest
+        holder.chunks |= found
+
+    # --- the interests of others ---------------------------------------------------------------
+    def hear_find(self, peer: bytes, find: Find, now: float) -> Iterator[Effect]:
+        """A peer looks for a blob."""
+        of_blob = self.interests.setdefault(find.blob, {})
+        if peer not in of_blob:
+            if self.counts.get(peer, 0) >= INTERESTS_MAX:
+                yield Tell(peer, HaveBlob(find.blob, NONE, 0, b""))
+                return
+            self.counts[peer] = self.counts.get(peer, 0) + 1
+        of_blob[peer] = Interest(now + INTEREST_TTL, find)
+        download = self.downloads.get(find.blob)
+        if download is None:
+            yield LookUp(peer, find.blob)
+        else:
+            download.wanted_until = max(download.wanted_until, now + INTEREST_TTL)
+            if not download.local:
+                download.serve_from = find.start
+            if find.hops and download.hops < find.hops - 1:
+                download.hops, download.widened = find.hops - 1, False
+            yield from self.state(download, peer, now)
+
+    def looked_up(
+        self, peer: bytes, blob: bytes, found: tuple[int, bytes] | None, now: float
+    ) -> tuple[list[Effect], Download | None]:
+        """The store has answered a LookUp.  Return what to say, and a search to begin."""
+        interest = self.interests.get(blob, {}).get(peer)
+        if found is not None:
+            return [Tell(peer, HaveBlob(blob, COMPLETE, *found))], None
+        if blob in self.downloads:
+            return [*self.state(self.downloads[blob], peer, now)], None
+        find = interest.find if interest else None
+        relays = sum(not download.local for download in self.downloads.values())
+        if find is None or not find.hops or self.node in find.path or relays >= RELAYS_MAX:
+            return [Tell(peer, HaveBlob(blob, NONE, 0, b""))], None
+        relay = Download(
+            blob=blob,
+            size=find.size,
+            manifest_id=find.manifest,
+            authenticated=False,  # a peer's word is never more than that
+            started=now,
+            path=find.path,
+            hops=min(find.hops - 1, HOPS_MAX),
+            priority=COURIER,
+            wanted_until=now + INTEREST_TTL,
+            serve_from=find.start,
+        )
+        return [Tell(peer, HaveBlob(blob, SEEKING, 0, b""))], relay
+
+    def state(self, download: Download, peer: bytes, now: float) -> Iterator[Effect]:
+        """Tell one peer what we have of a blob that is on its way."""
+        lost = not download.local and not download.have and self.hopeless(download, now)
+        if not download.open or download.manifest is None or lost:
+            yield Tell(peer, HaveBlob(download.blob, NONE if lost else SEEKING, 0, b""))
+            return
+        blob, manifest = download.blob, download.manifest_id
+        yield Tell(peer, HaveBlob(blob, PARTIAL, download.size, manifest))
+        for start in range(0, download.count, BITFIELD_BYTES * 8):
+            count = min(BITFIELD_BYTES * 8, download.count - start)
+            packed = bits.to_bytes(download.have, start, count)
+            if any(packed):
+                yield Tell(peer, Bitfield(blob, manifest, start, packed))
+
+    def state_to_all(self, download: Download, now: float) -> Iterator[Effect]:
+        """Tell everybody interested what we have."""
+        for peer in self.interests.get(download.blob, {}):
+            yield from self.state(download, peer, now)
+
+    def news(self, download: Download) -> Iterator[Effect]:
+        """Tell everybody interested of the chunks that have come."""
+        fresh, download.news = download.news, 0
+        edges = bits.flat(fresh)
+        for peer in self.interests.get(download.blob, {}):
+            for start in range(0, len(edges), HAVE_EDGES):
+                part = edges[start : start + HAVE_EDGES]
+                yield Tell(peer, Have(download.blob, download.manifest_id, part))
+
+    def complete(self, blob: bytes, size: int, manifest: bytes) -> Iterator[Effect]:
+        """Tell everybody interested that all of it is here."""
+        for peer in self.interests.get(blob, {}):
+            yield Tell(peer, HaveBlob(blob, COMPLETE, size, manifest))
+
+    def gone(self, download: Download) -> Iterator[Effect]:
+        """Tell everybody interested that we have given up, and those we asked that we have."""
+        for peer in self.interests.get(download.blob, {}):
+            yield Tell(peer, HaveBlob(download.blob, NONE, 0, b""))
+        yield from self.forget(download)
+
+    def forget(self, download: Download) -> Iterator[Effect]:
+        """Tell those we asked that we need no more news."""
+        for peer, holder in download.holders.items():
+            if holder.asked_hops >= 0 and self.peers[peer].linked:
+                yield Tell(peer, Forget(download.blob))
+
+    def drop_interest(self, peer: bytes, blob: bytes) -> None:
+        """A peer no longer cares."""
+        of_blob = self.interests.get(blob, {})
+        if of_blob.pop(peer, None) is not None:
+            self.counts[peer] -= 1
+            if not of_blob:
+                del self.interests[blob]
+
+    def unlinked(self, peer: bytes) -> None:
+        """Forget what a lost peer wanted and had."""
+        for blob in [blob for blob, of_blob in self.interests.items() if peer in of_blob]:
+            self.drop_interest(peer, blob)
+        for download in self.downloads.values():
+            download.holders.pop(peer, None)
+
+    def expire(self, now: float) -> None:
+        """Let interests lapse that nobody has renewed."""
+        lapsed = [
+            (peer, blob)
+            for blob, of_blob in self.interests.items()
+            for peer, interest in of_blob.items()
+            if interest.expires <= now
+        ]
+        for peer, blob in lapsed:
+            self.drop_interest(peer, blob)

@@ -1,0 +1,239 @@
+"""Whom to ask for which chunks.  Pure functions over beliefs; the shell performs.
+
+Spec: docs/mesh.md §8.  Three rules, in this order: a waiting client gets its next bytes from
+whoever delivers them first; nodes that want the same blob begin with different chunks, so that each
+crosses a thin link once; then rare chunks before common ones.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from mesh import bits
+
+RUN_MAX = 1024 * 1024  # bytes asked for in one request
+WINDOW_MIN = 128 * 1024  # bytes in flight towards us from one peer, at least
+WINDOW_MAX = 8 * 1024 * 1024  # and at most: its share of our buffers
+QUEUE_TARGET = 0.25  # seconds of data queued on the path, so that it never runs dry
+WINDOW_GAIN = 1.25
+ENDGAME_SPREAD = 2.0  # duplicate what would arrive so many times later than elsewhere
+ENDGAME_SHARE = 0.05  # of the blob's bytes that may be asked for twice
+URGENT_MIN = 4 * 1024 * 1024  # bytes ahead of a waiting client that go before all else
+URGENT_TIME = 2.0  # seconds of data ahead of a waiting client that go before all else
+
+
+@dataclass(slots=True)
+class Source:
+    """What we believe of one holder, at the moment of deciding."""
+
+    peer: bytes
+    has: int  # the chunks it holds
+    outstanding: int  # bytes we await from it, over all blobs
+    window: int  # bytes that may be outstanding
+    rtt: float
+    rate: float  # bytes per second, average
+    delay: float = 0.0  # seconds its upload queue needs
+    failures: int = 0
+    snubbed: bool = False
+
+    def eta(self, size: int) -> float:
+        """Return in how many seconds ``size`` more bytes would be here."""
+        queued = (self.outstanding + size) / max(self.rate, 1.0)
+        return (self.rtt + self.delay + queued) * (1 + self.failures)
+
+    @property
+    def room(self) -> int:
+        """Bytes that may still be asked for."""
+        return self.window - self.outstanding
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask ``peer`` for these chunks, in this order."""
+
+    peer: bytes
+    chunks: tuple[int, ...]
+    size: int
+    urgent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """The blob to complete.  ``offset(i)`` is where chunk ``i`` begins, and ``i - 1`` ends."""
+
+    count: int
+    offset: Callable[[int], int]
+    needed: int  # chunks neither here nor on their way
+    readers: tuple[int, ...] = ()  # chunk indexes that waiting clients have come to
+    rank: int = 0  # our place among those who want this blob
+    wanters: int = 1
+
+    def size(self, index: int) -> int:
+        """Return the length of one chunk."""
+        return self.offset(index + 1) - self.offset(index)
+
+
+def window(rate_max: float, rtt_min: float, chunk: int = 0) -> int:
+    """Return how many bytes to keep in flight: the path's own content, and a short queue.
+
+    Never less than two chunks of size ``chunk``: one on its way while the next is asked for.
+    """
+    wanted = WINDOW_GAIN * rate_max * (rtt_min + QUEUE_TARGET)
+    return max(int(min(max(wanted, WINDOW_MIN), WINDOW_MAX)), 2 * chunk)
+
+
+def plan(blob: Blob, sources: Sequence[Source], budget: int, rng: random.Random) -> list[Ask]:
+    """Spread the needed chunks over the sources that have room; at most ``budget`` bytes.
+
+    Updates ``outstanding`` of the sources.  A chunk without a free holder waits for the next call.
+    """
+    asks, needed = _plan_urgent(blob, sources, budget)
+    budget -= sum(ask.size for ask in asks)
+    once, twice = 0, 0
+    for source in sources:
+        twice |= once & source.has
+        once |= source.has
+    tiers = [-1]
+    if blob.wanters > 1:
+        own = bits.stripe(blob.rank % blob.wanters, blob.wanters, blob.count)
+        tiers = [own & ~twice, own, ~twice, -1]
+    for source in sorted(sources, key=lambda s: (s.eta(0), s.peer)):
+        while budget > 0 and (source.room > 0 and not _half_used(source)):
+            chunks = _pick(blob, needed & source.has, tiers, min(source.room, budget), rng)
+            if not chunks:
+                break
+            ask = _ask(blob, source, chunks)
+            needed &= ~bits.of(chunks)
+            budget -= ask.size
+            asks.append(ask)
+    return asks
+
+
+def _half_used(source: Source) -> bool:
+    """Tell whether it can wait: small refills of a large window would only cost messages."""
+    return source.room < min(RUN_MAX, source.window) // 2 and source.outstanding > 0
+
+
+def _plan_urgent(blob: Blob, sources: Sequence[Source], budget: int) -> tuple[list[Ask], int]:
+    """Give each waiting client its next bytes, in order, from whoever delivers first."""
+    asks: list[Ask] = []
+    needed = blob.needed
+    for reader in blob.readers:
+        best_rate = max((source.rate for source in sources), default=0.0)
+        ahead = max(URGENT_MIN, int(URGENT_TIME * best_rate))
+        limit, chosen = blob.offset(reader) + ahead, dict[bytes, list[int]]()
+        taken: dict[bytes, int] = {}
+        for index in bits.members(needed >> reader << reader):
+            size = blob.size(index)
+            if blob.offset(index) >= limit or budget < size:
+                break
+            holders = [s for s in sources if s.has >> index & 1]
+            best = min(
+                holders, key=lambda s: (s.eta(size + taken.get(s.peer, 0)), s.peer), default=None
+            )
+            if best is None:
+                continue  # nobody has it yet
+            used = taken.get(best.peer, 0)
+            if best.room - used < size and best.outstanding + used > 0:
+                break  # the best is busy: whatever comes later can wait for it too
+            chosen.setdefault(best.peer, []).append(index)
+            taken[best.peer] = used + size
+            budget -= size
+        for source in sources:
+            for chunks in _split(blob, chosen.get(source.peer, [])):
+                asks.append(_ask(blob, source, chunks, urgent=True))
+                needed &= ~bits.of(chunks)
+    return asks, needed
+
+
+def _split(blob: Blob, chunks: Sequence[int]) -> list[list[int]]:
+    """Cut a list of chunks into requests of at most RUN_MAX bytes."""
+    parts: list[list[int]] = []
+    size = RUN_MAX
+    for index in chunks:
+        size += blob.size(index)
+        if size > RUN_MAX or not parts:
+            parts.append([])
+            size = blob.size(index)
+        parts[-1].append(index)
+    return parts
+
+
+def _pick(
+    blob: Blob, candidates: int, tiers: Sequence[int], room: int, rng: random.Random
+) -> list[int]:
+    """Choose chunks for one request: from the first tier that has any, then the next."""
+    limit = min(room, RUN_MAX)
+    chosen: list[int] = []
+    size = 0
+    for tier in tiers:
+        found = candidates & tier
+        if not found:
+            continue
+        first = (found & -found).bit_length() - 1
+        start = first if blob.wanters == 1 else rng.randrange(blob.count)
+        for index in bits.take_from(found, start):
+            length = blob.size(index)
+            if chosen and size + length > limit:
+                return chosen
+            chosen.append(index)
+            size += length
+        candidates &= ~found
+    return chosen
+
+
+def _ask(blob: Blob, source: Source, chunks: Sequence[int], *, urgent: bool = False) -> Ask:
+    size = sum(blob.size(index) for index in chunks)
+    source.outstanding += size
+    return Ask(source.peer, tuple(chunks), size, urgent)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A request on its way: what it still owes, and when we expect the rest."""
+
+    request: int
+    peer: bytes
+    chunks: int
+    size: int
+    copies: int
+
+
+def endgame(
+    pending: Sequence[Pending],
+    sources: Sequence[Source],
+    blob: Blob,
+    *,
+    allowance: int,
+) -> list[Ask]:
+    """Ask again, elsewhere, for what would come far too late.  Only when nothing else is needed.
+
+    At most two copies of a chunk, and ``allowance`` bytes in all.
+    """
+    if blob.needed or not pending:
+        return []
+    by_peer = {source.peer: source for source in sources}
+    late = sorted(
+        (p for p in pending if p.copies < 2 and p.peer in by_peer),
+        key=lambda p: -by_peer[p.peer].eta(0),
+    )
+    asks: list[Ask] = []
+    for request in late:
+        owed = by_peer[request.peer]
+        idle = [
+            s
+            for s in sources
+            if s.peer != request.peer
+            and not s.snubbed
+            and s.room > 0
+            and not request.chunks & ~s.has
+            and s.eta(request.size) * ENDGAME_SPREAD < owed.eta(0)
+        ]
+        if not idle or request.size > allowance:
+            continue
+        best = min(idle, key=lambda s: (s.eta(request.size), s.peer))
+        asks.append(_ask(blob, best, tuple(bits.members(request.chunks))))
+        allowance -= request.size
+    return asks

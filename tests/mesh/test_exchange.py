@@ -1,0 +1,223 @@
+"""Blobs between exchange cores in virtual time."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh import messages as m
+from store.errors import RemoteProtocolError
+from tests.mesh.world import CHUNK, Node, World, blob
+
+
+def has(node: Node, raw: bytes) -> bool:
+    return raw in node.whole
+
+
+def test_a_blob_comes_from_a_neighbour_at_the_rate_of_the_link() -> None:
+    world = World()
+    held = blob(160)
+    a, b = world.node("a"), world.node("b")
+    world.give(a, held)
+    world.link(a, b, rate=2e6, delay=0.025)
+    b.want(held[0])
+    raw = held[0].blob.raw
+    world.run(60, lambda: has(b, raw))
+    bound = len(held[1]) / 2e6
+    assert b.done_at[raw] < 1.15 * bound
+    assert len(b.arrived) == 160
+    assert world.sent(a, b) < 1.02 * len(held[1])
+
+
+def test_two_sources_are_used_at_once() -> None:
+    world = World()
+    held = blob(160)
+    a, b, c = (world.node(name) for name in "abc")
+    world.give(a, held)
+    world.give(b, held)
+    world.link(a, c, rate=1e6)
+    world.link(b, c, rate=1e6)
+    c.want(held[0])
+    raw = held[0].blob.raw
+    world.run(60, lambda: has(c, raw))
+    assert c.done_at[raw] < 0.65 * len(held[1]) / 1e6
+    assert len(c.arrived) == 160
+
+
+def test_a_blob_without_a_signed_manifest_comes_too() -> None:
+    world = World()
+    held = blob(40)
+    a, b = world.node("a"), world.node("b")
+    world.give(a, held)
+    world.link(a, b)
+    b.want(held[0], signed=False)
+    world.run(20, lambda: has(b, held[0].blob.raw))
+    assert has(b, held[0].blob.raw)
+
+
+def test_a_blob_crosses_nodes_that_never_meet_while_it_arrives() -> None:
+    """A–B–C–D: each link carries it once, and D is done soon after B."""
+    world = World()
+    held = blob(160)
+    a, b, c, d = (world.node(name) for name in "abcd")
+    world.give(a, held)
+    for one, two in ((a, b), (b, c), (c, d)):
+        world.link(one, two, rate=2e6)
+    d.want(held[0])
+    raw = held[0].blob.raw
+    world.run(60, lambda: has(d, raw))
+    size = len(held[1])
+    for one, two in ((a, b), (b, c), (c, d)):
+        assert world.sent(one, two) < 1.02 * size
+    assert d.done_at[raw] < 1.5 * size / 2e6 + 2
+
+
+def test_nobody_relays_what_a_neighbour_has() -> None:
+    world = World()
+    held = blob(20)
+    a, b, c = (world.node(name) for name in "abc")
+    world.give(a, held)
+    for one, two in ((a, b), (b, c), (a, c)):
+        world.link(one, two)
+    c.want(held[0])
+    world.run(10, lambda: has(c, held[0].blob.raw))
+    assert has(c, held[0].blob.raw)
+    assert world.sent(a, b) < CHUNK
+
+
+def test_asking_in_circles_ends() -> None:
+    world = World()
+    held = blob(4)
+    world.blobs[held[0].blob.raw] = held
+    nodes = [world.node(name) for name in "abc"]
+    for one, two in ((0, 1), (1, 2), (0, 2)):
+        world.link(nodes[one], nodes[two])
+    nodes[0].want(held[0])
+    world.run(1.0)
+    assert not nodes[0].core.hopeless(held[0].blob.raw, world.now)
+    world.run(8.0)
+    assert nodes[0].core.hopeless(held[0].blob.raw, world.now)
+
+
+def test_a_waiting_client_gets_its_bytes_in_order() -> None:
+    world = World()
+    held = blob(160)
+    a, b = world.node("a"), world.node("b")
+    world.give(a, held)
+    world.link(a, b, rate=2e6)
+    b.want(held[0])
+    raw = held[0].blob.raw
+    world.run(1.0)
+    b.perform(b.core.readers(raw, [100], world.now))
+    seen = len(b.arrived)
+    world.run(2.0)
+    after = b.arrived[seen:]
+    inflight = 24  # chunks that were already asked for
+    assert after[inflight : inflight + 20] == sorted(after[inflight : inflight + 20])
+    assert 100 in after[: inflight + 2]
+
+
+def test_a_cut_link_resumes_without_fetching_anything_twice() -> None:
+    world = World()
+    held = blob(160)
+    a, b = world.node("a"), world.node("b")
+    world.give(a, held)
+    b.want(held[0])
+    raw = held[0].blob.raw
+    for _ in range(12):
+        world.link(a, b, rate=2e6)
+        world.run(0.7, lambda: has(b, raw))
+        world.cut(a, b)
+        world.run(0.5)
+    assert has(b, raw)
+    assert len(b.arrived) == len(set(b.arrived)) == 160
+
+
+@pytest.mark.parametrize(
+    ("vice", "said"),
+    [
+        ("corrupt", "sent wrong bytes"),
+        ("liar", "had not"),
+        ("stall", "stalled"),
+        ("unasked", "than asked for"),
+    ],
+)
+def test_a_bad_peer_costs_a_bounded_delay_and_is_named(vice: str, said: str) -> None:
+    world = World()
+    held = blob(80)
+    good, bad, c = world.node("good"), world.node("bad", **{vice: True}), world.node("c")
+    world.give(good, held)
+    world.blobs[held[0].blob.raw] = held
+    if vice != "liar":
+        world.give(bad, held)
+    world.link(bad, c, rate=50e6, delay=0.002)  # it even looks better than the good one
+    world.link(good, c, rate=2e6)
+    c.want(held[0])
+    raw = held[0].blob.raw
+    world.run(60, lambda: has(c, raw))
+    assert c.done_at[raw] < len(held[1]) / 2e6 + 4.0
+    assert any(said in note for note in c.core.peers[bad.name].notes)
+    assert not c.core.peers[good.name].notes
+
+
+def test_a_peer_that_corrupts_twice_is_banned() -> None:
+    world = World()
+    held = blob(80)
+    bad, c = world.node("bad", corrupt=True), world.node("c")
+    world.give(bad, held)
+    world.link(bad, c)
+    c.want(held[0])
+    world.run(10)
+    assert not c.core.peers[bad.name].usable(world.now)
+    assert c.arrived == []
+    assert world.sent(bad, c) < 30 * CHUNK
+
+
+def test_a_swarm_fetches_each_chunk_from_the_source_little_more_than_once() -> None:
+    world = World()
+    held = blob(160)
+    source = world.node("source")
+    others = [world.node(f"n{i}") for i in range(4)]
+    world.give(source, held)
+    nodes = [source, *others]
+    for i, one in enumerate(nodes):
+        for two in nodes[:i]:
+            world.link(one, two, rate=2e6)
+    for node in others:
+        node.want(held[0])
+    raw = held[0].blob.raw
+    world.run(60, lambda: all(has(node, raw) for node in others))
+    assert all(has(node, raw) for node in others)
+    copies = sum(world.sent(source, node) for node in others) / len(held[1])
+    assert copies < 3.0  # the links are not shared here: this is not the bound, only sanity
+
+
+def test_chunks_beyond_the_end_are_refused() -> None:
+    world = World()
+    held = blob(8)
+    a, b = world.node("a"), world.node("b")
+    world.link(a, b)
+    world.give(a, held)
+    b.want(held[0])
+    world.run(0.2)
+    raw, id_ = held[0].blob.raw, held[0].id
+    with pytest.raises(RemoteProtocolError):
+        b.core.received(a.name, m.Have(raw, id_, (0, 9)), world.now)
+    with pytest.raises(RemoteProtocolError):
+        b.core.received(a.name, m.Bitfield(raw, id_, 0, b"\xff\xff"), world.now)
+
+
+def test_an_abandoned_search_lapses() -> None:
+    world = World()
+    held = blob(4)
+    world.blobs[held[0].blob.raw] = held
+    a, b, c = (world.node(name) for name in "abc")
+    world.link(a, b)
+    world.link(b, c)
+    a.want(held[0])
+    world.run(3)
+    assert held[0].blob.raw in b.core.downloads
+    a.core.unwant(held[0].blob.raw, world.now)
+    world.run(700)
+    for node in (a, b, c):
+        assert not node.core.downloads, node.name
+        assert not node.core.finding.interests
