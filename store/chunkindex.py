@@ -72,6 +72,8 @@ class ChunkIndex:
 
         None if the blob is not here.  Raises DigestMismatchError if the disk has changed its bytes.
         """
+        if not await self._store.has(blob):
+            return None
         encoded = await self._database.read(partial(_encoded, blob=blob.raw))
         if encoded is not None:
             try:

@@ -67,13 +67,6 @@ def ensure_folder(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
-def publish(temporary: Path, target: Path) -> None:
-    """Give a synced file its durable name: it is there whole, or not at all."""
-    ensure_folder(target.parent)
-    temporary.replace(target)
-    sync_folder(target.parent)
-
-
 def replace_file(target: Path, data: bytes) -> None:
     """Replace a small file atomically; its name is as durable as the next folder sync."""
     temporary = target.with_name(target.name + ".new")

@@ -122,7 +122,7 @@ class FileIngest:
         with disk.disk_errors():
             os.fchmod(self._fd, 0o644)
             os.fsync(self._fd)
-            disk.publish(self._temporary, self._store.locate(ingested.digest))
+            self._store.publish(self._temporary, self._store.locate(ingested.digest))
         self._temporary = None
         return ingested
 
@@ -226,6 +226,10 @@ class FileStore:
         """Remove a blob; one that is not here is not an error.  Open readers keep their bytes."""
         await self.in_thread(lambda: self._delete(self.locate(digest)))
 
+    async def expire(self, digest: Digest, published: float) -> bool:
+        """Remove a blob unless it is pinned or was published after ``published``."""
+        return await self.in_thread(lambda: self._expire(digest, published))
+
     async def verify(self, digest: Digest) -> bool:
         """Tell whether a blob's bytes still hash to its name.  Raises BlobUnknownError."""
         value = hashlib.sha256()
@@ -245,6 +249,14 @@ class FileStore:
     def locate(self, digest: Digest) -> Path:
         """Return where a blob lies, or would lie."""
         return self.blobs / digest.hex[:2] / digest.hex
+
+    def publish(self, temporary: Path, target: Path) -> None:
+        """Give a synced file its durable name: it is there whole, or not at all.  Blocks."""
+        disk.ensure_folder(target.parent)
+        os.utime(temporary)  # an adopted file may be old: its grace period begins now
+        with self._pins.lock:  # not between expire()'s look at the age and its unlink
+            temporary.replace(target)
+        disk.sync_folder(target.parent)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking ``work`` in a worker thread; once begun it is not abandoned."""
@@ -269,7 +281,7 @@ class FileStore:
     def _adopt(self, file: Path, target: Path) -> None:
         with disk.disk_errors():
             try:
-                disk.publish(file, target)
+                self.publish(file, target)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
@@ -285,7 +297,7 @@ class FileStore:
                     shutil.copyfileobj(source, copy, 1 << 20)
                 copy.flush()
                 os.fsync(copy.fileno())
-                disk.publish(temporary, target)
+                self.publish(temporary, target)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -302,3 +314,11 @@ class FileStore:
     def _delete(self, path: Path) -> None:
         with disk.disk_errors():
             path.unlink(missing_ok=True)
+
+    def _expire(self, digest: Digest, published: float) -> bool:
+        path = self.locate(digest)
+        with disk.disk_errors(), self._pins.lock, suppress(FileNotFoundError):
+            if digest in self._pins or path.stat().st_mtime > published:
+                return False
+            path.unlink()
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -22,21 +23,27 @@ class Holding:
 
 
 class Pins:
-    """Blobs in use by this process: open for reading, being pushed, about to be published."""
+    """Blobs in use by this process: open for reading, being pushed, about to be published.
+
+    ``lock`` is taken to pin; a store that collects a blob holds it from looking to removing.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[Digest] = Counter()
+        self.lock = threading.Lock()
 
     @contextmanager
     def hold(self, digest: Digest) -> Iterator[None]:
         """Keep a blob from being collected for the length of the block.  May nest."""
-        self._counts[digest] += 1
+        with self.lock:
+            self._counts[digest] += 1
         try:
             yield
         finally:
-            self._counts[digest] -= 1
-            if not self._counts[digest]:
-                del self._counts[digest]
+            with self.lock:
+                self._counts[digest] -= 1
+                if not self._counts[digest]:
+                    del self._counts[digest]
 
     def __contains__(self, digest: Digest) -> bool:
         return digest in self._counts

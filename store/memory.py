@@ -140,6 +140,15 @@ class MemoryStore:
         await trio.lowlevel.checkpoint()
         self._blobs.pop(digest, None)
 
+    async def expire(self, digest: Digest, published: float) -> bool:
+        """Remove a blob unless it is pinned or was published after ``published``."""
+        await trio.lowlevel.checkpoint()
+        _, modified = self._blobs.get(digest, (b"", published))
+        if digest in self._pins or modified > published:
+            return False
+        self._blobs.pop(digest, None)
+        return True
+
     async def verify(self, digest: Digest) -> bool:
         """Tell whether a blob's bytes still hash to its name.  Raises BlobUnknownError."""
         await trio.lowlevel.checkpoint()

@@ -30,6 +30,7 @@ class Store(BlobStore, Protocol):
     async def open(self) -> None: ...
     async def shard(self, prefix: str) -> list[Holding]: ...
     async def verify(self, digest: Digest) -> bool: ...
+    async def expire(self, digest: Digest, published: float) -> bool: ...
     def pin(self, digest: Digest): ...
     def pinned(self) -> frozenset[Digest]: ...
 
@@ -214,6 +215,17 @@ class BlobStoreContract:
             await store.delete(stored.digest)
             assert b"".join([block async for block in blocks]) == data
         assert stored.digest not in store.pinned()
+
+    async def test_expiring_spares_what_is_pinned_or_young(self, store: Store) -> None:
+        stored = await put(store, b"old")
+        (holding,) = await store.shard(stored.digest.hex[:2])
+        with store.pin(stored.digest):
+            assert not await store.expire(stored.digest, holding.modified + 1)
+        assert not await store.expire(stored.digest, holding.modified - 1)
+        assert await store.has(stored.digest)
+        assert await store.expire(stored.digest, holding.modified)
+        assert not await store.has(stored.digest)
+        assert await store.expire(stored.digest, holding.modified)
 
     async def test_pins_nest(self, store: Store) -> None:
         digest = Digest.of(b"x")

@@ -111,14 +111,14 @@ async def test_adopting_across_file_systems(
 ) -> None:
     file = tmp_path / "elsewhere"
     file.write_bytes(b"from another disk")
-    publish = disk.publish
+    publish = store.publish
 
     def publish_within(temporary: Path, target: Path) -> None:
         if temporary == file:
             raise OSError(errno.EXDEV, "cross-device link")
         publish(temporary, target)
 
-    monkeypatch.setattr(disk, "publish", publish_within)
+    monkeypatch.setattr(store, "publish", publish_within)
     await store.adopt(file, Digest.of(b"from another disk"))
     assert not file.exists()
     assert list(store.temporary.iterdir()) == []
