@@ -105,6 +105,12 @@ class Authority:
         return {i: view.document for i, view in self._views.items() if id(view) in active}
 
     @property
+    def newest(self) -> RootDocument:
+        """The document in force with the highest version; among rivals the one created last."""
+        documents = (view.document for view in self._active)
+        return max(documents, key=lambda each: (each.version, each.created, each.nonce))
+
+    @property
     def contested(self) -> bool:
         """Whether rival documents stand side by side."""
         return len(self._active) > 1

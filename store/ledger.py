@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -23,15 +26,51 @@ from store.authority import Authority
 from store.chain import HELD, Anchor
 from store.errors import RejectedError
 from store.facts import Fact
+from store.fold import FILE, FLAG, POINTER, SETTING
 from store.identity import Identity
 from store.projection import Touched
 from store.records import BATCH_MAX, Batch, read_batch
-from store.root import SignedRoot
+from store.root import RootDocument, SignedRoot
 from store.schema import records
 from store.standing import AuthorStatus, Rejections
 
 T = TypeVar("T")
-Observer = Callable[[Sequence[Touched]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a commit changed in one repository, or in the settings.
+
+    ``hlc`` is the newest ledger time among the facts that changed something.  ``packages`` are
+    (repository, package), ``settings`` are (kind, key), ``counts`` are cells by their kind's name.
+    """
+
+    packages: Sequence[tuple[str, str]]
+    settings: Sequence[tuple[str, str]]
+    counts: Mapping[str, int]
+    hlc: int
+    touched: Sequence[Touched]
+
+
+Observer = Callable[[Change], Awaitable[None]]
+NAMES = {FILE: "file", POINTER: "pointer", FLAG: "flag", SETTING: "setting"}
+
+
+def changes(touched: Sequence[Touched]) -> list[Change]:
+    """Sort touched cells by repository."""
+    groups: dict[str, list[Touched]] = {}
+    for cell in touched:
+        groups.setdefault("" if cell.kind == SETTING else cell.repository, []).append(cell)
+    return [
+        Change(
+            packages=sorted({(c.repository, c.package) for c in group if c.kind != SETTING}),
+            settings=sorted({(c.repository, c.name) for c in group if c.kind == SETTING}),
+            counts=Counter(NAMES[cell.kind] for cell in group),
+            hlc=max(cell.hlc for cell in group),
+            touched=group,
+        )
+        for _, group in sorted(groups.items())
+    ]
 
 
 class Port(Protocol):
@@ -83,6 +122,25 @@ class Ledger:
     def authority(self) -> Authority:
         """Who may do what, as of the last commit."""
         return self._authority
+
+    @property
+    def root(self) -> RootDocument:
+        """The newest root document in force."""
+        return self._authority.newest
+
+    @classmethod
+    async def open(
+        cls, database: Port, directory: Path, *, site: str = "", name: str = ""
+    ) -> Ledger:
+        """The ledger of the node in this data directory, whose key is made at first start.
+
+        Begins a new incarnation if the directory was copied or restored.  Raises RejectedError if
+        the key file is damaged.
+        """
+        ledger = cls(database, identity.load(directory))
+        await ledger.initialise(site=site, name=name, renew=identity.moved(directory))
+        identity.settle(directory)
+        return ledger
 
     async def initialise(self, *, site: str = "", name: str = "", renew: bool = False) -> None:
         """Load the ledger; at first start, found a mesh of one.
@@ -138,7 +196,7 @@ class Ledger:
             return done, anchor, renewed
 
         done, self._anchor, renewed = await self._database.write(unit)
-        self._committed([*renewed, *done.touched])
+        await self._committed([*renewed, *done.touched])
         return done
 
     async def apply(self, batches: Sequence[Batch | bytes]) -> list[Outcome]:
@@ -162,7 +220,7 @@ class Ledger:
         if any(result.status == HELD for each in outcomes for result in each.results):
             await self._plan_recheck()
         if any(outcome.stored for outcome in outcomes) or touched:
-            self._committed(touched)
+            await self._committed(touched)
         return outcomes
 
     async def recheck(self) -> int:
@@ -184,7 +242,7 @@ class Ledger:
         touched = await self._database.write(unit)
         await self._plan_recheck()
         if touched:
-            self._committed(touched)
+            await self._committed(touched)
         return len(touched)
 
     async def _plan_recheck(self) -> None:
@@ -253,7 +311,7 @@ class Ledger:
             return False
         await self._reload()
         await self._plan_recheck()
-        self._committed(touched)
+        await self._committed(touched)
         return True
 
     async def rebase(self, documents: Sequence[bytes]) -> None:
@@ -279,7 +337,7 @@ class Ledger:
 
         self._anchor, touched = await self._database.write(unit)
         await self._reload()
-        self._committed(touched)
+        await self._committed(touched)
 
     async def renew_incarnation(self) -> int:
         """Begin a new life of this node, after a restore; returns its incarnation."""
@@ -290,12 +348,15 @@ class Ledger:
             return rebase.renew(connection, self._signer, anchor, authority, now=now)
 
         self._anchor, touched = await self._database.write(unit)
-        self._committed(touched)
+        await self._committed(touched)
         return self._anchor.incarnation
 
     # --- telling others --------------------------------------------------------------------------
     def observe(self, observer: Observer) -> None:
-        """Call ``observer`` after every commit that changed the catalog, on the trio thread."""
+        """Await ``observer`` after every commit that changed the catalog, once per repository.
+
+        Writers return after it: whoever wrote, reads what it wrote.  Cancelling does not reach it.
+        """
         self._observers.append(observer)
 
     def subscribe(self) -> trio.MemoryReceiveChannel[None]:
@@ -304,10 +365,11 @@ class Ledger:
         self._subscribers.append(sender)
         return receiver
 
-    def _committed(self, touched: Sequence[Touched]) -> None:
-        if touched:
-            for observer in self._observers:
-                observer(touched)
+    async def _committed(self, touched: Sequence[Touched]) -> None:
+        with trio.CancelScope(shield=True):  # what is committed must be told
+            for change in changes(touched):
+                for observer in self._observers:
+                    await observer(change)
         for sender in list(self._subscribers):
             try:
                 sender.send_nowait(None)

@@ -27,6 +27,7 @@ class Touched(NamedTuple):
     """A cell whose visible state changed.  ``name`` is a path, pointer, flag or setting key.
 
     ``kind`` is fold.FILE, POINTER, FLAG or SETTING.  A setting's ``repository`` is its own kind.
+    ``hlc`` is that of the newest claim about the cell.
     """
 
     kind: str
@@ -260,12 +261,12 @@ class Tables:
         before = self._replace(TABLES[kind], known, after)
         if kind == FILE:
             self._replace(burnt, known, burns)
-        changed = {
-            key: (before.get(key), after.get(key))
-            for key in keys.values()
-            if before.get(key) != after.get(key)
-        }
-        self._note(kind, changed)
+        changed: dict[Key, tuple[Row | None, Row | None]] = {}
+        for cell, key in keys.items():
+            if before.get(key) != after.get(key):
+                changed[key] = (before.get(key), after.get(key))
+                hlc = max(claim.hlc for claim in new.get(cell) or old[cell])
+                self._note(kind, key, changed[key], hlc)
         return changed
 
     def _replace(
@@ -290,19 +291,19 @@ class Tables:
             self.connection.execute(sa.insert(table), fresh)
         return before
 
-    def _note(self, kind: str, changed: Mapping[Key, tuple[Row | None, Row | None]]) -> None:
-        for key, (before, after) in changed.items():
-            hlc = max(row["hlc"] for row in (before, after) if row)
-            if kind == FILE:
-                for row, sign in ((before, -1), (after, 1)):
-                    if row:
-                        self._delta(key[0], row["package"]).file(row, sign)
-                for package in sorted({row["package"] for row in (before, after) if row}):
-                    self.touched.append(Touched(kind, key[0], package, key[1], hlc))
-                continue
+    def _note(self, kind: str, key: Key, change: tuple[Row | None, Row | None], hlc: int) -> None:
+        before, after = change
+        changed = {""}
+        if kind == FILE:
+            changed = {row["package"] for row in change if row}
+            for row, sign in ((before, -1), (after, 1)):
+                if row:
+                    self._delta(key[0], row["package"]).file(row, sign)
+        elif kind != SETTING:
+            changed = {key[1]}
             if kind == POINTER:
                 self._delta(key[0], key[1]).pointer(before, after)
-            package = key[1] if kind in (POINTER, FLAG) else ""
+        for package in sorted(changed):
             self.touched.append(Touched(kind, key[0], package, key[-1], hlc))
 
     def _delta(self, repository: str, package: str) -> _Delta:
