@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -59,9 +59,11 @@ class Walk(AsyncIterator[Digest]):
     A class and not a generator, so that a caller may stop half-way without closing it.
     """
 
-    def __init__(self, shard: Callable[[str], Awaitable[list[Holding]]]) -> None:
+    def __init__(
+        self, shard: Callable[[str], Awaitable[list[Holding]]], prefixes: Iterable[str] = PREFIXES
+    ) -> None:
         self._shard = shard
-        self._prefixes = iter(PREFIXES)
+        self._prefixes = iter(prefixes)
         self._here: Iterator[Holding] = iter(())
 
     async def __anext__(self) -> Digest:
