@@ -227,11 +227,11 @@ class Catalog:
         """Pointers of every package whose name starts with ``prefix``, in (package, name) order."""
 
         async def load(last: Pointer | None) -> Sequence[Pointer]:
-            query = sa.select(pointers).where(pointers.c.repository == repository)
-            query = query.where(*between(pointers.c.package, prefix, ""))
-            if last:
+            start, *end = between(pointers.c.package, prefix, "")
+            if last:  # in place of the prefix: SQLite searches by the first lower bound it sees
                 key = sa.tuple_(pointers.c.package, pointers.c.name)
-                query = query.where(key > sa.tuple_(last.package, last.name))
+                start = key > sa.tuple_(last.package, last.name)
+            query = sa.select(pointers).where(pointers.c.repository == repository, start, *end)
             query = query.order_by(pointers.c.package, pointers.c.name).limit(PAGE)
             return await self._page(query, catalog_rows.pointer, repository, prefix)
 

@@ -1,10 +1,12 @@
-"""Walking long results a page at a time, and text as a database can compare it."""
+"""Walking long results a page at a time, finding many keys, and text as databases compare it."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
+
+import sqlalchemy as sa
 
 T = TypeVar("T")
 
@@ -30,6 +32,21 @@ class Paged(AsyncIterator[T], Generic[T]):
                 raise StopAsyncIteration
         self._last = self._page.popleft()
         return self._last
+
+
+def keyed(
+    columns: Sequence[sa.ColumnElement[Any]], keys: Iterable[Sequence[object]]
+) -> Iterator[sa.ColumnElement[bool]]:
+    """Conditions that together find the rows with these composite keys, each by an index.
+
+    ``tuple_(…).in_(keys)`` finds the same, but SQLite scans the whole table for it.
+    """
+    groups: dict[tuple[object, ...], list[object]] = {}
+    for *leading, last in keys:
+        groups.setdefault(tuple(leading), []).append(last)
+    for before, lasts in groups.items():
+        equal = (c == value for c, value in zip(columns[:-1], before, strict=True))
+        yield sa.and_(*equal, columns[-1].in_(lasts))
 
 
 def prefix_end(prefix: str) -> str | None:

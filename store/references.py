@@ -60,7 +60,7 @@ class References:
             for column in (files.c.digest, files.c.metadata_digest):
                 query = sa.select(column).where(column != "", column.in_(names))
                 found |= set(connection.execute(query.distinct()).scalars())
-            query = sa.select(pointed).where(pointed.in_(values)).distinct()
+            query = sa.select(pointed).where(pointed.in_(values))
             return found | {bytes(value).decode() for value in connection.execute(query).scalars()}
 
         needed = {asked[name] for name in await self._database.read(unit)}

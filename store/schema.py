@@ -121,7 +121,7 @@ sa.Index(
     "files_conflicted",
     files.c.repository,
     files.c.path,
-    sqlite_where=files.c.conflicted,
+    sqlite_where=sa.text("conflicted = 1"),  # as a query says it
     postgresql_where=files.c.conflicted,
 )
 
@@ -229,7 +229,7 @@ aliases = sa.Table(  # other digests of local blobs (sha512, sha1, md5, …)
 audit = sa.Table(  # who tried what; writes that succeeded are also in the ledger
     "audit",
     local,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("action", sa.Text, nullable=False),
@@ -237,6 +237,7 @@ audit = sa.Table(  # who tried what; writes that succeeded are also in the ledge
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
+    sqlite_autoincrement=True,  # an id is never used again
 )
 sa.Index("audit_at", audit.c.at)
 

@@ -119,7 +119,7 @@ sa.Index(
     "files_conflicted",
     files.c.repository,
     files.c.path,
-    sqlite_where=files.c.conflicted,
+    sqlite_where=sa.text("conflicted = 1"),
     postgresql_where=files.c.conflicted,
 )
 

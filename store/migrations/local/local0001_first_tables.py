@@ -60,7 +60,7 @@ aliases = sa.Table(
 audit = sa.Table(
     "audit",
     tables,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("at", sa.Float, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("action", sa.Text, nullable=False),
@@ -68,6 +68,7 @@ audit = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("address", sa.Text, nullable=False),
     sa.Column("detail", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
 )
 sa.Index("audit_at", audit.c.at)
 
