@@ -25,6 +25,7 @@ from store.catalog import Catalog
 from store.digest import Digest
 from store.identity import Identity
 from store.ledger import Ledger
+from store.references import References
 from store.staging import Staging
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Core:
     identity: Identity
     ledger: Ledger
     catalog: Catalog
+    references: References
     blobs: Blobs
     staging: Staging
     audit: AuditLog

@@ -6,7 +6,7 @@ again.  Hot paths (every request) look here and never in the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -106,7 +106,6 @@ class Directory:
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
         self._seen: dict[tuple[str, str], tuple[bytes, ...]] = {}
         self.tokens_by_hash: dict[str, TokenEntry] = {}
-        self.changed: list[Callable[[str, str], None]] = []  # called with (kind, key)
 
     async def load(self) -> None:
         """Read everything, at start."""
@@ -115,11 +114,9 @@ class Directory:
                 self._put(kind, row.key, row)
 
     async def refresh(self, kind: str, key: str) -> None:
-        """Read one setting again."""
+        """Read one setting again, because the ledger changed it."""
         if kind in KINDS:
             self._put(kind, key, await self._catalog.setting(kind, key))
-            for each in self.changed:
-                each(kind, key)
 
     def _put(self, kind: str, key: str, row: SettingRow | None) -> None:
         old = self._entries[kind].pop(key, None)

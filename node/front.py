@@ -82,9 +82,13 @@ class Front:
         self._metrics, self._may_see_metrics = metrics, may_see_metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; other scope types (lifespan, websocket) are not spoken."""
-        if scope["type"] != "http":
-            return
+        """Answer one request."""
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._request(scope, receive, send)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = raw_path(scope)
         if self._packages.serves(path):
             await self._packages(scope, receive, send)
@@ -112,6 +116,15 @@ class Front:
             await answer(send, scope, 200, {"name": "atoll", "version": self._health.version})
         else:
             await answer(send, scope, 404, {"error": "no such route", "message": path[:200]})
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    """The node opens and closes its parts itself; the server only wants to hear that it may go on."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
 
 
 async def answer(

@@ -35,19 +35,20 @@ class NodeKeys:
         """The current key of a member, or None."""
         if node == self._identity.node:
             return Ed25519PublicKey.from_public_bytes(self._identity.key)
-        member = self._ledger.root.member(node)
-        return Ed25519PublicKey.from_public_bytes(member.key) if member else None
+        key = self._ledger.authority.current_key(node)
+        return Ed25519PublicKey.from_public_bytes(key) if key else None
 
     def members(self) -> Sequence[str]:
         """Members that may hold signing keys."""
-        return [m.node for m in self._ledger.root.members if SIGNING_ROLES & set(m.roles)]
+        authority = self._ledger.authority
+        return [node for node in authority.members() if SIGNING_ROLES & authority.roles(node)]
 
     def seal(self, node: str, secret: bytes) -> bytes:
         """Seal to a member's current key."""
-        member = self._ledger.root.member(node)
-        if member is None:
+        key = self._ledger.authority.current_key(node)
+        if key is None:
             raise UnavailableError(f"{node} is not a member")
-        return SealedBox(VerifyKey(member.key).to_curve25519_public_key()).encrypt(secret)
+        return SealedBox(VerifyKey(key).to_curve25519_public_key()).encrypt(secret)
 
     def unseal(self, sealed: bytes) -> bytes:
         """Open what was sealed to this node.  Raises UnavailableError."""

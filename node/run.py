@@ -6,10 +6,10 @@ import ssl
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import structlog
 import trio
-from trio import TaskStatus
 
 from node.access.rates import RateLimit
 from node.background import Background
@@ -52,7 +52,7 @@ async def run(config: Config, *, stop: trio.Event, ready: Ready, invitation: str
             services.cancel_scope.cancel()
 
 
-async def run_control(core: Core, *, task_status: TaskStatus[str]) -> None:
+async def run_control(core: Core, *, task_status: trio.TaskStatus[str]) -> None:
     """Serve only the control connection, for commands while the node is not running."""
     front, stop = build_front(core), trio.Event()
     async with trio.open_nursery() as nursery:
@@ -70,7 +70,7 @@ async def _listen(core: Core, front: App, services: trio.Nursery, stop: trio.Eve
     )
     await services.start(partial(_serve_control, core, front, stop))
 
-    async def public(*, task_status: TaskStatus[tuple[Bound, ...]]) -> None:
+    async def public(*, task_status: trio.TaskStatus[tuple[Bound, ...]]) -> None:
         try:
             await serve(
                 front, bindings, stop=stop, drain=http.drain, limits=limits, task_status=task_status
@@ -83,7 +83,7 @@ async def _listen(core: Core, front: App, services: trio.Nursery, stop: trio.Eve
 
 
 async def _serve_control(
-    core: Core, front: App, stop: trio.Event, *, task_status: TaskStatus[str]
+    core: Core, front: App, stop: trio.Event, *, task_status: trio.TaskStatus[str]
 ) -> None:
     """Listen on a loopback port of its own, whatever the public side does."""
     async with trio.open_nursery() as nursery:
@@ -129,7 +129,7 @@ def build_front(core: Core) -> Front:
     def build_api() -> App:
         from node.api.app import build  # a second of imports, so not before it is needed
 
-        return build(core, urls)
+        return cast("App", build(core, urls))
 
     async def may_see_metrics(headers: dict[str, str], address: str) -> bool:
         try:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -19,7 +20,7 @@ from node.access.gate import Gate
 from node.blobs import Blobs
 from node.config import Config
 from node.core import Core
-from node.directory import KINDS, Directory, RepositoryEntry, UserEntry
+from node.directory import Directory, RepositoryEntry, UserEntry
 from node.keys import NodeKeys
 from node.metrics import Metrics
 from node.repositories.local import Services
@@ -36,6 +37,7 @@ from store.database import Database, open_database
 from store.facts import Fact
 from store.files import FileStore
 from store.ledger import Change, Ledger
+from store.references import References
 from store.staging import Staging
 
 log = structlog.get_logger(__name__)
@@ -61,7 +63,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         index = ChunkIndex(local, store)
         blobs = Blobs(store, index)
         catalog = Catalog(facts)
-        ledger = await Ledger.open(facts, data)
+        ledger = await Ledger.open(facts, data, site=config.mesh.site, name=config.mesh.name)
         directory = Directory(catalog)
         keys = NodeKeys(me, ledger)
         accounts = Accounts(
@@ -80,6 +82,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
             identity=me,
             ledger=ledger,
             catalog=catalog,
+            references=References(facts),
             blobs=blobs,
             staging=staging,
             audit=AuditLog(local),
@@ -95,7 +98,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
             formats=discover(),
             metrics=Metrics(),
         )
-        ledger.observe(_follower(core))
+        ledger.observe(partial(_follow, core))
         await catalog.load()
         await directory.load()
         if not joining:
@@ -129,18 +132,13 @@ async def _blob_store(config: Config) -> BlobStore:
     return store
 
 
-def _follower(core: Core):  # type: ignore[no-untyped-def]  # noqa: ANN202
+async def _follow(core: Core, change: Change) -> None:
     """Keep what is held in memory in step with every commit, own or a peer's."""
-
-    async def follow(change: Change) -> None:
-        core.catalog.touched(change.packages, change.hlc)
-        for kind, key in change.settings:
-            if kind in KINDS:
-                await core.directory.refresh(kind, key)
-        for kind, number in change.counts.items():
-            core.metrics.fact(kind, number)
-
-    return follow
+    core.catalog.touched(change.packages, change.hlc)
+    for kind, key in change.settings:
+        await core.directory.refresh(kind, key)
+    for kind, number in change.counts.items():
+        core.metrics.fact(kind, number)
 
 
 async def provision(core: Core) -> None:

@@ -34,7 +34,7 @@ class FormatList(msgspec.Struct):
 
 class NewInvitation(msgspec.Struct):
     site: str = "default"
-    roles: list[str] = ["writer"]
+    roles: tuple[str, ...] = ("writer",)
     expires_in: float = 86400.0
 
 

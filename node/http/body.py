@@ -46,7 +46,8 @@ class RequestBody:
         """Say what will come.  Raises RejectedRequestError (413) if that is declared too long."""
         if length is None:
             self._chunked = True
-            self._parser.receive_data(self.ahead)
+            if self.ahead:  # to h11 no bytes mean the end of the connection
+                self._parser.receive_data(self.ahead)
             self.ahead = b""
         else:
             self._left = length

@@ -126,6 +126,15 @@ class Connection(TCPServer):
         """Return the socket's file descriptor; -1 once it is closed."""
         return self._transport.socket.fileno()
 
+    @property
+    def idle_since(self) -> float | None:
+        """When the connection fell idle; None while a request is under way."""
+        if self.http1 is not None:
+            return self.http1.idle_since if self.http1.idle else None
+        if self._reading is None or self._read_deadline == float("inf"):
+            return None
+        return self._read_deadline - self._shared.limits.idle_timeout
+
     def close_if_idle(self) -> None:
         """End the connection at once if no request is under way."""
         if self.http1 is not None:

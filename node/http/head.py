@@ -98,6 +98,17 @@ def _judge(parser: h11.Connection, request: h11.Request) -> RequestHead:
     )
 
 
+def wants_upgrade(head: RequestHead) -> bool:
+    """Whether the client properly asks to go on in a protocol that Hypercorn speaks."""
+    fields = dict(head.headers)
+    tokens = {token.strip() for token in fields.get(b"connection", b"").lower().split(b",")}
+    if b"upgrade" not in tokens or head.body_length != 0 or head.http_version != "1.1":
+        return False
+    if head.upgrade == b"websocket":
+        return head.method == "GET" and b"sec-websocket-key" in fields
+    return head.upgrade == b"h2c" and b"http2-settings" in fields
+
+
 def make_scope(
     *,
     method: str,

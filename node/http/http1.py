@@ -19,7 +19,14 @@ from node.http.asgi import RejectedRequestError, Scope
 from node.http.body import RequestBody
 from node.http.context import Context
 from node.http.exchange import Exchange
-from node.http.head import RequestHead, make_scope, parse_head, reason_phrase, server_headers
+from node.http.head import (
+    RequestHead,
+    make_scope,
+    parse_head,
+    reason_phrase,
+    server_headers,
+    wants_upgrade,
+)
 from node.http.transport import Transport
 
 log = logging.getLogger(__name__)
@@ -27,7 +34,6 @@ log = logging.getLogger(__name__)
 HEAD_END: Final = b"\r\n\r\n"
 READ_SIZE: Final = 64 << 10
 PREFACE_START: Final = b"PRI * HTTP/2.0\r\n\r\n"
-UPGRADES: Final = (b"websocket", b"h2c")
 
 
 class Http1:
@@ -77,7 +83,7 @@ class Http1:
                 if self._request_count == 0 and data.startswith(PREFACE_START):
                     return data + self._buffer
                 head = parse_head(data, self._limits)
-                if self._request_count == 0 and head.upgrade in UPGRADES and not head.body_length:
+                if self._request_count == 0 and head.upgrade and wants_upgrade(head):
                     return data + self._buffer
                 self._request_count += 1
                 if not await self._answer(head):

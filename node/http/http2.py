@@ -76,6 +76,8 @@ class Http2(H2Protocol):
         self._shared = shared
         self._bell = Bell()
         self.has_data = cast("Any", self._bell)
+        self._quiet_size = 0
+        """Bytes since the last event: h2 keeps a frame, of any length, until it is complete."""
         self._resets: deque[float] = deque(maxlen=limits.resets_max)
         self.connection.local_settings = h2.settings.Settings(
             client=False,
@@ -112,6 +114,10 @@ class Http2(H2Protocol):
             await self._write_out()  # says why
             await self.send(Closed())
         else:
+            self._quiet_size = 0 if events else self._quiet_size + len(event.data)
+            if self._quiet_size > self._shared.limits.connection_window:
+                await self._calm_down()
+                return
             await self._handle_events(events)
             # The reader writes too: a client that only asks and never reads must come to wait.
             await self._write_out()
@@ -121,12 +127,16 @@ class Http2(H2Protocol):
             if isinstance(event, h2.events.DataReceived):
                 await self._take_data(event)
             elif isinstance(event, h2.events.StreamReset) and self._resets_too_often():
-                self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-                await self._write_out()
-                await self.send(Closed())
+                await self._calm_down()
                 return
             else:
                 await super()._handle_events([event])
+
+    async def _calm_down(self) -> None:
+        """End the connection of a client that costs more than it can mean to."""
+        self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+        await self._write_out()
+        await self.send(Closed())
 
     async def _take_data(self, event: h2.events.DataReceived) -> None:
         number, size = event.stream_id or 0, event.flow_controlled_length or 0

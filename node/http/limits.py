@@ -19,7 +19,7 @@ class Limits:
     connections_max: int = 4096
     """Connections open at once; past it the longest idle one makes room, else accepting waits."""
     peer_connections_max: int = 1024
-    """Connections from one address, generous because a proxy is one address; the next is reset."""
+    """Connections from one address, generous because a proxy is one address; the next is closed."""
     requests_max: int = 100_000
     """Requests on one connection before it is closed politely."""
 
@@ -50,7 +50,7 @@ class Limits:
     """HTTP/2: requests at once on one connection."""
     stream_window: int = MIB
     """HTTP/2: bytes of body a client may send ahead on one stream; this is what we may buffer."""
-    connection_window: int = 8 * MIB
+    connection_window: int = 4 * MIB
     """HTTP/2: the same, for all streams of a connection together."""
     resets_max: int = 100
     """HTTP/2: streams a client may reset in one ``resets_period`` (CVE-2023-44487)."""

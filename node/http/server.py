@@ -24,7 +24,7 @@ from node.http.transport import Transport
 log = logging.getLogger(__name__)
 
 BACKLOG: Final = 1024
-ACCEPT_RETRY: Final = 0.1  # seconds, while the process has no file descriptor left
+ACCEPT_RETRY: Final = 0.1  # seconds, while there is no room for a connection
 EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 GONE: Final = select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
@@ -124,9 +124,9 @@ class _Server:
     drain: float
     connections: set[Connection] = field(default_factory=set)
     peers: Counter[str] = field(default_factory=Counter)
+    freed: trio.Event = field(default_factory=trio.Event)
 
     async def run(self, stop: trio.Event, task_status: trio.TaskStatus[tuple[Bound, ...]]) -> None:
-        self.room = trio.Condition()
         async with trio.open_nursery() as requests:
             async with trio.open_nursery() as services:
                 for listener in self.listeners:
@@ -148,9 +148,11 @@ class _Server:
         while True:
             await trio.lowlevel.wait_readable(listener.socket)
             try:
-                while await self._have_room():
+                await self._make_room()
+                while not self._full:
                     sock, name = listener.socket.accept()
-                    self._admit(sock, name, listener.tls, requests)
+                    peer = name[0] if isinstance(name, tuple) and name else ""
+                    self._admit(sock, peer, listener.tls, requests)
             except BlockingIOError:
                 continue
             except OSError as error:
@@ -160,25 +162,34 @@ class _Server:
                 elif not isinstance(error, ConnectionError):
                     raise
 
-    async def _have_room(self) -> bool:
-        """Wait until one more connection may be open; an idle one makes way."""
-        return True
+    @property
+    def _full(self) -> bool:
+        return len(self.connections) >= self.context.limits.connections_max
+
+    async def _make_room(self) -> None:
+        """Wait until one more connection may be open; the longest idle one makes way."""
+        while self._full:
+            idle = [c for c in self.connections if c.idle_since is not None]
+            if idle:
+                min(idle, key=lambda c: c.idle_since or 0).close_if_idle()
+            self.freed = trio.Event()
+            with trio.move_on_after(ACCEPT_RETRY):  # or until another has fallen idle
+                await self.freed.wait()
 
     def _admit(
-        self, sock: socket.socket, name: Any, tls: ssl.SSLContext | None, requests: trio.Nursery
+        self, sock: socket.socket, peer: str, tls: ssl.SSLContext | None, requests: trio.Nursery
     ) -> None:
-        peer = name[0] if isinstance(name, tuple) and name else ""
         if self.peers[peer] >= self.context.limits.peer_connections_max:
             log.warning("too many connections from %s", peer)
             sock.close()
             return
-        requests.start_soon(self._serve, sock, peer, tls)
-
-    async def _serve(self, sock: socket.socket, peer: str, tls: ssl.SSLContext | None) -> None:
         transport = Transport(sock, self.context.limits, self.context.threads)
         connection = Connection(self.context, transport, tls)
         self.connections.add(connection)
         self.peers[peer] += 1
+        requests.start_soon(self._serve, connection, peer)
+
+    async def _serve(self, connection: Connection, peer: str) -> None:
         try:
             await connection.run()
         except Exception:  # one connection must not take the others along
@@ -188,6 +199,7 @@ class _Server:
             self.peers[peer] -= 1
             if not self.peers[peer]:
                 del self.peers[peer]
+            self.freed.set()
 
     async def _watch(self) -> None:
         """Look for clients that hung up while their app works: nobody else is reading there."""

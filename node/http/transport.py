@@ -47,18 +47,16 @@ class Transport(trio.abc.HalfCloseableStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return up to ``max_bytes``, or ``b""`` at the end.  Raises BrokenResourceError."""
         size = READ_SIZE if max_bytes is None else max_bytes
-        try:
+        if size < 1:
+            raise ValueError("max_bytes must be positive")
+        data = self._receive(size)
+        if data is not None:
+            await trio.lowlevel.checkpoint()
+            return data
+        while data is None:
+            await trio.lowlevel.wait_readable(self.socket)
             data = self._receive(size)
-            if data is not None:
-                await trio.lowlevel.checkpoint()
-                return data
-            while True:
-                await trio.lowlevel.wait_readable(self.socket)
-                data = self._receive(size)
-                if data is not None:
-                    return data
-        except ValueError as error:  # fileno() is -1
-            raise trio.ClosedResourceError from error
+        return data
 
     def _receive(self, size: int) -> bytes | None:
         try:
@@ -122,17 +120,16 @@ class Transport(trio.abc.HalfCloseableStream):
         The kernel calls a socket writable only once a good part of its buffer is free, which for a
         slow peer and a buffer of megabytes can take minutes; so ask how much is queued as well.
         """
+        if self.socket.fileno() == -1:
+            raise trio.ClosedResourceError
         queued = self._queued()
-        try:
-            while True:
-                with trio.move_on_after(self._limits.write_timeout):
-                    await trio.lowlevel.wait_writable(self.socket)
-                    return
-                before, queued = queued, self._queued()
-                if queued >= before:
-                    raise StalledError(f"nothing taken for {self._limits.write_timeout} s")
-        except ValueError as error:
-            raise trio.ClosedResourceError from error
+        while True:
+            with trio.move_on_after(self._limits.write_timeout):
+                await trio.lowlevel.wait_writable(self.socket)
+                return
+            before, queued = queued, self._queued()
+            if queued >= before:
+                raise StalledError(f"nothing taken for {self._limits.write_timeout} s")
 
     def _queued(self) -> int:
         """Return the bytes the peer has not acknowledged (Linux SIOCOUTQ, the same number)."""
