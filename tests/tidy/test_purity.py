@@ -10,6 +10,7 @@ from tests.tidy.tree import parsed, product_modules
 PURE = ("formats/*", "mesh/*")
 SHELLS = (
     "mesh/carriers/*",
+    "mesh/shell/*",
     "mesh/carrier.py",
     "mesh/service.py",
     "mesh/*_service.py",
