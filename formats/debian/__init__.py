@@ -1,0 +1,62 @@
+"""Debian repositories, for apt, dpkg's tools, dput and debootstrap.
+
+Spec: Debian repository format (wiki.debian.org/DebianRepository/Format), Debian Policy.
+"""
+
+from __future__ import annotations
+
+from formats.contract import BLOB, Format, Route, Scope
+from formats.debian import incoming, reading, writing
+
+POOL = "/pool/{component}/{path*}"
+APT = """\
+# The repository's key, once:
+curl -fsSL -u {user}:{token} {url}/gpg-key.asc -o /etc/apt/keyrings/{key}.asc
+
+# /etc/apt/sources.list.d/{key}.sources
+Types: deb
+URIs: {url}
+Suites: stable
+Components: main
+Signed-By: /etc/apt/keyrings/{key}.asc
+
+# /etc/apt/auth.conf.d/{key}.conf (mode 600; only needed for private repositories)
+machine {url}
+login {user}
+password {token}
+"""
+DPUT = """\
+# ~/.dput.cf (dput: PACKAGE_VERSION_ARCH.changes is sent with "dput {key} FILE.changes")
+[{key}]
+fqdn = {host}
+method = http
+login = {user}
+incoming = /debian/{key}/incoming
+allow_unsigned_uploads = 1
+
+# Without dput: publish a package to the suite stable
+curl -fsS -u {user}:{token} -T demo_1.0_amd64.deb {url}/pool/main/
+"""
+
+FORMAT = Format(
+    name="debian",
+    keys=("debian",),
+    mounts=("/debian",),
+    purl_type="deb",
+    routes=(
+        Route("GET", "/gpg-key.asc", reading.public_key),
+        Route("GET", "/dists/{dist}/gpg-key.asc", reading.public_key),
+        Route("GET", "/dists/{dist}/{path*}", reading.suite_document),
+        Route("GET", POOL, reading.pool_file),
+        Route("PUT", POOL, writing.put_pool, Scope.WRITE, BLOB),
+        Route("DELETE", POOL, writing.delete_pool, Scope.DELETE),
+        Route("POST", "/upload", writing.post_upload, Scope.WRITE, BLOB),
+        Route("PUT", "/incoming/{file}", incoming.put_incoming, Scope.WRITE, BLOB),
+        Route("GET", "/by-hash/{algorithm}/{digest}", reading.flat_by_hash),
+        Route("GET", "/./by-hash/{algorithm}/{digest}", reading.flat_by_hash),
+        Route("GET", "/./{file}", reading.flat_document),
+        Route("GET", "/{file}", reading.flat_document),
+    ),
+    checksums=("md5", "sha1"),
+    client_settings={"apt": APT, "dput": DPUT},
+)
