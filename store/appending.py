@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import msgspec
 import sqlalchemy as sa
 
-from store import canonical, chain, fold, hlc, limits, projection
+from store import bulk, canonical, chain, fold, hlc, limits, projection
 from store.authority import Authority
 from store.chain import VALID, Anchor, End
 from store.errors import DeniedError, LocalProtocolError, RejectedError
@@ -149,23 +149,22 @@ def _size(record: Record) -> int:
 def insert_records(connection: sa.Connection, judged: Iterable[tuple[Record, str, str]]) -> None:
     """Store records with their status and reason."""
     rows = [
-        {
-            "id": record.id,
-            "author": record.header.author,
-            "incarnation": record.header.incarnation,
-            "seq": record.header.seq,
-            "hlc": record.header.hlc,
-            "kind": record.header.kind,
-            "scope": record.header.scope,
-            "status": status,
-            "reason": reason,
-            "header": record.header_bytes,
-            "body": record.body,
-        }
+        (
+            record.id,
+            record.header.author,
+            record.header.incarnation,
+            record.header.seq,
+            record.header.hlc,
+            record.header.kind,
+            record.header.scope,
+            status,
+            reason,
+            record.header_bytes,
+            record.body,
+        )
         for record, status, reason in judged
     ]
-    if rows:
-        connection.execute(sa.insert(records), rows)
+    bulk.insert(connection, records, rows)
 
 
 def merge(

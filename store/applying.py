@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from store import canonical, chain, judging, projection
 from store.appending import insert_records, merge
 from store.authority import Authority
+from store.bulk import chunks
 from store.chain import VALID, End
 from store.errors import RejectedError
 from store.fold import Claim
@@ -192,7 +193,7 @@ class Applying:
         """Fill in bodies that were withheld before; return the records that are new."""
         late = [r for r in found if r.header.seq in known and r.body is not None]
         lacking: set[bytes] = set()
-        for part in projection.chunks([record.id for record in late]):
+        for part in chunks([record.id for record in late]):
             query = sa.select(records.c.id).where(records.c.id.in_(part), records.c.body.is_(None))
             lacking |= {bytes(id_) for (id_,) in self._connection.execute(query)}
         for record in late:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from store import canonical, hlc, limits, projection
 from store.authority import UNKNOWN_ROOT, Authority
+from store.bulk import chunks
 from store.chain import HELD, REFUSED, VALID
 from store.errors import RejectedError
 from store.facts import Fact
@@ -106,11 +107,11 @@ def _apply_verdicts(
             new += projection.claims_of(record, verdict.facts)
     connection.execute(sa.update(records).where(records.c.id == sa.bindparam("b_id")), updates)
     cells = {cell for cell, _ in new}
-    for part in projection.chunks(gone):
+    for part in chunks(gone):
         query = sa.select(claims.c.cell).where(claims.c.record.in_(part)).distinct()
         cells |= {cell for (cell,) in connection.execute(query)}
     old = projection.load_claims(connection, sorted(cells))
-    for part in projection.chunks(gone):
+    for part in chunks(gone):
         connection.execute(sa.delete(claims).where(claims.c.record.in_(part)))
     projection.insert_claims(connection, new)
     lost = set(gone)

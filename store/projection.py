@@ -6,19 +6,17 @@ Runs inside the transaction that stores the records, so the catalog is never beh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from store import canonical, fold, records
+from store import bulk, canonical, fold, records
 from store.authority import Authority
+from store.bulk import chunks
 from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, RegisterState, Rules
 from store.schema import burnt, claims, files, flags, packages, pointers, settings
 
-CHUNK = 400  # keys per query; SQLite takes 32,766 variables, PostgreSQL 32,767
-
-T = TypeVar("T")
 Key = tuple[str, ...]
 Row = dict[str, Any]
 
@@ -35,18 +33,6 @@ class Touched(NamedTuple):
     package: str
     name: str
     hlc: int
-
-
-def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
-    """Cut a sequence into lists of at most ``size``."""
-    part: list[T] = []
-    for item in items:
-        part.append(item)
-        if len(part) >= size:
-            yield part
-            part = []
-    if part:
-        yield part
 
 
 def load_claims(connection: sa.Connection, cells: Iterable[str]) -> dict[str, list[Claim]]:
@@ -74,18 +60,10 @@ def claims_of(record: records.Record, facts: Iterable[Any]) -> Iterator[tuple[st
 def insert_claims(connection: sa.Connection, new: Iterable[tuple[str, Claim]]) -> None:
     """Store claims.  Their cells are not folded yet."""
     rows = [
-        {
-            "record": claim.record,
-            "ordinal": claim.ordinal,
-            "cell": cell,
-            "hlc": claim.hlc,
-            "author": claim.author,
-            "fact": canonical.encode(claim.fact),
-        }
-        for cell, claim in new
+        (record, ordinal, cell, hlc, author, canonical.encode(fact))
+        for cell, (record, ordinal, hlc, author, fact) in new
     ]
-    if rows:
-        connection.execute(sa.insert(claims), rows)
+    bulk.insert(connection, claims, rows)
 
 
 # --- rules --------------------------------------------------------------------------------------
@@ -286,9 +264,9 @@ class Tables:
                 sa.delete(table).where(*condition),
                 [{f"b_{c.name}": v for c, v in zip(columns, key, strict=True)} for key in gone],
             )
+        names = [column.name for column in table.columns]
         fresh = [row for key, row in after.items() if before.get(key) != row]
-        if fresh:
-            self.connection.execute(sa.insert(table), fresh)
+        bulk.insert(self.connection, table, [tuple([row[name] for name in names]) for row in fresh])
         return before
 
     def _note(self, kind: str, key: Key, change: tuple[Row | None, Row | None], hlc: int) -> None:
@@ -342,23 +320,18 @@ def _write_packages(connection: sa.Connection, deltas: Mapping[tuple[str, str], 
     key = (packages.c.repository, packages.c.package)
     query = sa.select(packages).where(sa.tuple_(*key).in_(list(deltas)))
     before = {(r["repository"], r["package"]): r for r in connection_rows(connection, query)}
-    rows: list[Row] = []
+    rows: list[tuple[Any, ...]] = []
     for (repository, package), delta in deltas.items():
         old = before.get((repository, package)) or {"files": 0, "size": 0, "hlc": 0}
         hlc = max(old["hlc"], delta.added)
         if delta.removed >= hlc:  # the newest row may have gone
             hlc = _newest(connection, repository, package)
         if hlc:
-            row = {
-                "repository": repository,
-                "package": package,
-                "files": old["files"] + delta.files,
-            }
-            rows.append({**row, "size": old["size"] + delta.size, "hlc": hlc})
+            counted = old["files"] + delta.files
+            rows.append((repository, package, counted, old["size"] + delta.size, hlc))
     if before:
         connection.execute(sa.delete(packages).where(sa.tuple_(*key).in_(list(before))))
-    if rows:
-        connection.execute(sa.insert(packages), rows)
+    bulk.insert(connection, packages, rows)
 
 
 def _newest(connection: sa.Connection, repository: str, package: str) -> int:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from store import chain, fold, hlc, identity, judging, projection, root, standing
 from store.appending import Appender
 from store.authority import Authority
+from store.bulk import chunks
 from store.chain import HELD, VALID, Anchor
 from store.errors import DeniedError, RejectedError
 from store.facts import Body, Confirm, Fact
@@ -56,7 +57,7 @@ def rejudge_changed(
     authors = sorted(before.changed_authors(after))
     forks = standing.forks_of(connection)
     touched: list[Touched] = []
-    for part in projection.chunks(authors):
+    for part in chunks(authors):
         which = (records.c.author.in_(part),)
         touched += judging.rejudge(connection, after, which, forks, now=now)
     touched += judging.rejudge(connection, after, (records.c.status == HELD,), forks, now=now)
