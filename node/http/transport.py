@@ -9,6 +9,8 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import trio
@@ -37,6 +39,8 @@ class Transport(trio.abc.HalfCloseableStream):
         self.socket = sock
         self._limits = limits
         self._threads = threads
+        self._sending = False
+        self._ended = False
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -68,11 +72,25 @@ class Transport(trio.abc.HalfCloseableStream):
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of ``data``.  Raises StalledError, BrokenResourceError."""
-        await self.write(data)
-        await trio.lowlevel.checkpoint()
+        with self._alone():
+            await self.write(data)
+            await trio.lowlevel.checkpoint()
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Raise BusyResourceError if another task is sending: their bytes would mix."""
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending")
+        self._sending = True
+        try:
+            yield
+        finally:
+            self._sending = False
 
     async def write(self, data: Buffer) -> None:
         """Send all of ``data`` without giving up the turn if the kernel takes it at once."""
+        if self._ended:
+            raise trio.ClosedResourceError("our direction is closed already")
         sent = self._send(data)
         if sent == len(data):
             return
@@ -142,15 +160,18 @@ class Transport(trio.abc.HalfCloseableStream):
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the kernel takes more bytes.  Raises StalledError."""
-        await self._writable()
+        with self._alone():
+            await self._writable()
 
     async def send_eof(self) -> None:
         """Close our direction; the peer may still send."""
-        await trio.lowlevel.checkpoint()
-        try:
-            self.socket.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            raise self._broken(error) from error
+        with self._alone():
+            await trio.lowlevel.checkpoint()
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                raise self._broken(error) from error
+            self._ended = True
 
     def reset_on_close(self) -> None:
         """Make ``aclose`` reset the connection, so that a cut response does not look complete."""

@@ -1,0 +1,162 @@
+"""Request heads judged without a socket; every refusal here closes a way to smuggle requests."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from node.http.asgi import RejectedRequestError
+from node.http.head import make_scope, parse_head, reason_phrase, server_headers, wants_upgrade
+from node.http.limits import Limits
+
+LIMITS = Limits(head_size_max=2000, header_count_max=5)
+
+
+def head(*lines: bytes, start: bytes = b"POST / HTTP/1.1") -> bytes:
+    return b"\r\n".join([start, b"Host: t", *lines, b"", b""])
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (head(b"Content-Length: 1", b"Content-Length: 2"), 400),
+        (head(b"Content-Length: 1, 2"), 400),
+        (head(b"Content-Length: +1"), 400),
+        (head(b"Content-Length: 0x1"), 400),
+        (head(b"Content-Length: -1"), 400),
+        (head(b"Content-Length: 1_0"), 400),
+        (head(b"Content-Length:"), 400),
+        (head(b"Content-Length: " + b"9" * 30), 400),
+        (head(b"Content-Length: 1", b"Transfer-Encoding: chunked"), 400),
+        (head(b"Transfer-Encoding: chunked", b"Content-Length: 0"), 400),
+        (head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked"), 501),
+        (head(b"Transfer-Encoding: gzip, chunked"), 501),
+        (head(b"Transfer-Encoding: identity"), 501),
+        (head(b"Transfer-Encoding: \x0bchunked"), 400),
+        (head(b"Transfer-Encoding: chunked", start=b"POST / HTTP/1.0"), 400),
+        (head(b"X: a", b" folded"), 400),
+        (head(b"X: a", b"\tfolded"), 400),
+        (head(b" X: a"), 400),
+        (head(b"X : a"), 400),
+        (head(b"X"), 400),
+        (head(b": a"), 400),
+        (head(b"X: a\rb"), 400),
+        (head(b"X: a\nContent-Length: 5"), 400),
+        (head(b"X: a\x00b"), 400),
+        (head(b"X(y): a"), 400),
+        (head(b"Host: other"), 400),
+        (b"GET / HTTP/1.1\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: t\n\r\n", 400),
+        (head(start=b"GET  / HTTP/1.1"), 400),
+        (head(start=b"GET / HTTP/1.1 "), 400),
+        (head(start=b"GET /a b HTTP/1.1"), 400),
+        (head(start=b"GET / http/1.1"), 400),
+        (head(start=b"GET /"), 400),
+        (head(start=b"G(T / HTTP/1.1"), 400),
+        (head(start=b"GET /\xc3\xa4 HTTP/1.1"), 400),
+        (head(start=b"CONNECT other:443 HTTP/1.1"), 501),
+        (head(*[b"A: b"] * 9), 431),
+    ],
+)
+def test_ambiguous_and_malformed_heads_are_refused(data: bytes, status: int) -> None:
+    with pytest.raises(RejectedRequestError) as refusal:
+        parse_head(data, LIMITS)
+    assert refusal.value.status == status
+
+
+@pytest.mark.parametrize(
+    ("lines", "length"),
+    [([], 0), ([b"Content-Length: 12"], 12), ([b"Transfer-Encoding: Chunked"], None)],
+)
+def test_the_body_is_announced_one_way_or_the_other(lines: list[bytes], length: int | None) -> None:
+    assert parse_head(head(*lines), LIMITS).body_length == length
+
+
+def test_the_same_length_twice_is_the_same_length() -> None:
+    """RFC 9112 §6.3 allows it: every reader must come to the same end of the body."""
+    found = parse_head(head(b"Content-Length: 7", b"Content-Length: 7"), LIMITS)
+    assert found.body_length == 7
+    assert found.headers.count((b"content-length", b"7")) == 1
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_head_or_a_refusal(data: bytes) -> None:
+    status = 200
+    try:
+        parse_head(data + b"\r\n\r\n", LIMITS)
+    except RejectedRequestError as refusal:
+        status = refusal.status
+    assert status in {200, 400, 431, 501}
+
+
+def scope_of(target: bytes, method: str = "GET") -> dict[str, object]:
+    return dict(
+        make_scope(
+            method=method,
+            target=target,
+            headers=[(b"host", b"t")],
+            http_version="1.1",
+            scheme="http",
+            client=("192.0.2.1", 5),
+            server=("192.0.2.2", 80),
+            state={"a": 1},
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "raw_path", "query"),
+    [
+        (b"/a%2Fb/%C3%A4?x=%20&y", "/a/b/ä", b"/a%2Fb/%C3%A4", b"x=%20&y"),
+        (b"/", "/", b"/", b""),
+        (b"//evil/x", "//evil/x", b"//evil/x", b""),
+        (b"http://other", "/", b"/", b""),
+        (b"HTTPS://other:1/p?q", "/p", b"/p", b"q"),
+    ],
+)
+def test_a_scope_has_the_path_decoded_and_as_it_came(
+    target: bytes, path: str, raw_path: bytes, query: bytes
+) -> None:
+    scope = scope_of(target)
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == (path, raw_path, query)
+
+
+@pytest.mark.parametrize(
+    "target", [b"x", b"*", b"ftp://h/", b"http://", b"http://h?q", b"/\xff", b""]
+)
+def test_a_target_without_a_path_is_refused(target: bytes) -> None:
+    with pytest.raises(RejectedRequestError):
+        scope_of(target)
+
+
+def test_options_may_ask_about_the_server() -> None:
+    assert scope_of(b"*", "OPTIONS")["path"] == "*"
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [
+        ([b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: x"], True),
+        ([b"Upgrade: websocket", b"Sec-WebSocket-Key: x"], False),
+        ([b"Connection: Upgrade", b"Upgrade: websocket"], False),
+        ([b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AA"], True),
+        ([b"Connection: Upgrade", b"Upgrade: h2c"], False),
+        ([b"Connection: Upgrade", b"Upgrade: tls/1.0"], False),
+    ],
+)
+def test_only_a_proper_upgrade_leaves_our_http(lines: list[bytes], wanted: bool) -> None:
+    assert wants_upgrade(parse_head(head(*lines, start=b"GET / HTTP/1.1"), LIMITS)) is wanted
+
+
+@given(st.integers(100, 999), st.one_of(st.none(), st.binary(max_size=50), st.text(max_size=50)))
+def test_a_reason_phrase_fits_a_status_line(status: int, chosen: bytes | str | None) -> None:
+    phrase = reason_phrase(status, chosen)
+    assert phrase.strip()
+    assert not set(phrase) & {0, 10, 13, 127}
+
+
+def test_every_response_says_when_and_who() -> None:
+    fields = dict(server_headers())
+    assert fields[b"server"] == b"atoll"
+    assert fields[b"date"].endswith(b" GMT")

@@ -1,0 +1,128 @@
+"""The socket stream: trio's contract for streams, sendfile, and peers that stall."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import check_half_closeable_stream
+
+from node.http.limits import Limits
+from node.http.transport import StalledError, Transport
+
+
+def make_pair(buffer: int = 0, **limits: float) -> tuple[Transport, Transport]:
+    with socket.socket() as listener:
+        # Fixed buffers: a full one must not grow and take more after all.
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF) if buffer else ():
+            listener.setsockopt(socket.SOL_SOCKET, option, buffer)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        ours = socket.socket()
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF) if buffer else ():
+            ours.setsockopt(socket.SOL_SOCKET, option, buffer)
+        ours.connect(listener.getsockname())
+        theirs, _ = listener.accept()
+    threads = trio.CapacityLimiter(4)
+    found = Limits(**limits)  # type: ignore[arg-type]
+    return Transport(ours, found, threads), Transport(theirs, found, threads)
+
+
+async def test_it_is_a_trio_stream() -> None:
+    async def pair() -> tuple[Transport, Transport]:
+        return make_pair()
+
+    async def clogged() -> tuple[Transport, Transport]:
+        ours, theirs = make_pair(buffer=4096)
+        for one in (ours, theirs):
+            for size in (1 << 16, 1):
+                with pytest.raises(BlockingIOError):
+                    fill(one.socket, size)
+        return ours, theirs
+
+    await check_half_closeable_stream(pair, clogged)
+
+
+def fill(sock: socket.socket, size: int) -> None:
+    while True:
+        sock.send(bytes(size))
+
+
+async def test_a_peer_that_takes_nothing_is_stalled() -> None:
+    ours, theirs = make_pair(write_timeout=0.05)
+    with pytest.raises(StalledError):
+        await ours.send_all(bytes(64 << 20))
+    await ours.aclose()
+    await theirs.aclose()
+
+
+async def test_a_peer_that_takes_little_at_a_time_is_not() -> None:
+    """The kernel calls our end writable only in large steps; the timeout looks closer."""
+    ours, theirs = make_pair(write_timeout=0.3)
+    size, taken = 24 << 20, 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send_all, bytes(size))
+        for _ in range(10):
+            await trio.sleep(0.1)
+            taken += len(await theirs.receive_some(100_000))
+        while taken < size:
+            taken += len(await theirs.receive_some())
+    await ours.aclose()
+    await theirs.aclose()
+
+
+async def test_a_file_is_sent_from_any_offset(tmp_path: Path) -> None:
+    content = os.urandom(3 << 20)
+    path = tmp_path / "blob"
+    path.write_bytes(content)
+    descriptor = os.open(path, os.O_RDONLY)
+    ours, theirs = make_pair()
+    found = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send_file, descriptor, 1000, (3 << 20) - 1000)
+        while len(found) < len(content) - 1000:
+            found += await theirs.receive_some()
+    assert found == content[1000:]
+    with pytest.raises(EOFError):
+        await ours.send_file(descriptor, (3 << 20) - 5, 6)
+    await theirs.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await ours.send_file(descriptor, 0, 3 << 20)
+    os.close(descriptor)
+    await ours.aclose()
+
+
+async def test_a_reset_is_not_a_clean_end() -> None:
+    ours, theirs = make_pair()
+    ours.reset_on_close()
+    await ours.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await theirs.receive_some()
+    await theirs.aclose()
+
+
+async def test_closing_wakes_whoever_waits() -> None:
+    ours, theirs = make_pair()
+
+    async def wait() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await ours.receive_some()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        await ours.aclose()
+    await theirs.aclose()
+
+
+async def test_a_local_socket_will_do() -> None:
+    one, two = socket.socketpair()
+    threads = trio.CapacityLimiter(1)
+    ours, theirs = Transport(one, Limits(), threads), Transport(two, Limits(), threads)
+    await ours.send_all(b"hello")
+    assert await theirs.receive_some(3) == b"hel"
+    await ours.aclose()
+    await theirs.aclose()
