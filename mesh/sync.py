@@ -25,6 +25,8 @@ ROOT_TIMEOUT = 10.0  # seconds
 REFUSED_PAUSE = 60.0  # seconds before a peer is asked again for what turned out bad
 PUSH_MAX = 256  # records pushed unasked; a longer gap is announced, and pulled
 PUSH_GRACE = 0.3  # seconds that an author's own push may take before somebody else is asked
+REWINDS_MAX = 20  # times that a peer is asked for earlier records of one chain
+DISPUTES_MAX = 1000  # rival heads of one peer that are looked into
 REPEAT = 600.0  # seconds between full statements to an idle peer
 PIECE_MAX = 56 * 1024  # bytes of a batch or document per message
 BATCH_MAX = 1 << 20  # bytes of a batch being put together
@@ -99,6 +101,8 @@ class _Peer:
     document: bytearray = field(default_factory=bytearray)
     refused: dict[Key, float] = field(default_factory=dict[Key, float])
     repeat_at: float = 0.0
+    rewinds: dict[Key, int] = field(default_factory=dict[Key, int])
+    disputed: set[bytes] = field(default_factory=set[bytes])  # rival heads asked about
 
 
 class LedgerSync:
@@ -180,15 +184,32 @@ class LedgerSync:
         return effects + self._pull(now)
 
     def applied(
-        self, peer: bytes, key: Key, reach: int, *, refused: bool, now: float
+        self,
+        peer: bytes,
+        key: Key,
+        reach: int,
+        *,
+        refused: bool,
+        now: float,
+        resend_from: int | None = None,
     ) -> list[Effect]:
-        """The ledger has judged a batch; ``reach`` is how far it now has this author."""
+        """The ledger has judged a batch; ``reach`` is how far it now has this author.
+
+        ``resend_from`` is set when it needs earlier records of that peer first.
+        """
         known = self._peers.get(peer)
         asked = self._asked.get(key)
         if asked is not None and asked.peer == peer and (refused or reach >= asked.upto):
             del self._asked[key]
-        if known is not None and refused:
+        if known is None:
+            return self._pull(now)
+        if refused:
             known.refused[key] = now + REFUSED_PAUSE
+        if resend_from is not None and known.rewinds.get(key, 0) < REWINDS_MAX:
+            known.rewinds[key] = known.rewinds.get(key, 0) + 1
+            upto = max(reach, resend_from)
+            self._asked[key] = _Asked(peer, upto, now + RANGE_TIMEOUT)
+            return [Send(peer, Range(*key, max(0, resend_from - 1), upto)), *self._pull(now)]
         return self._pull(now)
 
     # --- messages ------------------------------------------------------------------------------
@@ -212,8 +233,10 @@ class LedgerSync:
                 return []
 
     def _hear_heads(self, peer: bytes, known: _Peer, said: Heads, now: float) -> list[Effect]:
+        effects: list[Effect] = []
         for head in said.heads:
             key = (head.author, head.incarnation)
+            effects += self._dispute(peer, known, head)
             if known.heads.get(key, 0) < head.seq:
                 known.heads[key] = head.seq
                 known.refused.pop(key, None)
@@ -222,7 +245,15 @@ class LedgerSync:
         if len(known.heads) > AUTHORS_MAX:
             raise RemoteProtocolError(f"more than {AUTHORS_MAX} authors")
         known.root = (said.root_version, said.root)
-        return [*self._ask_roots(peer, known, now), *self._pull(now)]
+        return [*effects, *self._ask_roots(peer, known, now), *self._pull(now)]
+
+    def _dispute(self, peer: bytes, known: _Peer, head: Head) -> Iterator[Effect]:
+        """Ask for the rival of a record we have: evidence that its author forked."""
+        seq, record = self.heads.get((head.author, head.incarnation), (0, b""))
+        rival = seq == head.seq > 0 and record != head.record
+        if rival and head.record not in known.disputed and len(known.disputed) < DISPUTES_MAX:
+            known.disputed.add(head.record)
+            yield Send(peer, Range(head.author, head.incarnation, seq - 1, seq))
 
     def _ask_roots(self, peer: bytes, known: _Peer, now: float) -> Iterator[Effect]:
         newer = known.root[0] >= self.root[0] and known.root != self.root

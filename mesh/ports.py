@@ -1,0 +1,126 @@
+"""What the mesh needs of the node it runs in.  Small, so that tests and simulators can be one.
+
+``store.ledger.Ledger``, ``store.partials.Partials``, ``store.chunkindex.ChunkIndex`` and every
+``BlobStore`` fit as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Protocol
+
+from store.applying import Outcome
+from store.authority import Authority
+from store.blobs import Ingested
+from store.chunks import Manifest
+from store.digest import Digest
+from store.partial import PartialBlob
+from store.records import Batch
+from store.root import SignedRoot
+from store.standing import AuthorStatus
+
+
+class LedgerPort(Protocol):
+    """Everybody's records, judged."""
+
+    @property
+    def node(self) -> str:
+        """Our node id."""
+        ...
+
+    @property
+    def incarnation(self) -> int:
+        """Which life of this node writes now."""
+        ...
+
+    @property
+    def mesh(self) -> str:
+        """The mesh we belong to."""
+        ...
+
+    @property
+    def authority(self) -> Authority:
+        """Who is a member, with which key and roles."""
+        ...
+
+    async def heads(self) -> Mapping[tuple[str, int], tuple[int, bytes]]:
+        """How far each chain reaches."""
+        ...
+
+    async def range(self, author: str, incarnation: int, first: int) -> Batch | None:
+        """Records from seq ``first``, ending on a signed head; None if none is left."""
+        ...
+
+    async def apply(self, batches: Sequence[Batch | bytes]) -> list[Outcome]:
+        """Judge and store what a peer carries."""
+        ...
+
+    async def roots(self, version: int = 0) -> list[bytes]:
+        """Root documents from a version on, in an order in which they verify."""
+        ...
+
+    async def adopt(self, document: bytes | SignedRoot) -> bool:
+        """Take a root document; whether it was new.  Raises RejectedError."""
+        ...
+
+    async def rebase(self, documents: Sequence[bytes]) -> None:
+        """Move to another mesh.  Raises RejectedError."""
+        ...
+
+    async def authors_status(self) -> list[AuthorStatus]:
+        """Every author's standing."""
+        ...
+
+    def subscribe(self) -> AsyncIterator[None]:
+        """One item whenever chains or root documents have changed."""
+        ...
+
+
+class IndexPort(Protocol):
+    """Chunk manifests of complete local blobs, and where their chunks lie."""
+
+    async def manifest(self, blob: Digest) -> Manifest | None:
+        """Return a local blob's manifest, or None."""
+        ...
+
+    async def record(self, ingested: Ingested) -> None:
+        """Note a blob that has come."""
+        ...
+
+    async def find(self, sha256s: Sequence[bytes]) -> Mapping[bytes, Location]:
+        """Return where chunks lie."""
+        ...
+
+
+class Location(Protocol):
+    """Where the bytes of a chunk lie."""
+
+    @property
+    def blob(self) -> Digest:
+        """The blob."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """The offset in it."""
+        ...
+
+
+class PartialsPort(Protocol):
+    """Blobs on their way here."""
+
+    async def load(self) -> list[Manifest]:
+        """Return what can be resumed after a restart."""
+        ...
+
+    async def open(self, manifest: Manifest) -> PartialBlob:
+        """Begin, resume or share."""
+        ...
+
+
+class CatalogPort(Protocol):
+    """Which blobs the records name; only needed to replicate everything."""
+
+    def referenced(self) -> AsyncIterator[tuple[Digest, int, bytes]]:
+        """Iterate over (digest, size, manifest id); size 0 and an empty id are unknown."""
+        ...

@@ -1,0 +1,1 @@
+"""The shell: sockets, tasks and clocks around the cores."""

@@ -1,0 +1,190 @@
+"""One socket at work: bytes to and from a ``mesh.link.Link``, and its clock.
+
+A connection never decides anything.  It tells its owner what it hears, and dies of whatever goes
+wrong with it, alone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import trio
+
+from mesh.carrier import Stream
+from mesh.link import Closed, Established, JoinAsked, Link, Received
+from mesh.messages import BULK, Message
+from mesh.profile import Meter
+from mesh.serving import Serving
+from store.errors import MeshError, UnavailableError
+
+READ_SIZE = 256 * 1024  # bytes at a time
+SEND_TIMEOUT = 60.0  # seconds that a peer may not read at all
+LINGER = 1.0  # seconds to get the last words out
+BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, MeshError, UnavailableError, OSError)
+
+
+class Owner(Protocol):
+    """Who is told."""
+
+    async def established(self, connection: Connection) -> None:
+        """The peer is known."""
+        ...
+
+    async def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
+        """A stranger wants to join: admit or refuse it."""
+        ...
+
+    async def heard(self, connection: Connection, message: Message) -> None:
+        """The peer said something.  While this waits, nothing more is read."""
+        ...
+
+    async def feed(self, connection: Connection) -> bool:
+        """The socket can take more: queue the next piece, if there is one to serve."""
+        ...
+
+
+class Connection:
+    """A link on a stream.  ``run`` returns when it is over; ``reason`` then says why."""
+
+    def __init__(
+        self, link: Link, stream: Stream, address: str, owner: Owner, *, dialled: bool
+    ) -> None:
+        self.link = link
+        self.stream = stream
+        self.address = address
+        self.dialled = dialled
+        self.reason = ""
+        self.heard_at = trio.current_time()
+        self.established_at = 0.0
+        self.received = Meter()
+        self.sent = Meter()
+        self.serving = Serving()
+        self._owner = owner
+        self._work = trio.Event()  # there may be something to write
+        self._drained = trio.Event()
+        self._scope = trio.CancelScope()
+
+    @property
+    def node(self) -> bytes:
+        """Who is at the other end; only once established."""
+        if self.link.peer is None:
+            raise RuntimeError("the handshake is not through")
+        return self.link.peer.node
+
+    def send(self, message: Message) -> None:
+        """Queue a message.  A peer that does not read loses the link."""
+        try:
+            self.link.send(message)
+        except UnavailableError as error:
+            self.close(str(error))
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something to write."""
+        self._work.set()
+
+    async def drained(self, below: int) -> None:
+        """Wait until fewer than ``below`` bytes are queued, or the link is over."""
+        while self.link.queued >= below and not self.link.closed:
+            self._drained = trio.Event()
+            await self._drained.wait()
+
+    def close(self, reason: str) -> None:
+        """End it; the other side is told, if it still listens."""
+        self.reason = self.reason or reason
+        self.link.close(reason)
+        self.wake()
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + LINGER)
+
+    async def run(self) -> None:
+        """Run until the link is over."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._guard, self._write)
+                    nursery.start_soon(self._guard, self._tick)
+                    await self._guard(self._read)
+                    if self.link.closed:
+                        await self._flush()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.link.close(self.reason or "closed")
+            self._drained.set()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
+                await self.stream.aclose()
+
+    async def _guard(self, task: object) -> None:
+        """Run one of the loops; what breaks it ends the connection and nothing else."""
+        try:
+            await task()  # type: ignore[operator]
+        except BROKEN as error:
+            self.reason = self.reason or str(error) or type(error).__name__
+            self.link.close(self.reason)
+            self._scope.cancel()
+
+    async def _read(self) -> None:
+        while not self.link.closed:
+            data = await self.stream.receive_some(READ_SIZE)
+            now = trio.current_time()
+            if not data:
+                self.reason = self.reason or "the peer closed the connection"
+                return
+            self.heard_at = now
+            self.received.add(len(data), now)
+            self.link.feed(data, now)
+            await self._dispatch()
+
+    async def _dispatch(self) -> None:
+        self.wake()
+        for event in self.link:
+            match event:
+                case Received(message):
+                    await self._owner.heard(self, message)
+                case Established():
+                    self.established_at = trio.current_time()
+                    await self._owner.established(self)
+                case JoinAsked():
+                    await self._owner.join_asked(self, event)
+                case Closed(reason):
+                    self.reason = self.reason or reason
+            self.wake()
+
+    async def _write(self) -> None:
+        while True:
+            self._work = trio.Event()
+            while await self._flush() or await self._feed():
+                pass
+            if self.link.closed:
+                return
+            await self._work.wait()
+
+    async def _flush(self) -> bool:
+        """Write what is queued; tell whether there was anything."""
+        wrote = False
+        while data := self.link.take():
+            wrote = True
+            self._drained.set()
+            with trio.move_on_after(SEND_TIMEOUT) as patience:
+                await self.stream.send_all(data)
+            if patience.cancelled_caught:
+                raise trio.BrokenResourceError("the peer does not read what it is sent")
+            self.sent.add(len(data), trio.current_time())
+        self._drained.set()
+        return wrote
+
+    async def _feed(self) -> bool:
+        bulk = self.link.peer is not None and self.link.channel == BULK
+        return bulk and not self.link.closed and await self._owner.feed(self)
+
+    async def _tick(self) -> None:
+        while not self.link.closed:
+            await trio.sleep_until(self.link.deadline())
+            self.link.tick(trio.current_time())
+            await self._dispatch()
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + LINGER)
+
+
+def clock() -> float:
+    """Return the time of day, in seconds since 1970."""
+    return time.time()

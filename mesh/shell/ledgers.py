@@ -1,0 +1,209 @@
+"""Ledger synchronisation at work: ``mesh.sync`` between the links and the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import structlog
+import trio
+
+from mesh import sync
+from mesh.messages import Message
+from mesh.ports import LedgerPort
+from mesh.shell.links import Links
+from store import canonical
+from store.authority import Authority
+from store.errors import RegistryError
+from store.records import Batch
+from store.root import read_document, read_signed
+
+QUEUE_MAX = 64  # batches waiting to be judged; more, and links are read no further
+GROUP_MAX = 16  # batches judged in one transaction
+ANSWERS_MAX = 16  # answers to one peer under way; what it asks beyond that, it must ask again
+BACKLOG_MAX = 1 << 20  # bytes queued on a link before the next batch is read
+log = structlog.get_logger(__name__)
+
+
+def root_state(authority: Authority) -> sync.Reach:
+    """Return the version and a digest of the root documents in force."""
+    ids = b"".join(sorted(authority.in_force))
+    return authority.version, hashlib.sha256(ids).digest()
+
+
+class Ledgers:
+    """Keeps our ledgers and those of our peers alike."""
+
+    def __init__(self, ledger: LedgerPort, links: Links, rng: random.Random) -> None:
+        self.ledger = ledger
+        self.core = sync.LedgerSync(bytes.fromhex(ledger.node), {}, (0, b""), rng)
+        self.problems: dict[bytes, str] = {}  # peer → what it carried last that was refused
+        self._links = links
+        self._rng = rng
+        self._start: Callable[..., None] = lambda *_: None
+        send, receive = trio.open_memory_channel[sync.ApplyRecords | sync.AdoptRoot](QUEUE_MAX)
+        self._judge, self._judged = send, receive
+        self._wake = trio.Event()
+        self._answers: Counter[bytes] = Counter()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._start = nursery.start_soon
+            grown = self.ledger.subscribe()
+            await self._catch_up()
+            nursery.start_soon(self._judge_forever)
+            nursery.start_soon(self._tick_forever)
+            task_status.started()
+            async for _ in grown:
+                await self._catch_up()
+
+    async def restart(self) -> None:
+        """We are in another mesh now: forget what peers of the old one had."""
+        now = trio.current_time()
+        self.core = sync.LedgerSync(bytes.fromhex(self.ledger.node), {}, (0, b""), self._rng)
+        await self._catch_up()
+        for peer in self._links.control:
+            self._perform(self.core.linked(peer, now))
+
+    async def _catch_up(self) -> None:
+        """Learn how far our own ledgers reach now."""
+        heads = {
+            (bytes.fromhex(author), incarnation): reach
+            for (author, incarnation), reach in (await self.ledger.heads()).items()
+        }
+        now = trio.current_time()
+        self._perform(self.core.rooted(root_state(self.ledger.authority), now))
+        self._perform(self.core.grown(heads, now))
+
+    def linked(self, peer: bytes) -> None:
+        """A control link is up."""
+        self._perform(self.core.linked(peer, trio.current_time()))
+
+    def unlinked(self, peer: bytes) -> None:
+        """A control link is gone."""
+        self._perform(self.core.unlinked(peer, trio.current_time()))
+
+    async def heard(self, peer: bytes, message: Message) -> None:
+        """Take a message.  Waits while too much is to be judged.  Raises RemoteProtocolError."""
+        for effect in self.core.received(peer, message, trio.current_time()):
+            if isinstance(effect, sync.ApplyRecords | sync.AdoptRoot):
+                await self._judge.send(effect)
+            else:
+                self._perform([effect])
+
+    def _perform(self, effects: Iterable[sync.Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case sync.Send(peer, message):
+                    self._links.send(peer, message)
+                case sync.ReadRecords() | sync.ReadRoots():
+                    if self._answers[effect.peer] < ANSWERS_MAX:
+                        self._answers[effect.peer] += 1
+                        self._start(self._answer, effect)
+                case _:
+                    raise AssertionError(effect)
+        self._wake.set()
+
+    # --- answering -----------------------------------------------------------------------------
+    async def _answer(self, asked: sync.ReadRecords | sync.ReadRoots) -> None:
+        try:
+            if isinstance(asked, sync.ReadRecords):
+                await self._send_records(asked)
+            else:
+                await self._send_roots(asked)
+        finally:
+            self._answers[asked.peer] -= 1
+
+    async def _send_records(self, asked: sync.ReadRecords) -> None:
+        connection = self._links.control.get(asked.peer)
+        reach = asked.after
+        while connection is not None and reach < asked.upto and not connection.link.closed:
+            batch = await self.ledger.range(asked.author.hex(), asked.incarnation, reach + 1)
+            if batch is None:
+                return
+            data = canonical.encode(batch)
+            key = (asked.author, asked.incarnation)
+            for message in sync.records_messages(*key, reach, data):
+                connection.send(message)
+            reach = batch.head.seq
+            await connection.drained(BACKLOG_MAX)
+
+    async def _send_roots(self, asked: sync.ReadRoots) -> None:
+        documents = [
+            (read_document(read_signed(data).document).version, data)
+            for data in await self.ledger.roots(asked.version)
+        ]
+        connection = self._links.control.get(asked.peer)
+        for message in sync.root_messages(documents):
+            if connection is not None and not connection.link.closed:
+                connection.send(message)
+                await connection.drained(BACKLOG_MAX)
+
+    # --- judging -------------------------------------------------------------------------------
+    async def _judge_forever(self) -> None:
+        async for first in self._judged:
+            group = [first]
+            while len(group) < GROUP_MAX:
+                try:
+                    group.append(self._judged.receive_nowait())
+                except trio.WouldBlock:
+                    break
+            await self._judge_group(group)
+
+    async def _judge_group(self, group: list[sync.ApplyRecords | sync.AdoptRoot]) -> None:
+        """Judge in the order of arrival, neighbouring batches in one transaction."""
+        batches: list[sync.ApplyRecords] = []
+        for effect in [*group, None]:
+            if isinstance(effect, sync.ApplyRecords):
+                batches.append(effect)
+                continue
+            if batches:
+                await self._apply(batches)
+                batches = []
+            if effect is not None:
+                await self._adopt(effect)
+
+    async def _apply(self, effects: list[sync.ApplyRecords]) -> None:
+        raw: list[Batch | bytes] = [effect.batch for effect in effects]
+        outcomes = await self.ledger.apply(raw)
+        for effect, outcome in zip(effects, outcomes, strict=True):
+            key = (effect.author, effect.incarnation)
+            named = (outcome.author, outcome.incarnation) == (key[0].hex(), key[1])
+            refused = bool(outcome.refused) and outcome.resend_from is None
+            if refused:
+                self.problems[effect.peer] = outcome.refused
+                log.warning("mesh.refused", peer=effect.peer.hex(), why=outcome.refused)
+            self._perform(
+                self.core.applied(
+                    effect.peer,
+                    key,
+                    outcome.reach if named else 0,
+                    refused=refused or not named,
+                    now=trio.current_time(),
+                    resend_from=outcome.resend_from,
+                )
+            )
+        await self._catch_up()
+
+    async def _adopt(self, effect: sync.AdoptRoot) -> None:
+        try:
+            await self.ledger.adopt(effect.document)
+        except RegistryError as error:
+            self.problems[effect.peer] = f"root document: {error}"
+            log.warning("mesh.root_refused", peer=effect.peer.hex(), why=str(error))
+        state = root_state(self.ledger.authority)
+        self._perform(self.core.rooted(state, trio.current_time()))
+
+    async def _tick_forever(self) -> None:
+        while True:
+            self._wake = trio.Event()
+            now = trio.current_time()
+            deadline = self.core.deadline()
+            wait = 60.0 if deadline is None else max(0.02, deadline - now)
+            with trio.move_on_after(wait):
+                await self._wake.wait()
+                continue
+            self._perform(self.core.tick(trio.current_time()))

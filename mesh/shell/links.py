@@ -1,0 +1,355 @@
+"""Every link of this node: who is dialled, who is let in, which sockets carry what.
+
+Two sockets per peer: control, always; bulk, while there are chunks to move.  The side that dialled
+the control link dials bulk too, since the other one may not be able to.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
+
+import structlog
+import trio
+
+from mesh.addresses import AddressBook
+from mesh.carrier import Accepted, Carrier, Dialled, scheme_of
+from mesh.dialling import Dialling
+from mesh.handshake import Self, Ticket
+from mesh.link import Gate, JoinAsked, Link
+from mesh.messages import BULK, CONTROL, Message, OpenBulk
+from mesh.shell.connection import BROKEN, Connection, clock
+
+DIAL_TIMEOUT = 5.0  # seconds
+BULK_TIMEOUT = 8.0  # seconds that a peer has to dial us a bulk socket
+ACCEPTED_MAX = 1024  # sockets that others opened to us
+ALIVE = 2.0  # seconds: a link that was heard so recently is not half-open
+log = structlog.get_logger(__name__)
+
+
+class Hooks(Protocol):
+    """What happens on links, for the rest of the mesh."""
+
+    def linked(self, peer: bytes) -> None:
+        """A control link is up."""
+        ...
+
+    def unlinked(self, peer: bytes, reason: str) -> None:
+        """The control link is gone."""
+        ...
+
+    def bulk_opened(self, peer: bytes) -> None:
+        """A bulk socket is up."""
+        ...
+
+    def bulk_closed(self, peer: bytes) -> None:
+        """The bulk socket is gone, or could not be had."""
+        ...
+
+    async def heard(self, connection: Connection, message: Message) -> None:
+        """A peer said something."""
+        ...
+
+    async def feed(self, connection: Connection) -> bool:
+        """A bulk socket can take more."""
+        ...
+
+    async def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
+        """A stranger wants to join."""
+        ...
+
+    def key_of(self, node: bytes) -> bytes | None:
+        """Return a member's current key."""
+        ...
+
+    def busy(self, peer: bytes) -> bool:
+        """Tell whether work is pending for the peer."""
+        ...
+
+
+class Links:
+    """All sockets of one node."""
+
+    def __init__(
+        self,
+        carriers: Sequence[Carrier],
+        hooks: Hooks,
+        addresses: AddressBook,
+        *,
+        me: Callable[[], Self],
+        gate: Gate,
+        secret_of: Callable[[bytes], bytes | None],
+        rng: random.Random,
+    ) -> None:
+        self.control: dict[bytes, Connection] = {}
+        self.bulk: dict[bytes, Connection] = {}
+        self.listening: tuple[str, ...] = ()
+        self.dialling = Dialling(me().node, rng)
+        self._carriers = {scheme: carrier for carrier in carriers for scheme in carrier.schemes}
+        self._distinct = tuple(carriers)
+        self._hooks = hooks
+        self._addresses = addresses
+        self._me = me
+        self._gate = gate
+        self._secret_of = secret_of
+        self._accepted = 0
+        self._nursery: trio.Nursery | None = None
+        self._wake = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen and dial until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                for carrier in self._distinct:
+                    self.listening += await nursery.start(carrier.serve, self._accept)
+                task_status.started()
+                await self._dial_forever()
+        finally:
+            self._nursery = None
+
+    # --- out -----------------------------------------------------------------------------------
+    def meet(self, peer: bytes) -> None:
+        """Keep trying to be linked with a member."""
+        if peer not in self.control and peer != self._me().node:
+            self.dialling.want(peer, trio.current_time())
+            self._wake.set()
+
+    def hurry(self) -> None:
+        """Work has come up: dial soon whoever is not linked."""
+        self.dialling.hurry(trio.current_time())
+        self._wake.set()
+
+    def send(self, peer: bytes, message: Message) -> None:
+        """Send on the control link; without one, the message is moot."""
+        if peer in self.control:
+            self.control[peer].send(message)
+
+    def send_bulk(self, peer: bytes, message: Message) -> None:
+        """Send on the bulk socket; without one, the message is moot."""
+        if peer in self.bulk:
+            self.bulk[peer].send(message)
+
+    async def _dial_forever(self) -> None:
+        while True:
+            self._wake = trio.Event()
+            now = trio.current_time()
+            for peer in self.dialling.due(now):
+                self.dialling.dials[peer].dialling = True
+                self._start(self._dial_control, peer)
+            deadline = self.dialling.deadline()
+            with trio.move_on_after(60.0 if deadline is None else max(0.01, deadline - now)):
+                await self._wake.wait()
+
+    def _start(self, task: Callable[..., object], *args: object) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(partial(task, *args))  # type: ignore[arg-type]
+
+    async def _dial_control(self, peer: bytes) -> None:
+        error = "no address is known"
+        dial = self.dialling.dials.get(peer)
+        addresses = self._addresses.of(peer)
+        if dial is not None and addresses:
+            address = addresses[dial.turn % len(addresses)]
+            error = await self._dial(peer, address, CONTROL)
+        now = trio.current_time()
+        self.dialling.failed(peer, error, now, busy=self._hooks.busy(peer))
+        self._wake.set()
+
+    async def _dial(self, peer: bytes, address: str, channel: int) -> str:
+        """Dial and run the connection to its end.  Return what went wrong."""
+        key = self._hooks.key_of(peer)
+        if key is None:
+            return "not a member"
+        try:
+            dialled = await self.open_stream(address)
+        except (*BROKEN, trio.TooSlowError) as error:
+            return str(error) or "no answer"
+        now = trio.current_time()
+        try:
+            link = Link.dial(
+                self._me(),
+                node=peer,
+                keys=frozenset({key}),
+                server_key=dialled.key,
+                channel=channel,
+                now=now,
+                clock=clock(),
+            )
+        except BROKEN as error:
+            await dialled.stream.aclose()
+            log.warning("mesh.wrong_server", address=address, expected=peer.hex(), why=str(error))
+            return str(error)
+        connection = Connection(link, dialled.stream, address, self, dialled=True)
+        await self._run(connection)
+        return connection.reason
+
+    async def open_stream(self, address: str) -> Dialled:
+        """Dial an address on whichever carrier takes it.  Raises OSError, trio.TooSlowError."""
+        carrier = self._carriers.get(scheme_of(address))
+        if carrier is None:
+            raise OSError(f"no carrier for {address}")
+        with trio.fail_after(DIAL_TIMEOUT):
+            return await carrier.dial(address)
+
+    async def join(self, address: str, me: Self, node: bytes, key: bytes, ticket: Ticket) -> object:
+        """Dial as the bearer of an invitation; return the connection's runner and itself."""
+        dialled = await self.open_stream(address)
+        try:
+            link = Link.dial(
+                me,
+                node=node,
+                keys=frozenset({key}),
+                server_key=dialled.key,
+                channel=CONTROL,
+                now=trio.current_time(),
+                clock=clock(),
+                ticket=ticket,
+            )
+        except BaseException:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+                await dialled.stream.aclose()
+            raise
+        return link, dialled
+
+    # --- in ------------------------------------------------------------------------------------
+    async def _accept(self, accepted: Accepted) -> None:
+        if self._accepted >= ACCEPTED_MAX:
+            await accepted.stream.aclose()
+            return
+        self._accepted += 1
+        try:
+            link = Link.accept(
+                self._me(),
+                nonce=secrets.token_bytes(32),
+                gate=self._gate,
+                secret_of=self._secret_of,
+                now=trio.current_time(),
+                clock=clock(),
+            )
+            connection = Connection(link, accepted.stream, accepted.address, self, dialled=False)
+            await self._run(connection)
+        finally:
+            self._accepted -= 1
+
+    async def _run(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        peer = connection.link.peer
+        if peer is None:
+            log.debug("mesh.no_link", address=connection.address, why=connection.reason)
+            return
+        if self.control.get(peer.node) is connection:
+            del self.control[peer.node]
+            log.info("mesh.unlinked", peer=peer.node.hex(), why=connection.reason)
+            self._hooks.unlinked(peer.node, connection.reason)
+            self._drop_bulk(peer.node, "the control link is gone")
+        elif self.bulk.get(peer.node) is connection:
+            del self.bulk[peer.node]
+            self._hooks.bulk_closed(peer.node)
+
+    # --- Owner ---------------------------------------------------------------------------------
+    async def established(self, connection: Connection) -> None:
+        """A handshake is through: one link of a kind per peer."""
+        peer = connection.node
+        if peer == self._me().node:
+            connection.close("that is ourselves")
+        elif connection.link.channel == BULK:
+            if peer not in self.control:
+                connection.close("bulk without control")
+                return
+            self._drop_bulk(peer, "replaced")
+            self.bulk[peer] = connection
+            self._hooks.bulk_opened(peer)
+        elif self._prefer_old(peer, connection):
+            connection.close("a link is up already")
+        else:
+            self._take(peer, connection)
+
+    def _prefer_old(self, peer: bytes, new: Connection) -> bool:
+        """Tell whether the link that is up stays: both sides must decide alike.
+
+        A second dial by the same side means that it has given up on the first.
+        """
+        old = self.control.get(peer)
+        if old is None or old.dialled == new.dialled:
+            return False
+        if trio.current_time() - old.heard_at > ALIVE:
+            return False
+        return old.dialled is (self._me().node < peer)
+
+    def _take(self, peer: bytes, connection: Connection) -> None:
+        old = self.control.pop(peer, None)
+        if old is not None:
+            old.close("replaced by a new link")
+            self._hooks.unlinked(peer, "replaced")
+            self._drop_bulk(peer, "the control link was replaced")
+        self.control[peer] = connection
+        self.dialling.drop(peer)
+        if connection.dialled:
+            self._addresses.hint(peer, connection.address)
+        log.info("mesh.linked", peer=peer.hex(), address=connection.address)
+        self._hooks.linked(peer)
+
+    def _drop_bulk(self, peer: bytes, reason: str) -> None:
+        old = self.bulk.pop(peer, None)
+        if old is not None:
+            old.close(reason)
+            self._hooks.bulk_closed(peer)
+
+    async def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
+        """A stranger wants to join."""
+        await self._hooks.join_asked(connection, asked)
+
+    async def heard(self, connection: Connection, message: Message) -> None:
+        """A peer said something."""
+        if isinstance(message, OpenBulk):
+            self._start(self._dial_bulk, connection.node)
+        else:
+            await self._hooks.heard(connection, message)
+
+    async def feed(self, connection: Connection) -> bool:
+        """A bulk socket can take more."""
+        return await self._hooks.feed(connection)
+
+    # --- bulk ----------------------------------------------------------------------------------
+    def open_bulk(self, peer: bytes) -> None:
+        """Get a bulk socket, one way or the other; ``bulk_opened`` or ``bulk_closed`` follows."""
+        control = self.control.get(peer)
+        if peer in self.bulk:
+            self._hooks.bulk_opened(peer)
+        elif control is None:
+            self._hooks.bulk_closed(peer)
+        elif control.dialled:
+            self._start(self._dial_bulk, peer)
+        else:
+            control.send(OpenBulk())
+            self._start(self._await_bulk, peer)
+
+    def close_bulk(self, peer: bytes, reason: str) -> None:
+        """Close the bulk socket."""
+        self._drop_bulk(peer, reason)
+
+    async def _dial_bulk(self, peer: bytes) -> None:
+        control = self.control.get(peer)
+        if control is None or peer in self.bulk:
+            return
+        known = self._addresses.of(peer)
+        address = control.address if control.dialled else next(iter(known), "")
+        if not address:
+            return
+        await self._dial(peer, address, BULK)
+        if peer not in self.bulk:
+            self._hooks.bulk_closed(peer)
+
+    async def _await_bulk(self, peer: bytes) -> None:
+        await trio.sleep(BULK_TIMEOUT)
+        if peer not in self.bulk:
+            self._hooks.bulk_closed(peer)

@@ -1,0 +1,338 @@
+"""Chunks at work: ``mesh.exchange`` between the links and the blob store.
+
+One fetch per blob, however many ask; it goes on when they leave.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import structlog
+import trio
+
+from mesh import bits
+from mesh.effects import (
+    DropBulk,
+    Effect,
+    Finish,
+    GiveUp,
+    LookUp,
+    Open,
+    OpenBulk,
+    ServeManifest,
+    Tell,
+    TellBulk,
+    Write,
+)
+from mesh.exchange import Exchange
+from mesh.messages import URGENT, ManifestPage, Message
+from mesh.ports import IndexPort, PartialsPort
+from mesh.shell.links import Links
+from store.blobs import BlobStore
+from store.chunking import WHOLE_MAX
+from store.chunks import Manifest
+from store.digest import Digest
+from store.errors import (
+    BlobUnknownError,
+    DigestMismatchError,
+    NoHolderError,
+    ReadOnlyError,
+    RegistryError,
+    StoreFullError,
+)
+from store.partial import PartialBlob
+
+MANIFESTS_MAX = 256  # manifests of local blobs kept at hand
+LOOKUPS_MAX = 8  # questions to the store at a time
+READERS_INTERVAL = 0.1  # seconds between looks at how far waiting clients have come
+log = structlog.get_logger(__name__)
+
+
+class Fetch:
+    """One blob on its way: who waits for it shares this."""
+
+    def __init__(self, blob: Digest) -> None:
+        self.blob = blob
+        self.partial: PartialBlob | None = None
+        self.opened = trio.Event()
+        self.done = trio.Event()
+        self.error: RegistryError | None = None
+
+    def end(self, error: RegistryError | None = None) -> None:
+        """It is here, or will not come."""
+        self.error = error
+        self.opened.set()
+        self.done.set()
+
+
+class Transfers:
+    """What is being fetched, and what is known of blobs that are here."""
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        links: Links,
+        store: BlobStore,
+        index: IndexPort,
+        partials: PartialsPort,
+    ) -> None:
+        self.exchange = exchange
+        self.fetches: dict[bytes, Fetch] = {}
+        self.store = store
+        self._index = index
+        self._partials = partials
+        self._links = links
+        self._start: Callable[..., None] = lambda *_: None
+        self._lookups = trio.CapacityLimiter(LOOKUPS_MAX)
+        self._manifests: OrderedDict[bytes, Manifest] = OrderedDict()
+        self._wake = trio.Event()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._start = nursery.start_soon
+            task_status.started()
+            while True:
+                self._wake = trio.Event()
+                now = trio.current_time()
+                deadline = self.exchange.deadline(now)
+                with trio.move_on_after(60.0 if deadline is None else max(0.02, deadline - now)):
+                    await self._wake.wait()
+                    continue
+                self._follow_readers()
+                self.perform(self.exchange.tick(trio.current_time()))
+
+    # --- for clients ---------------------------------------------------------------------------
+    @asynccontextmanager
+    async def wanted(
+        self, blob: Digest, size: int, manifest_id: bytes, priority: int = URGENT
+    ) -> AsyncGenerator[Fetch]:
+        """Want a blob for the length of the block; the fetch may outlive it."""
+        raw = blob.raw
+        if raw not in self.fetches:
+            self.fetches[raw] = Fetch(blob)
+        fetch = self.fetches[raw]
+        now = trio.current_time()
+        effects = self.exchange.want(raw, now, size=size, manifest=manifest_id, priority=priority)
+        self.perform(effects)
+        self._links.hurry()
+        try:
+            yield fetch
+        finally:
+            self.exchange.unwant(raw, trio.current_time())
+
+    def authenticated(self, blob: Digest) -> bool:
+        """Tell whether a signed record vouches for the manifest, so that bytes may flow early."""
+        download = self.exchange.downloads.get(blob.raw)
+        return download is not None and download.authenticated
+
+    def readers_changed(self, blob: Digest) -> None:
+        """A client has begun to read: its bytes go first."""
+        fetch = self.fetches.get(blob.raw)
+        if fetch is not None and fetch.partial is not None:
+            now = trio.current_time()
+            self.perform(self.exchange.readers(blob.raw, fetch.partial.wanted, now))
+
+    def _follow_readers(self) -> None:
+        for raw, fetch in self.fetches.items():
+            if fetch.partial is not None and fetch.partial.active:
+                wanted = fetch.partial.wanted
+                if wanted:
+                    self.perform(self.exchange.readers(raw, wanted, trio.current_time()))
+
+    # --- performing ----------------------------------------------------------------------------
+    def perform(self, effects: Iterable[Effect]) -> None:
+        """Perform effects; those that take time run on their own."""
+        for effect in effects:
+            match effect:
+                case Tell(peer, message):
+                    self._links.send(peer, message)
+                case TellBulk(peer, message):
+                    self._links.send_bulk(peer, message)
+                case OpenBulk(peer):
+                    self._links.open_bulk(peer)
+                case DropBulk(peer, reason):
+                    log.warning("mesh.peer_misbehaves", peer=peer.hex(), why=reason)
+                    self._links.close_bulk(peer, reason)
+                case LookUp():
+                    self._start(self._look_up, effect)
+                case ServeManifest():
+                    self._start(self._serve_manifest, effect)
+                case Open():
+                    self._start(self._open, effect)
+                case Write():
+                    self._start(self._write, effect)
+                case Finish(blob):
+                    self._start(self._finish, blob)
+                case GiveUp(blob):
+                    self._start(self._give_up, blob)
+        self._wake.set()
+
+    async def received_bulk(self, peer: bytes, message: Message) -> None:
+        """Take a message about our requests; waits for the disk, so that a fast peer must too."""
+        now = trio.current_time()
+        effects = self.exchange.received_bulk(peer, message, now)
+        self.perform(effect for effect in effects if not isinstance(effect, Write))
+        for effect in effects:
+            if isinstance(effect, Write):
+                await self._write(effect)
+
+    async def _look_up(self, asked: LookUp) -> None:
+        async with self._lookups:
+            manifest = await self.manifest(Digest.sha256(asked.blob))
+        found = None if manifest is None else (manifest.size, manifest.id)
+        now = trio.current_time()
+        self.perform(self.exchange.looked_up(asked.peer, asked.blob, found, now))
+
+    async def manifest(self, blob: Digest) -> Manifest | None:
+        """Return the manifest of a complete local blob."""
+        known = self._manifests.get(blob.raw)
+        try:
+            size = await self.store.size(blob)
+            if known is None:
+                small = size <= WHOLE_MAX
+                known = Manifest.whole(blob, size) if small else await self._index.manifest(blob)
+        except (BlobUnknownError, DigestMismatchError):
+            self._manifests.pop(blob.raw, None)
+            return None
+        if known is not None:
+            self._manifests[blob.raw] = known
+            self._manifests.move_to_end(blob.raw)
+            while len(self._manifests) > MANIFESTS_MAX:
+                self._manifests.popitem(last=False)
+        return known
+
+    async def _serve_manifest(self, asked: ServeManifest) -> None:
+        download = self.exchange.downloads.get(asked.blob)
+        manifest = download.manifest if download is not None else None
+        if manifest is None:
+            async with self._lookups:
+                manifest = await self.manifest(Digest.sha256(asked.blob))
+        data = b""
+        if manifest is not None and manifest.id == asked.manifest:
+            if asked.page == 0:
+                data = manifest.root.encode()
+            elif asked.page <= manifest.page_count:
+                data = manifest.page(asked.page - 1)
+        said = ManifestPage(asked.blob, asked.manifest, asked.page, data)
+        self._links.send(asked.peer, said)
+
+    async def _open(self, effect: Open) -> None:
+        """Open the partial blob, with all of it that lies on this disk already."""
+        raw = effect.blob
+        fetch = self.fetches.setdefault(raw, Fetch(effect.manifest.blob))
+        try:
+            partial = await self._partials.open(effect.manifest)
+            if partial.missing:
+                await partial.copy_known(self._index, self.store)
+        except RegistryError as error:
+            self._fail(raw, error)
+            return
+        fetch.partial = partial
+        fetch.opened.set()
+        self.perform(self.exchange.opened(raw, have(partial), trio.current_time()))
+
+    async def _write(self, effect: Write) -> None:
+        fetch = self.fetches.get(effect.blob)
+        partial = fetch.partial if fetch is not None else None
+        if partial is None:
+            return
+        bad: list[int] = []
+        offset, view = 0, memoryview(effect.data)
+        try:
+            for index in range(effect.first, effect.first + effect.count):
+                length = partial.manifest.chunks.lengths[index]
+                try:
+                    await partial.write(index, view[offset : offset + length])
+                except DigestMismatchError:
+                    bad.append(index)
+                offset += length
+        except (StoreFullError, ReadOnlyError) as error:
+            await partial.abandon(error)
+            self._fail(effect.blob, error)
+            return
+        except RegistryError:
+            return  # abandoned meanwhile; whoever did it has told the exchange
+        self._written(effect, partial, bad)
+
+    def _written(self, effect: Write, partial: PartialBlob, bad: list[int]) -> None:
+        download = self.exchange.downloads.get(effect.blob)
+        if download is None:
+            return
+        expected = (
+            download.have | bits.span(effect.first, effect.first + effect.count)
+        ).bit_count()
+        here = len(partial.manifest.chunks) - len(partial.missing)
+        twins = have(partial) if here != expected else None  # one chunk filled several places
+        span = (effect.first, effect.count)
+        now = trio.current_time()
+        self.perform(self.exchange.written(effect.blob, effect.peer, span, bad, now, have=twins))
+
+    async def _finish(self, raw: bytes) -> None:
+        fetch = self.fetches.get(raw)
+        if fetch is None or fetch.partial is None:
+            return
+        try:
+            ingested = await fetch.partial.complete(self.store)
+        except DigestMismatchError as error:
+            log.warning("mesh.wrong_manifest", blob=str(fetch.blob), why=str(error))
+            fetch.partial, fetch.opened = None, trio.Event()
+            self.perform(self.exchange.finished(raw, trio.current_time(), right=False))
+            return
+        except RegistryError as error:
+            self._fail(raw, error)
+            return
+        await self._index.record(ingested)
+        del self.fetches[raw]
+        fetch.end()
+        self.perform(self.exchange.finished(raw, trio.current_time(), right=True))
+
+    async def _give_up(self, raw: bytes) -> None:
+        fetch = self.fetches.pop(raw, None)
+        if fetch is not None:
+            fetch.end(NoHolderError(f"{fetch.blob}: nobody reachable has it"))
+            if fetch.partial is not None:
+                await fetch.partial.close()  # what is here stays, to be resumed
+
+    def _fail(self, raw: bytes, error: RegistryError) -> None:
+        """The disk refuses: who waits hears why."""
+        log.warning("mesh.fetch_failed", blob=raw.hex(), why=str(error))
+        fetch = self.fetches.pop(raw, None)
+        if fetch is not None:
+            fetch.end(error)
+        self.perform(self.exchange.abandoned(raw, trio.current_time()))
+
+    # --- serving -------------------------------------------------------------------------------
+    def length(self, blob: bytes, manifest: bytes, index: int) -> int | None:
+        """Return the length of a chunk that can be served now, of blobs asked about before."""
+        download = self.exchange.downloads.get(blob)
+        if download is not None and download.open:
+            known = download.manifest
+            here = bool(download.have >> index & 1) and index < download.count
+        else:
+            known = self._manifests.get(blob)
+            here = known is not None and index < len(known.chunks)
+        return known.chunks.lengths[index] if here and known is not None else None
+
+    async def read(self, blob: bytes, first: int, count: int) -> bytes:
+        """Return the bytes of adjacent chunks.  Raises NotFoundError, NoHolderError."""
+        download, fetch = self.exchange.downloads.get(blob), self.fetches.get(blob)
+        if download is not None and fetch is not None and fetch.partial is not None:
+            known = fetch.partial.manifest
+            return await fetch.partial.bytes_here(known.offset(first), known.offset(first + count))
+        manifest = await self.manifest(Digest.sha256(blob))
+        if manifest is None:
+            raise BlobUnknownError("the blob has gone")
+        start, stop = manifest.offset(first), manifest.offset(first + count)
+        async with self.store.read(manifest.blob, start=start, stop=stop) as blocks:
+            return b"".join([block async for block in blocks])
+
+
+def have(partial: PartialBlob) -> int:
+    """Return the chunks that are here."""
+    found = bits.full(len(partial.manifest.chunks))
+    for run in partial.missing.runs():
+        found &= ~bits.span(run.start, run.stop)
+    return found
