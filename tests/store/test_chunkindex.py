@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 import sqlalchemy as sa
 
 from store import chunkindex, schema
 from store.chunkindex import ChunkIndex, ChunkLocation
 from store.chunks import Manifest
-from store.database import Database, open_database
+from store.database import Database
 from store.digest import Digest
 from store.errors import DigestMismatchError
 from store.memory import MemoryStore
@@ -19,10 +16,8 @@ DATA = noise(2 * MIB, seed=4)
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'local.db'}"
-    async with open_database(url, schema.local, synchronous="NORMAL") as database:
-        yield database
+def database(local: Database) -> Database:
+    return local
 
 
 @pytest.fixture

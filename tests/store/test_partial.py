@@ -21,37 +21,11 @@ from store.errors import (
     UnavailableError,
 )
 from store.files import FileStore
-from store.intake import Intake
 from store.memory import MemoryStore
 from store.partial import PartialBlob
 from store.partials import Partials
-from tests.store.blob_contract import MIB, get, noise, put
-
-DATA = noise(2 * MIB + 12345, seed=9)
-
-
-def manifest_of(data: bytes) -> Manifest:
-    intake = Intake()
-    intake.update(memoryview(data))
-    return intake.finish().manifest
-
-
-MANIFEST = manifest_of(DATA)
-COUNT = len(MANIFEST.chunks)
-
-
-def chunk(index: int) -> bytes:
-    return DATA[MANIFEST.offset(index) : MANIFEST.offset(index + 1)]
-
-
-async def fill(blob: PartialBlob, *indexes: int) -> None:
-    for index in indexes or list(blob.missing):
-        await blob.write(index, chunk(index))
-
-
-async def drain(blob: PartialBlob, start: int = 0, stop: int | None = None) -> bytes:
-    async with blob.read(start, stop) as blocks:
-        return b"".join([block async for block in blocks])
+from tests.store.blob_contract import get, put
+from tests.store.partial_blobs import COUNT, DATA, MANIFEST, chunk, drain, fill, manifest_of
 
 
 @pytest.fixture
@@ -242,19 +216,6 @@ async def test_abandoning_fails_readers_and_writers(
     assert bool(list(partials.root.iterdir())) != delete
 
 
-async def test_a_fetch_is_shared_while_open_and_resumed_afterwards(partials: Partials) -> None:
-    blob = await partials.open(MANIFEST)
-    assert await partials.open(MANIFEST) is blob
-    assert partials.current(MANIFEST.blob) is blob
-    await fill(blob, 0, 3)
-    await partials.close()
-    assert partials.current(MANIFEST.blob) is None
-    again = await partials.open(MANIFEST)
-    assert again is not blob
-    assert list(again.missing) == [one for one in range(COUNT) if one not in (0, 3)]
-    await partials.close()
-
-
 async def test_resumed_fetches_are_hashed_from_the_start(
     partials: Partials, store: FileStore
 ) -> None:
@@ -266,79 +227,6 @@ async def test_resumed_fetches_are_hashed_from_the_start(
     assert await store.verify(MANIFEST.blob)
 
 
-async def crashed(partials: Partials) -> Partials:
-    """Look at the same folder as another process would after kill -9 of this one."""
-    return Partials(partials.root)
-
-
-async def test_after_a_crash_claims_hold_and_unclaimed_bytes_are_found(
-    blob: PartialBlob, partials: Partials
-) -> None:
-    await fill(blob, 1, 2)
-    await blob.flush()
-    await fill(blob, 5, 6, 7)
-    (data,) = partials.root.glob("*/data")
-    with data.open("r+b") as file:  # chunk 6 was under way
-        file.seek(MANIFEST.offset(6) + 100)
-        file.write(b"torn")
-    again = await (await crashed(partials)).open(MANIFEST)
-    assert [index for index in range(COUNT) if again.have(index)] == [1, 2, 5, 7]
-    await again.close()
-
-
-async def test_after_a_crash_the_last_claims_are_hashed_again(
-    blob: PartialBlob, partials: Partials
-) -> None:
-    """A disk that lied about its sync: the older claim is trusted, the last one is not."""
-    await fill(blob, 0)
-    await blob.flush()
-    await fill(blob, 2, 3)
-    await blob.flush()
-    (data,) = partials.root.glob("*/data")
-    with data.open("r+b") as file:
-        file.seek(MANIFEST.offset(3))
-        file.write(b"lost")
-    again = await (await crashed(partials)).open(MANIFEST)
-    assert [index for index in range(COUNT) if again.have(index)] == [0, 2]
-    await again.close()
-
-
-@pytest.mark.parametrize("damage", [b"", b"garbage", None])
-async def test_a_damaged_bitmap_costs_hashing_only(
-    blob: PartialBlob, partials: Partials, damage: bytes | None
-) -> None:
-    await fill(blob, 0, 4)
-    await blob.flush()
-    (have,) = partials.root.glob("*/have")
-    have.write_bytes(damage) if damage is not None else have.unlink()
-    again = await (await crashed(partials)).open(MANIFEST)
-    assert [index for index in range(COUNT) if again.have(index)] == [0, 4]
-    await again.close()
-
-
-async def test_bytes_become_durable_before_they_are_claimed(
-    blob: PartialBlob, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    order: list[str] = []
-    sync, replace = os.fdatasync, disk.replace_file
-
-    def note_sync(fd: int) -> None:
-        order.append("sync")
-        sync(fd)
-
-    def note_claim(target: Path, data: bytes) -> None:
-        order.append("claim")
-        replace(target, data)
-
-    monkeypatch.setattr(os, "fdatasync", note_sync)
-    monkeypatch.setattr(disk, "replace_file", note_claim)
-    await fill(blob, 0)
-    assert order == []
-    await blob.flush()
-    await blob.flush()
-    assert order == ["sync", "claim"]
-
-
 async def test_much_data_is_flushed_unasked(
     blob: PartialBlob, partials: Partials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,20 +235,6 @@ async def test_much_data_is_flushed_unasked(
     before = have.read_bytes()
     await fill(blob, 0)
     assert have.read_bytes() != before
-
-
-async def test_the_service_flushes_by_time(tmp_path: Path) -> None:
-    (tmp_path / "partial").mkdir()
-    partials = Partials(tmp_path / "partial", flush_seconds=0.001)
-    blob = await partials.open(MANIFEST)
-    await fill(blob, 0)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partials.run)
-        with trio.fail_after(5):
-            while blob._unsaved:  # noqa: ASYNC110 - flushing tells nobody
-                await trio.sleep(0.001)
-        nursery.cancel_scope.cancel()
-    await partials.close()
 
 
 async def test_a_disk_that_loses_writes_takes_the_chunks_back(
@@ -398,28 +272,9 @@ async def test_a_bitmap_that_does_not_fit_is_written_later(
             await blob.flush()
     assert blob.have(1)
     await blob.flush()
-    again = await (await crashed(partials)).open(MANIFEST)
+    again = await Partials(partials.root).open(MANIFEST)
     assert again.have(1)
     await again.close()
-
-
-async def test_the_service_abandons_what_the_disk_refuses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "partial").mkdir()
-    partials = Partials(tmp_path / "partial", flush_seconds=0.001)
-    blob = await partials.open(MANIFEST)
-    await fill(blob, 0)
-
-    def refuse(fd: int) -> None:
-        raise OSError(errno.ENOSPC, "no space")
-
-    monkeypatch.setattr(os, "fdatasync", refuse)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(partials.run)
-        with trio.fail_after(5), pytest.raises(StoreFullError):
-            await drain(blob, MANIFEST.offset(1))
-        nursery.cancel_scope.cancel()
 
 
 async def test_a_full_store_leaves_the_partial_complete(blob: PartialBlob) -> None:
@@ -429,33 +284,6 @@ async def test_a_full_store_leaves_the_partial_complete(blob: PartialBlob) -> No
     store = MemoryStore()
     await blob.complete(store)
     assert await get(store, MANIFEST.blob) == DATA
-
-
-async def test_loading_lists_what_can_be_resumed_and_sweeps_the_rest(partials: Partials) -> None:
-    blob = await partials.open(MANIFEST)
-    await fill(blob, 0)
-    await partials.close()
-    (folder,) = partials.root.iterdir()
-    (partials.root / "stray").mkdir()
-    (partials.root / f"{'0' * 64}-{'0' * 16}").mkdir()
-    (partials.root / f"{'0' * 64}-{'0' * 16}" / "manifest").write_bytes(b"\xc1")
-    assert await Partials(partials.root).load() == [MANIFEST]
-    assert list(partials.root.iterdir()) == [folder]
-
-
-async def test_loading_makes_the_folder(tmp_path: Path) -> None:
-    assert await Partials(tmp_path / "a" / "b").load() == []
-
-
-async def test_stale_partials_are_collected_unless_open(partials: Partials) -> None:
-    await partials.open(MANIFEST)
-    other = await partials.open(manifest_of(b"another"))
-    assert await partials.collect(older=4e9) == 0
-    await other.close()
-    assert await partials.collect(older=0.0) == 0
-    assert await partials.collect(older=4e9) == 1
-    assert len(list(partials.root.iterdir())) == 1
-    await partials.close()
 
 
 @dataclass(frozen=True)
