@@ -15,11 +15,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import BinaryIO
 
+from formats.contract import Repository
 from store.blobs import Ingested
 from store.errors import DigestInvalidError, DigestMismatchError
 from store.rows import Artifact
-
-from formats.contract import Repository
 
 ALGORITHMS = {"md5": 16, "sha": 20, "sha1": 20, "sha-256": 32, "sha256": 32} | {
     "sha-512": 64,
@@ -111,12 +110,8 @@ async def verify(
 
 
 def digest_headers(artifact: Artifact) -> tuple[tuple[str, str], ...]:
-    """The headers that let a client check what it receives (formats.md rule 16)."""
+    """The ``X-Checksum-*`` headers of a download; the node adds Repr-Digest to every blob."""
     sums = {**artifact.checksums, artifact.digest.algorithm: artifact.digest.hex}
-    found = [
+    return tuple(
         (f"x-checksum-{name}", sums[name]) for name in ("sha256", "sha1", "md5") if name in sums
-    ]
-    if "sha256" in sums:
-        value = base64.b64encode(bytes.fromhex(sums["sha256"])).decode()
-        found.append(("repr-digest", f"sha-256=:{value}:"))
-    return tuple(found)
+    )

@@ -21,7 +21,7 @@ class Limits:
     name_max: int = 4096
     header_max: int = 1 << 20  # a tar extension header
     directory_max: int = 64 << 20  # a zip central directory
-    judge_links: bool = True  # off for file systems of packages (.deb): links leave, names are read
+    portable: bool = True  # off for file systems of packages: absolute links, backslashes in names
 
     def allowed(self, compressed: int) -> int:
         """The most that ``compressed`` bytes may expand to."""
@@ -60,7 +60,7 @@ def safe_path(name: str, limits: Limits = LIMITS) -> str:
     """Clean a member name, or raise ManifestInvalidError when it would leave the archive's root."""
     if len(name) > limits.name_max:
         raise ManifestInvalidError("a member name is too long")
-    if "\0" in name or "\\" in name:
+    if "\0" in name or (limits.portable and "\\" in name):
         raise ManifestInvalidError(f"member name {name[:200]!r} holds a forbidden character")
     if name.startswith("/") or (len(name) > 1 and name[1] == ":" and name[0].isalpha()):
         raise ManifestInvalidError(f"member name {name[:200]!r} is absolute")

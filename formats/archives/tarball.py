@@ -74,7 +74,7 @@ def tar_members(source: Source, limits: Limits = LIMITS) -> Iterator[Member]:
             raise ManifestInvalidError(f"{name!r} is a device, a FIFO or of an unknown type")
         if kind is Kind.FILE and header.typeflag == b"\0" and header.name.endswith("/"):
             kind = Kind.DIRECTORY  # how tars older than POSIX say it
-        if limits.judge_links and kind in LINKS.values():
+        if limits.portable and kind in LINKS.values():
             safe_link(name, target, symbolic=kind is Kind.SYMLINK, limits=limits)
         size = header.size if kind is Kind.FILE else 0
         content = Content(source, size, limits)

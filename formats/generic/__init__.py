@@ -7,8 +7,6 @@ rest.  Folders exist through the files in them.  The package of a file is its fo
 
 from __future__ import annotations
 
-from store.errors import RegistryError
-
 from formats.contract import (
     BLOB,
     Body,
@@ -20,6 +18,7 @@ from formats.contract import (
     json_response,
 )
 from formats.generic import dav, files, listing
+from store.errors import RegistryError
 
 PROPFIND_MAX = 64 << 10  # bytes; what clients ask for is not looked at
 

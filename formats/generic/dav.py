@@ -6,12 +6,11 @@ from email.utils import formatdate
 from urllib.parse import quote, urlsplit
 from xml.sax.saxutils import escape
 
-from store.errors import MethodNotAllowedError
-from store.rows import Artifact
-
 from formats.contract import Repository, Request, Response
 from formats.generic.listing import list_folder
 from formats.generic.paths import clean_path, is_folder
+from store.errors import MethodNotAllowedError
+from store.rows import Artifact
 
 XML = "application/xml; charset=utf-8"
 COLLECTION = "<D:resourcetype><D:collection/></D:resourcetype>"

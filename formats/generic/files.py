@@ -5,12 +5,6 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
-from store.blobs import Ingested
-from store.errors import ConflictError, NotFoundError, PreconditionFailedError
-from store.facts import Delete, File
-from store.facts import Publish as PublishFact
-from store.rows import Artifact
-
 from formats.contract import (
     BINARY,
     Answer,
@@ -24,6 +18,11 @@ from formats.contract import (
 from formats.digests import declared_digests, digest_headers, verify
 from formats.generic import listing
 from formats.generic.paths import REVISIONS, clean_path, folder_of, is_folder, refuse_clash
+from store.blobs import Ingested
+from store.errors import ConflictError, NotFoundError, PreconditionFailedError
+from store.facts import Delete, File
+from store.facts import Publish as PublishFact
+from store.rows import Artifact
 
 TYPES = {
     "css": "text/css; charset=utf-8",

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 import msgspec
-from store.errors import NotFoundError
-from store.rows import Artifact
 
 from formats.contract import Repository, Request, Response, redirect
 from formats.generic.paths import REVISIONS, ROOT
+from store.errors import NotFoundError
+from store.rows import Artifact
 
 PAGE = 1000  # folder names asked for at once
 LAST = "\U0010ffff" * 8  # sorts after every name that people give

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from store.errors import ConflictError, PathInvalidError
-
 from formats.contract import Repository
+from store.errors import ConflictError, PathInvalidError
 
 REVISIONS = ".revisions"  # the folder that holds every revision of a versioned repository
 ROOT = "."  # the package of files that lie in no folder
