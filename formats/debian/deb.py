@@ -22,7 +22,7 @@ HEADER_SIZE = 60
 MEMBERS_MAX = 16
 LISTING_MAX = 16 << 20  # bytes of file names
 ANY = re.compile(r".+\Z", re.DOTALL)
-DATA = replace(LIMITS, judge_links=False)  # installed systems are full of absolute links
+DATA = replace(LIMITS, portable=False)  # installed systems are full of absolute links
 COMPRESSIONS = ("", ".gz", ".xz", ".zst", ".bz2", ".lzma")
 
 

@@ -86,6 +86,7 @@ def make_deb(
         f"usr/bin/{name}": b"x",
         "usr/share/common": b"y",
         "etc/link": "/absolute",
+        "usr/a\\x2d.unit": b"",
     }
     return ar(
         [
