@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -28,7 +29,8 @@ HOT_MAX = 200  # rows that may be read inline, while everything else waits
 UNLIMITED = 1 << 31  # rows
 SEARCH_MAX = 1000  # results of one search
 
-# Built once: SQLAlchemy then only looks up what it compiled.
+# Built once: SQLAlchemy then only looks up what it compiled.  No ORDER BY where that would lure
+# SQLite into reading a whole repository by the index that happens to be in the right order.
 REPOSITORY: sa.BindParameter[str] = sa.bindparam("repository")
 PACKAGE: sa.BindParameter[str] = sa.bindparam("package")
 LIMIT: sa.BindParameter[int] = sa.bindparam("limit")
@@ -38,7 +40,6 @@ FILE = sa.select(files).where(
 FILES = (
     sa.select(files)
     .where(files.c.repository == REPOSITORY, files.c.package == PACKAGE)
-    .order_by(files.c.path)
     .limit(LIMIT)
 )
 VERSION_FILES = FILES.where(files.c.version == sa.bindparam("version"))
@@ -108,17 +109,11 @@ class Catalog:
         self, repository: str, package: str, version: str | None = None
     ) -> Sequence[Artifact]:
         """Files of a package, or of one version, in path order."""
-        if version is None:
-            return await self._some(
-                FILES, catalog_rows.artifact, repository=repository, package=package
-            )
-        return await self._some(
-            VERSION_FILES,
-            catalog_rows.artifact,
-            repository=repository,
-            package=package,
-            version=version,
-        )
+        query, values = FILES, {"repository": repository, "package": package}
+        if version is not None:
+            query, values = VERSION_FILES, {**values, "version": version}
+        found = await self._some(query, catalog_rows.artifact, **values)
+        return sorted(found, key=attrgetter("path"))
 
     async def by_digest(self, repository: str | None, digest: Digest) -> Sequence[Artifact]:
         """Files with these bytes in one repository, or in all (None), in path order."""
@@ -129,8 +124,8 @@ class Catalog:
             query = sa.select(files).where(files.c.digest == str(digest))
         if repository is not None:
             query = query.where(files.c.repository == repository)
-        query = query.order_by(files.c.repository, files.c.path).limit(LIMIT)
-        return await self._some(query, catalog_rows.artifact)
+        found = await self._some(query.limit(LIMIT), catalog_rows.artifact)
+        return sorted(found, key=attrgetter("repository", "path"))
 
     def all_artifacts(self, repository: str, prefix: str = "") -> AsyncIterator[Artifact]:
         """Every file whose path starts with ``prefix``, in path order."""

@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import trio
@@ -47,6 +47,7 @@ class Database:
         self._portal = portal
         self._backend = backend
         self._writer = Writer(portal, backend)
+        self._reading: set[asyncio.Task[Any] | None] = set()  # asyncio thread only
         self._writing: asyncio.Task[None] | None = None
         self._hot: sa.Connection | None = None
         self._closing = False
@@ -97,13 +98,18 @@ class Database:
 
     async def _read(self, unit: Unit[T]) -> T:
         """Run a reading unit.  On the asyncio thread."""
-        with translating(self._backend.directory):
-            try:
+        task = asyncio.current_task()
+        self._reading.add(task)
+        try:
+            with translating(self._backend.directory):
+                try:
+                    return await self._backend.read(unit)
+                except (sa.exc.SQLAlchemyError, OSError) as error:
+                    if not connection_lost(error):
+                        raise
                 return await self._backend.read(unit)
-            except (sa.exc.SQLAlchemyError, OSError) as error:
-                if not connection_lost(error):
-                    raise
-            return await self._backend.read(unit)
+        finally:
+            self._reading.discard(task)
 
     async def start(self, name: str) -> None:
         """Migrate and begin to work.  Only ``open_database`` calls this."""
@@ -130,9 +136,11 @@ class Database:
 
     async def _stop(self) -> None:
         """Cancel what still runs and close every connection.  On the asyncio thread."""
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.wait((self._writing,), timeout=STOP_TIMEOUT)
+        running = [task for task in (self._writing, *self._reading) if task is not None]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=STOP_TIMEOUT)
         await self._backend.close()
 
 

@@ -83,8 +83,9 @@ def translate(error: Exception, *, directory: Path | None = None) -> Exception:
     """
     if isinstance(error, sa.exc.TimeoutError):
         return UnavailableError("the database is busy: no free connection")
-    if isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
-        return _sqlite(error.orig, directory) or error
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(origin, sqlite3.Error):
+        return _sqlite(origin, directory) or error
     code = sqlstate(error)
     kind = POSTGRESQL.get(code) or POSTGRESQL.get(code[:2])
     if kind is not None:

@@ -141,6 +141,7 @@ class Worker(aiosqlite.Connection):
         if self._running:
             await self._on_thread(self._session.close)
         await super().close()
+        self._thread.join()  # it has nothing left to do but return
 
 
 def engine(path: str, begin: str, *prepare: str) -> sa.Engine:
@@ -158,7 +159,9 @@ def engine(path: str, begin: str, *prepare: str) -> sa.Engine:
 
     @sa.event.listens_for(made, "begin")
     def start(connection: sa.Connection) -> None:
-        # The driver, having no isolation level, begins nothing by itself.
-        connection.exec_driver_sql(begin)
+        # The driver, having no isolation level, begins nothing by itself.  Asked directly: through
+        # SQLAlchemy this would cost as much as a whole point read.
+        raw: Any = connection.connection.dbapi_connection
+        raw.execute(begin)
 
     return made

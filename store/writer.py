@@ -77,8 +77,8 @@ class Writer:
                     results = await self._commit([job.unit for job in jobs])
                     self._portal.answer(zip((job.reply for job in jobs), results, strict=True))
         finally:
-            gone = outcome.Error(UnavailableError("the database closed before this was committed"))
-            self._portal.answer((job.reply, gone) for job in (*jobs, *self._queue))
+            gone = UnavailableError("the database closed before this was committed")
+            self._portal.answer((job.reply, outcome.Error(gone)) for job in (*jobs, *self._queue))
             self._queue.clear()
 
     async def _commit(self, units: Sequence[Unit[Any]]) -> list[outcome.Outcome[Any]]:

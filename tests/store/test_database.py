@@ -326,6 +326,7 @@ async def test_closing_does_not_wait_for_ever(database_url: str) -> None:
             refused.append(error)
 
     running = threading.Event()
+    before = threading.active_count()
     with trio.fail_after(10):
         async with (
             trio.open_nursery() as nursery,
@@ -334,6 +335,7 @@ async def test_closing_does_not_wait_for_ever(database_url: str) -> None:
             nursery.start_soon(read)
             await until(running)
     assert len(refused) == 1
+    assert threading.active_count() == before
     with pytest.raises(UnavailableError):
         await database.read(keys)
     with pytest.raises(UnavailableError):
