@@ -26,15 +26,16 @@ login {user}
 password {token}
 """
 DPUT = """\
-# ~/.dput.cf (dput: PACKAGE_VERSION_ARCH.changes is sent with "dput {key} FILE.changes")
+# ~/.dput.cf, for dput-ng; method is https where the node has TLS.
+# The older dput takes "fqdn = {host}" and "login = {user}", and asks for the token.
 [{key}]
-fqdn = {host}
+fqdn = {user}:{token}@{host}
 method = http
-login = {user}
 incoming = /debian/{key}/incoming
 allow_unsigned_uploads = 1
 
-# Without dput: publish a package to the suite stable
+# dput -U {key} demo_1.0_amd64.changes    (-U: no log file, which would hold the token)
+# Without dput, to the suite stable:
 curl -fsS -u {user}:{token} -T demo_1.0_amd64.deb {url}/pool/main/
 """
 
