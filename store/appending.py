@@ -91,8 +91,7 @@ class Appender:
             return None
         signed = [sign_head(record, self._signer) for record in signing_points(self._made)]
         insert_records(self._connection, [(record, VALID, "") for record in self._made])
-        rows = [dict(chain.head_row(head)) for head in signed]
-        self._connection.execute(sa.insert(heads), rows)
+        bulk.insert(self._connection, heads, [chain.head_row(head) for head in signed])
         projection.insert_claims(self._connection, self._claims)
         tables.fold(old, merge(old, self._claims))
         self._made, self._claims = [], []

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from store import canonical, chain, judging, projection
+from store import bulk, chain, forks, judging, projection
 from store.appending import insert_records, merge
 from store.authority import Authority
 from store.bulk import chunks
@@ -21,7 +21,7 @@ from store.fold import Claim
 from store.judging import Verdict
 from store.projection import Tables, Touched
 from store.records import ZERO, Batch, Record, head_holds, read_records
-from store.schema import forks, heads, records
+from store.schema import heads, records
 
 REWIND = 64  # records to go back when a peer's chain does not fit ours, doubling each time
 REASONS_MAX = 100  # results with a reason that one batch reports
@@ -66,7 +66,7 @@ class Applying:
         self._ends: dict[tuple[str, int], End] = {}
         self._forks: dict[tuple[str, int], int | None] = {}
         self._records: list[tuple[Record, str, str]] = []
-        self._heads: list[dict[str, object]] = []
+        self._heads: list[tuple[object, ...]] = []
         self._claims: list[tuple[str, Claim]] = []
         self._tables = Tables(connection, authority)
 
@@ -175,7 +175,7 @@ class Applying:
                 self._claims.extend(projection.claims_of(record, verdict.facts))
         last = found[-1]
         if last.id == batch.head.record:
-            self._heads.append(dict(chain.head_row(batch.head)))
+            self._heads.append(chain.head_row(batch.head))
         key = (outcome.author, outcome.incarnation)
         self._ends[key] = End(last.header.seq, last.id, last.header.hlc)
         outcome.stored += len(found)
@@ -212,32 +212,12 @@ class Applying:
 
     def _quarantine(self, batch: Batch, seq: int, outcome: Outcome) -> None:
         """Two records at one seq: keep the proof, and count nothing of the author from there on."""
-        author, incarnation = outcome.author, outcome.incarnation
         outcome.refused = f"forked: its author signed two records at seq {seq}"
-        known = self._fork(author, incarnation)
-        if known is not None and known <= seq:
-            return
-        ours = chain.read_range(self._connection, author, incarnation, seq)
-        branches = [branch_from(batch, seq), *([branch_from(ours, seq)] if ours else [])]
-        self._connection.execute(
-            sa.insert(forks).values(
-                author=author,
-                incarnation=incarnation,
-                seq=seq,
-                evidence=canonical.encode(branches),
-                noticed=self._now,
-            )
-        )
-        self._forks[author, incarnation] = seq
-        which = (
-            records.c.author == author,
-            records.c.incarnation == incarnation,
-            records.c.seq >= seq,
-        )
         self._flush()
-        self._tables.touched += judging.rejudge(
-            self._connection, self._authority, which, {(author, incarnation): seq}, now=self._now
-        )
+        place = (outcome.author, outcome.incarnation, seq)
+        proof = forks.prove(self._connection, batch, seq)
+        if forks.quarantine(self._tables, place, proof, now=self._now):
+            self._forks[outcome.author, outcome.incarnation] = seq
 
     # --- state -----------------------------------------------------------------------------------
     def _end(self, author: str, incarnation: int) -> End:
@@ -265,20 +245,13 @@ class Applying:
     def _flush(self) -> None:
         """Write what was gathered so far."""
         insert_records(self._connection, self._records)
-        if self._heads:
-            self._connection.execute(sa.insert(heads), self._heads)
+        bulk.insert(self._connection, heads, self._heads)
         if self._claims:
             cells = sorted({cell for cell, _ in self._claims})
             old = projection.load_claims(self._connection, cells)
             projection.insert_claims(self._connection, self._claims)
             self._tables.fold(old, merge(old, self._claims))
         self._records, self._heads, self._claims = [], [], []
-
-
-def branch_from(batch: Batch, seq: int) -> Batch:
-    """The part of a batch that proves one branch of a fork: headers from ``seq`` to the head."""
-    keep = batch.head.seq - seq + 1
-    return Batch(tuple((header, None) for header, _ in batch.records[-keep:]), batch.head)
 
 
 def apply(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -211,6 +210,6 @@ def _head(row: sa.Row[Any]) -> SignedHead:
     )
 
 
-def head_row(head: SignedHead) -> Mapping[str, object]:
+def head_row(head: SignedHead) -> tuple[object, ...]:
     """A row of ``heads``."""
-    return {name: getattr(head, name) for name in head.__struct_fields__}
+    return (head.author, head.incarnation, head.seq, head.record, head.signature, head.key)

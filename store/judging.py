@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -58,29 +58,27 @@ def judge(record: Record, authority: Authority, *, now: float, fork: int | None)
 
 
 def rejudge(
-    connection: sa.Connection,
-    authority: Authority,
+    tables: Tables,
     which: Sequence[sa.ColumnElement[bool]],
-    forks: dict[tuple[str, int], int],
+    forks: Mapping[tuple[str, int], int],
     *,
     now: float,
-) -> list[projection.Touched]:
+) -> None:
     """Judge the selected records again and bring the catalog in line.  Paged by record id."""
-    tables = Tables(connection, authority)
     after = b""
     while True:
         query = sa.select(records).where(*which, records.c.id > after).order_by(records.c.id)
-        rows = connection.execute(query.limit(PAGE)).all()
-        changed = [c for row in rows if (c := _changed(row, authority, forks, now))]
+        rows = tables.connection.execute(query.limit(PAGE)).all()
+        changed = [c for row in rows if (c := _changed(row, tables.authority, forks, now))]
         if changed:
-            _apply_verdicts(connection, tables, changed)
+            _apply_verdicts(tables, changed)
         if len(rows) < PAGE:
-            return tables.finish()
+            return
         after = bytes(rows[-1].id)
 
 
 def _changed(
-    row: sa.Row[Any], authority: Authority, forks: dict[tuple[str, int], int], now: float
+    row: sa.Row[Any], authority: Authority, forks: Mapping[tuple[str, int], int], now: float
 ) -> tuple[str, Record, Verdict] | None:
     """The record, its old status and its new verdict, if that differs."""
     header = read_header(bytes(row.header))
@@ -93,9 +91,8 @@ def _changed(
     return row.status, record, verdict
 
 
-def _apply_verdicts(
-    connection: sa.Connection, tables: Tables, changed: Iterable[tuple[str, Record, Verdict]]
-) -> None:
+def _apply_verdicts(tables: Tables, changed: Iterable[tuple[str, Record, Verdict]]) -> None:
+    connection = tables.connection
     gone: list[bytes] = []
     new: list[tuple[str, Claim]] = []
     updates: list[dict[str, object]] = []

@@ -10,67 +10,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 import trio
 
-from store import appending, applying, chain, hlc, identity, judging, rebase, root, standing
+from store import appending, applying, chain, forks, hlc, identity, judging, rebase, root, standing
 from store.appending import Appended, Check
 from store.applying import Outcome
 from store.authority import Authority
 from store.chain import HELD, Anchor
+from store.changes import Change, changes
 from store.errors import RejectedError
 from store.facts import Fact
-from store.fold import FILE, FLAG, POINTER, SETTING
 from store.identity import Identity
-from store.projection import Touched
+from store.projection import Tables, Touched
 from store.records import BATCH_MAX, Batch, read_batch
 from store.root import RootDocument, SignedRoot
 from store.schema import records
 from store.standing import AuthorStatus, Rejections
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What a commit changed in one repository, or in the settings.
-
-    ``hlc`` is the newest ledger time among the facts that changed something.  ``packages`` are
-    (repository, package), ``settings`` are (kind, key), ``counts`` are cells by their kind's name.
-    """
-
-    packages: Sequence[tuple[str, str]]
-    settings: Sequence[tuple[str, str]]
-    counts: Mapping[str, int]
-    hlc: int
-    touched: Sequence[Touched]
-
-
 Observer = Callable[[Change], Awaitable[None]]
-NAMES = {FILE: "file", POINTER: "pointer", FLAG: "flag", SETTING: "setting"}
-
-
-def changes(touched: Sequence[Touched]) -> list[Change]:
-    """Sort touched cells by repository."""
-    groups: dict[str, list[Touched]] = {}
-    for cell in touched:
-        groups.setdefault("" if cell.kind == SETTING else cell.repository, []).append(cell)
-    return [
-        Change(
-            packages=sorted({(c.repository, c.package) for c in group if c.kind != SETTING}),
-            settings=sorted({(c.repository, c.name) for c in group if c.kind == SETTING}),
-            counts=Counter(NAMES[cell.kind] for cell in group),
-            hlc=max(cell.hlc for cell in group),
-            touched=group,
-        )
-        for _, group in sorted(groups.items())
-    ]
 
 
 class Port(Protocol):
@@ -234,10 +197,10 @@ class Ledger:
 
         def unit(connection: sa.Connection) -> list[Touched]:
             authority = self._state(connection)[1]
+            tables = Tables(connection, authority)
             due = (records.c.status == HELD, records.c.hlc <= hlc.bound(now))
-            return judging.rejudge(
-                connection, authority, due, standing.forks_of(connection), now=now
-            )
+            judging.rejudge(tables, due, standing.forks_of(connection), now=now)
+            return tables.finish()
 
         touched = await self._database.write(unit)
         await self._plan_recheck()
@@ -279,6 +242,31 @@ class Ledger:
         """Every author's standing: what counts, what is held or refused and why, who forked."""
         found = await self._database.read(standing.read_standing)
         return self._rejections.merge(found, self._authority)
+
+    async def forks(self) -> list[bytes]:
+        """Proofs of every fork known here, for ``accept_fork`` on other nodes."""
+        return await self._database.read(forks.read_proofs)
+
+    async def accept_fork(self, proof: bytes) -> bool:
+        """Take a proof that a chain forks; whether it was right and new.
+
+        Which records count must not depend on the branch that a node saw first, so proofs travel
+        like records, and the earliest one against a chain decides.
+        """
+        now = self._clock()
+
+        def unit(connection: sa.Connection) -> list[Touched] | None:
+            authority = self._state(connection)[1]
+            tables = Tables(connection, authority)
+            place = forks.read_proof(proof, authority)
+            return tables.finish() if forks.quarantine(tables, place, proof, now=now) else None
+
+        try:
+            touched = await self._database.write(unit)
+        except RejectedError:
+            return False
+        await self._committed(touched or [])
+        return touched is not None
 
     # --- authority -------------------------------------------------------------------------------
     async def roots(self, version: int = 0) -> list[bytes]:
@@ -386,3 +374,6 @@ def _parse(batch: Batch | bytes) -> Batch | Outcome:
         return read_batch(batch)
     except RejectedError as error:
         return Outcome(refused=str(error))
+
+
+__all__ = ["Change", "Ledger", "Observer", "Port"]

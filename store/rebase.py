@@ -54,24 +54,21 @@ def rejudge_changed(
     connection: sa.Connection, before: Authority, after: Authority, *, now: float
 ) -> list[Touched]:
     """Judge again whatever a new root document may have changed."""
-    authors = sorted(before.changed_authors(after))
+    tables = Tables(connection, after)
     forks = standing.forks_of(connection)
-    touched: list[Touched] = []
-    for part in chunks(authors):
-        which = (records.c.author.in_(part),)
-        touched += judging.rejudge(connection, after, which, forks, now=now)
-    touched += judging.rejudge(connection, after, (records.c.status == HELD,), forks, now=now)
-    return touched + _refold_homes(connection, before, after)
+    for part in chunks(sorted(before.changed_authors(after))):
+        judging.rejudge(tables, (records.c.author.in_(part),), forks, now=now)
+    judging.rejudge(tables, (records.c.status == HELD,), forks, now=now)
+    _refold_homes(tables, before)
+    return tables.finish()
 
 
-def _refold_homes(connection: sa.Connection, before: Authority, after: Authority) -> list[Touched]:
+def _refold_homes(tables: Tables, before: Authority) -> None:
     """Fold the files of repositories whose home now means other nodes."""
     query = sa.select(settings.c.key, settings.c.value).where(settings.c.kind == "repository")
-    tables = Tables(connection, after)
-    for key, value in connection.execute(query).all():
-        if projection.read_rules(value, before) != projection.read_rules(value, after):
-            tables.refold(projection.files_of(connection, key))
-    return tables.finish()
+    for key, value in tables.connection.execute(query).all():
+        if projection.read_rules(value, before) != projection.read_rules(value, tables.authority):
+            tables.refold(projection.files_of(tables.connection, key))
 
 
 def move(
@@ -87,8 +84,9 @@ def move(
     mine = (records.c.author == signer.node, records.c.incarnation == anchor.incarnation)
     which = (*mine, records.c.status == VALID, records.c.kind != AUTHORITY_KIND)
     ids = [bytes(row[0]) for row in connection.execute(sa.select(records.c.id).where(*which))]
-    forks = standing.forks_of(connection)
-    touched = judging.rejudge(connection, after, (), forks, now=now)
+    tables = Tables(connection, after)
+    judging.rejudge(tables, (), standing.forks_of(connection), now=now)
+    touched = tables.finish()
     fresh = Anchor(identity.new_incarnation(anchor.incarnation, now=now), after.mesh)
     chain.write_anchor(connection, signer.node, signer.key, fresh)
     bodies = _bodies(connection, signer.node, anchor.incarnation, only=set(ids))

@@ -74,8 +74,12 @@ class Node:
         """Append; the last record's id."""
         return (await self.ledger.append(facts, actor=actor)).records[-1]
 
-    async def batches(self, *, max_bytes: int = 1) -> list[Batch]:
+    async def batches(self) -> list[Batch]:
         """All this node has, in the smallest batches."""
+        return await self.batches_of(1)
+
+    async def batches_of(self, max_bytes: int) -> list[Batch]:
+        """All this node has, in batches of about this size."""
         return [
             batch
             for author, incarnation in sorted(await self.ledger.heads())

@@ -1,0 +1,87 @@
+"""Forks: proof that an author signed two records at one place of its chain.
+
+The proof travels, so that every node quarantines the same records whichever branch it saw first.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from store import canonical, chain, judging
+from store.authority import Authority
+from store.errors import RejectedError
+from store.projection import Tables
+from store.records import BATCH_MAX, Batch, head_holds, read_records
+from store.schema import forks, records
+
+PROOF_MAX = 2 * BATCH_MAX  # bytes
+_branches = msgspec.msgpack.Decoder(tuple[Batch, ...])
+
+
+def branch_from(batch: Batch, seq: int) -> Batch:
+    """The part of a batch that proves one branch: headers from ``seq`` to the signed head."""
+    keep = batch.head.seq - seq + 1
+    return Batch(tuple((header, None) for header, _ in batch.records[-keep:]), batch.head)
+
+
+def prove(connection: sa.Connection, theirs: Batch, seq: int) -> bytes:
+    """Put both branches side by side: the stored one, if it was signed, and that of ``theirs``."""
+    head = theirs.head
+    ours = chain.read_range(connection, head.author, head.incarnation, seq, 1)
+    branches = [branch_from(theirs, seq), *([branch_from(ours, seq)] if ours else [])]
+    return canonical.encode(branches)
+
+
+def read_proof(data: bytes, authority: Authority) -> tuple[str, int, int]:
+    """Check a proof: (author, incarnation, seq) of the fork.  Raises RejectedError."""
+    if len(data) > PROOF_MAX:
+        raise RejectedError("the proof is too large")
+    branches = canonical.decode(data, _branches)
+    if len(branches) != 2:
+        raise RejectedError("a fork has two branches")
+    firsts = []
+    for branch in branches:
+        reason = authority.judge_head(branch.head)
+        if reason or not head_holds(branch.head):
+            raise RejectedError(reason or "forged: the signature of the head is wrong")
+        firsts.append(read_records(branch)[0])
+    one, other = firsts
+    places = {(r.header.author, r.header.incarnation, r.header.seq) for r in firsts}
+    if len(places) != 1 or one.id == other.id or one.header.prev != other.header.prev:
+        raise RejectedError("the branches do not part here")
+    return places.pop()
+
+
+def quarantine(tables: Tables, place: tuple[str, int, int], proof: bytes, *, now: float) -> bool:
+    """Count nothing of the author from the fork on; whether that was news.
+
+    Folds what is stored.  Whatever the caller gathered must be written before.
+    """
+    author, incarnation, seq = place
+    connection = tables.connection
+    known = chain.fork_of(connection, author, incarnation)
+    if known is not None and known <= seq:
+        return False
+    connection.execute(
+        sa.insert(forks).values(
+            author=author, incarnation=incarnation, seq=seq, evidence=proof, noticed=now
+        )
+    )
+    which = (
+        records.c.author == author,
+        records.c.incarnation == incarnation,
+        records.c.seq >= seq,
+    )
+    judging.rejudge(tables, which, {(author, incarnation): seq}, now=now)
+    return True
+
+
+def read_proofs(connection: sa.Connection) -> list[bytes]:
+    """The earliest proof against each chain."""
+    first: dict[tuple[str, int], Any] = {}
+    for row in connection.execute(sa.select(forks).order_by(forks.c.seq.desc())):
+        first[row.author, row.incarnation] = row
+    return [bytes(first[key].evidence) for key in sorted(first)]
