@@ -117,6 +117,14 @@ class PartialsPort(Protocol):
         """Begin, resume or share."""
         ...
 
+    async def run(self) -> None:
+        """Make what has arrived durable now and then, until cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Leave everything so that it can be resumed."""
+        ...
+
 
 class CatalogPort(Protocol):
     """Which blobs the records name; only needed to replicate everything."""

@@ -16,7 +16,7 @@ import structlog
 import trio
 
 from mesh.addresses import AddressBook
-from mesh.carrier import Accepted, Carrier, Dialled, scheme_of
+from mesh.carrier import Accepted, Carrier, Dialled, Stream, scheme_of
 from mesh.dialling import Dialling
 from mesh.handshake import Self, Ticket
 from mesh.link import Gate, JoinAsked, Link
@@ -195,8 +195,10 @@ class Links:
         with trio.fail_after(DIAL_TIMEOUT):
             return await carrier.dial(address)
 
-    async def join(self, address: str, me: Self, node: bytes, key: bytes, ticket: Ticket) -> object:
-        """Dial as the bearer of an invitation; return the connection's runner and itself."""
+    async def join(
+        self, address: str, me: Self, node: bytes, key: bytes, ticket: Ticket
+    ) -> tuple[Link, Stream]:
+        """Dial as the bearer of an invitation; the link is the caller's to work and close."""
         dialled = await self.open_stream(address)
         try:
             link = Link.dial(
@@ -213,7 +215,7 @@ class Links:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 await dialled.stream.aclose()
             raise
-        return link, dialled
+        return link, dialled.stream
 
     # --- in ------------------------------------------------------------------------------------
     async def _accept(self, accepted: Accepted) -> None:

@@ -6,8 +6,9 @@ One fetch per blob, however many ask; it goes on when they leave.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 import trio
@@ -88,6 +89,14 @@ class Transfers:
         self._lookups = trio.CapacityLimiter(LOOKUPS_MAX)
         self._manifests: OrderedDict[bytes, Manifest] = OrderedDict()
         self._wake = trio.Event()
+        self._tasks: dict[type[object], Callable[[Any], Awaitable[None]]] = {
+            LookUp: self._look_up,
+            ServeManifest: self._serve_manifest,
+            Open: self._open,
+            Write: self._write,
+            Finish: self._finish,
+            GiveUp: self._give_up,
+        }
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
@@ -144,31 +153,25 @@ class Transfers:
 
     # --- performing ----------------------------------------------------------------------------
     def perform(self, effects: Iterable[Effect]) -> None:
-        """Perform effects; those that take time run on their own."""
+        """Perform effects in order; those that take time run on their own."""
         for effect in effects:
-            match effect:
-                case Tell(peer, message):
-                    self._links.send(peer, message)
-                case TellBulk(peer, message):
-                    self._links.send_bulk(peer, message)
-                case OpenBulk(peer):
-                    self._links.open_bulk(peer)
-                case DropBulk(peer, reason):
-                    log.warning("mesh.peer_misbehaves", peer=peer.hex(), why=reason)
-                    self._links.close_bulk(peer, reason)
-                case LookUp():
-                    self._start(self._look_up, effect)
-                case ServeManifest():
-                    self._start(self._serve_manifest, effect)
-                case Open():
-                    self._start(self._open, effect)
-                case Write():
-                    self._start(self._write, effect)
-                case Finish(blob):
-                    self._start(self._finish, blob)
-                case GiveUp(blob):
-                    self._start(self._give_up, blob)
+            self._perform_one(effect)
         self._wake.set()
+
+    def _perform_one(self, effect: Effect) -> None:
+        links = self._links
+        match effect:
+            case Tell(peer, message):
+                links.send(peer, message)
+            case TellBulk(peer, message):
+                links.send_bulk(peer, message)
+            case OpenBulk(peer):
+                links.open_bulk(peer)
+            case DropBulk(peer, reason):
+                log.warning("mesh.peer_misbehaves", peer=peer.hex(), why=reason)
+                links.close_bulk(peer, reason)
+            case _:
+                self._start(self._tasks[type(effect)], effect)
 
     async def received_bulk(self, peer: bytes, message: Message) -> None:
         """Take a message about our requests; waits for the disk, so that a fast peer must too."""
@@ -270,7 +273,8 @@ class Transfers:
         now = trio.current_time()
         self.perform(self.exchange.written(effect.blob, effect.peer, span, bad, now, have=twins))
 
-    async def _finish(self, raw: bytes) -> None:
+    async def _finish(self, effect: Finish) -> None:
+        raw = effect.blob
         fetch = self.fetches.get(raw)
         if fetch is None or fetch.partial is None:
             return
@@ -289,7 +293,8 @@ class Transfers:
         fetch.end()
         self.perform(self.exchange.finished(raw, trio.current_time(), right=True))
 
-    async def _give_up(self, raw: bytes) -> None:
+    async def _give_up(self, effect: GiveUp) -> None:
+        raw = effect.blob
         fetch = self.fetches.pop(raw, None)
         if fetch is not None:
             fetch.end(NoHolderError(f"{fetch.blob}: nobody reachable has it"))

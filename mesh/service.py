@@ -1,0 +1,325 @@
+"""The mesh as the node sees it: run it, invite, join, fetch, stream, look.  Spec: docs/mesh.md.
+
+The decisions are in the pure cores (``sync``, ``exchange``, ``scheduler``, ``link``); the tasks and
+sockets in ``mesh.shell``.  This is the door.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+import trio
+
+from mesh import addresses
+from mesh.carrier import Carrier
+from mesh.exchange import Exchange
+from mesh.handshake import Self
+from mesh.invitation import Book
+from mesh.messages import POLICY, URGENT
+from mesh.ports import CatalogPort, IndexPort, LedgerPort, PartialsPort
+from mesh.shell import overview
+from mesh.shell.joining import Joining
+from mesh.shell.ledgers import Ledgers
+from mesh.shell.links import Links
+from mesh.shell.memory import Memory
+from mesh.shell.switchboard import Switchboard
+from mesh.shell.transfers import Fetch, Transfers
+from mesh.status import PeerStatus, Topology, TransferStatus
+from store.blobs import BlobStore
+from store.digest import Digest
+from store.errors import NoHolderError, RegistryError
+from store.identity import Identity
+from store.partial import PartialBlob
+
+EVERYWHERE, ON_DEMAND = "everywhere", "on-demand"
+REPLICATE_AT_ONCE = 4  # blobs fetched in the background at a time
+REPLICATE_PAUSE = 60.0  # seconds before what could not be had is tried again
+LOOK = 0.25  # seconds between looks at whether a waiting client still has hope
+TEND = 1.0  # seconds between looks after the links
+SAVE = 30.0  # seconds between saves of what has changed
+READDRESS = 86400.0  # seconds after which our own address record is signed anew
+log = structlog.get_logger(__name__)
+
+
+class Mesh:
+    """A node among its peers.  Everything it needs is given; ``run`` it in a nursery."""
+
+    def __init__(
+        self,
+        *,
+        identity: Identity,
+        ledger: LedgerPort,
+        store: BlobStore,
+        index: IndexPort,
+        partials: PartialsPort,
+        carriers: Sequence[Carrier],
+        directory: Path | None = None,
+        site: str = "",
+        replicate: str = ON_DEMAND,
+        catalog: CatalogPort | None = None,
+        wait: float = 30.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        rng = rng or random.Random()  # noqa: S311  spreads load; secrets come from elsewhere
+        self._identity, self._ledger, self._store = identity, ledger, store
+        self._partials, self._catalog = partials, catalog
+        self._site, self._replicate, self._wait = site, replicate, wait
+        self._book, self._addresses = Book(), addresses.AddressBook()
+        self._exchange = Exchange(bytes.fromhex(identity.node), rng)
+        self._memory = Memory(directory, self._book, self._addresses)
+        board = Switchboard(ledger, self._exchange, self._addresses, self._me)
+        self._links = Links(
+            carriers,
+            board,
+            self._addresses,
+            me=self._me,
+            gate=board.gate,
+            secret_of=board.secret_of,
+            rng=rng,
+        )
+        self._ledgers = Ledgers(ledger, self._links, rng)
+        self._transfers = Transfers(self._exchange, self._links, store, index, partials)
+        self._joining = Joining(identity, ledger, self._links, self._book, self._memory)
+        board.links, board.ledgers = self._links, self._ledgers
+        board.transfers, board.joining = self._transfers, self._joining
+        self._board = board
+        self._address_at = 0.0
+
+    def _me(self) -> Self:
+        roles = tuple(sorted(self._ledger.authority.roles(self._ledger.node)))
+        mesh = bytes.fromhex(self._ledger.mesh)
+        return Self(self._identity, mesh, self._ledger.incarnation, self._site, roles)
+
+    # --- running -------------------------------------------------------------------------------
+    async def run(
+        self, *, task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run until cancelled; report the addresses listened on once it is ready."""
+        await self._memory.load()
+        await self._partials.load()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._partials.run)
+                await nursery.start(self._transfers.run)
+                await nursery.start(self._links.run)
+                await nursery.start(self._ledgers.run)
+                mesh = bytes.fromhex(self._ledger.mesh)
+                for record in self._memory.records:
+                    self._addresses.take(record, mesh, self._board.key_of, time.time())
+                self._say_where()
+                nursery.start_soon(self._follow_members)
+                nursery.start_soon(self._tend_forever)
+                if self._replicate == EVERYWHERE and self._catalog is not None:
+                    nursery.start_soon(self._replicate_forever, self._catalog)
+                task_status.started(self._links.listening)
+        finally:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
+                await self._partials.close()
+                await self._save()
+
+    async def _follow_members(self) -> None:
+        changes = self._ledger.subscribe()
+        self._board.refresh_members()
+        async for _ in changes:
+            self._board.refresh_members()
+
+    async def _tend_forever(self) -> None:
+        saved = trio.current_time()
+        while True:
+            await trio.sleep(TEND)
+            self._board.tend()
+            now = trio.current_time()
+            if now >= self._address_at + READDRESS:
+                self._say_where()
+            if self._board.dirty and now >= saved + SAVE:
+                saved = now
+                await self._save()
+
+    async def _save(self) -> None:
+        self._board.dirty = False
+        try:
+            await self._memory.save()
+        except (RegistryError, OSError) as error:
+            log.warning("mesh.not_saved", why=str(error))
+
+    def _say_where(self) -> None:
+        """Sign where we can be dialled; peers learn it as they link."""
+        self._address_at = trio.current_time()
+        mesh, now = bytes.fromhex(self._ledger.mesh), time.time()
+        if self._links.listening:
+            own = addresses.sign(self._identity, mesh, self._links.listening, now)
+            self._addresses.take(own, mesh, self._board.key_of, now)
+
+    # --- growing -------------------------------------------------------------------------------
+    async def invite(
+        self,
+        *,
+        site: str = "",
+        roles: tuple[str, ...] = ("writer",),
+        scopes: tuple[str, ...] = ("*",),
+        expires_in: float = 86400.0,
+    ) -> str:
+        """Return a one-time invitation for a new node.
+
+        Raises DeniedError unless this node can sign members in, RejectedError for unknown roles.
+        """
+        return await self._joining.invite(
+            self._links.listening, site=site, roles=roles, scopes=scopes, expires_in=expires_in
+        )
+
+    async def join(self, text: str) -> None:
+        """Leave our mesh of one for the inviter's; our packages come along.
+
+        Raises RejectedError for a bad invitation, NoHolderError if the inviter does not answer.
+        """
+        found = await self._joining.join(text)
+        for peer in list(self._links.control.values()):
+            peer.close("joining another mesh")
+        for address in found.addresses:
+            self._addresses.hint(found.node, address)
+        self._addresses.records.clear()
+        self._say_where()
+        await self._ledgers.restart()
+        self._board.refresh_members()
+        self._links.dialling.heard(found.node, trio.current_time())
+        self._links.hurry()
+        await self._save()
+
+    # --- blobs ---------------------------------------------------------------------------------
+    async def fetch(
+        self,
+        digest: Digest,
+        *,
+        size: int | None = None,
+        manifest_id: bytes = b"",
+        priority: int = URGENT,
+    ) -> None:
+        """Bring a whole blob here.  However many ask, it is fetched once.
+
+        Raises NoHolderError when nobody reachable gives any of it for ``wait`` seconds.
+        """
+        if await self._store.has(digest):
+            return
+        async with self._transfers.wanted(digest, size or 0, manifest_id, priority) as fetch:
+            await self._patiently(fetch, fetch.done.wait)
+            if fetch.error is not None:
+                raise fetch.error
+
+    @asynccontextmanager
+    async def stream(
+        self,
+        digest: Digest,
+        *,
+        size: int | None = None,
+        manifest_id: bytes = b"",
+        start: int = 0,
+        stop: int | None = None,
+    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Open bytes ``[start, stop)`` of a blob that is elsewhere, in order, as they arrive.
+
+        Without a ``manifest_id`` from a signed record, bytes flow only once the whole is verified
+        (design.md ruling 8).  Raises NoHolderError before the first byte if there is no hope.
+        """
+        if not await self._store.has(digest):
+            async with self._transfers.wanted(digest, size or 0, manifest_id) as fetch:
+                await self._patiently(fetch, fetch.opened.wait)
+                if fetch.error is not None:
+                    raise fetch.error
+                partial = fetch.partial
+                if partial is not None and partial.active and self._transfers.authenticated(digest):
+                    async with partial.read(start, stop) as blocks:
+                        self._transfers.readers_changed(digest)
+                        for index in partial.manifest.locate(start, start + 1):
+                            await self._patiently(fetch, functools.partial(partial.wait, index))
+                        yield _Patient(self, fetch, blocks)
+                    return
+                await self._patiently(fetch, fetch.done.wait)
+                if fetch.error is not None:
+                    raise fetch.error
+        async with self._store.read(digest, start=start, stop=stop) as blocks:
+            yield blocks
+
+    async def _patiently(self, fetch: Fetch, work: Callable[[], Awaitable[object]]) -> None:
+        """Await something of a fetch while there is hope.  Raises NoHolderError."""
+        seen, deadline = -1, trio.current_time() + self._wait
+        while True:
+            with trio.move_on_after(LOOK):
+                await work()
+                return
+            now = trio.current_time()
+            here = self._progress(fetch.partial)
+            if here != seen:
+                seen, deadline = here, now + self._wait
+            if now >= deadline or self._nowhere(fetch.blob, now):
+                raise NoHolderError(f"{fetch.blob}: nobody reachable has it")
+
+    def _progress(self, partial: PartialBlob | None) -> int:
+        return 0 if partial is None else len(partial.manifest.chunks) - len(partial.missing)
+
+    def _nowhere(self, blob: Digest, now: float) -> bool:
+        """Tell whether every member is linked, directly or not, and none of them has it."""
+        absent = [peer for peer in self._links.dialling.dials if peer not in self._links.control]
+        return not absent and self._exchange.hopeless(blob.raw, now)
+
+    async def _replicate_forever(self, catalog: CatalogPort) -> None:
+        """Fetch every blob that a record names, a few at a time, as records come in."""
+        changes = self._ledger.subscribe()
+        limit = trio.CapacityLimiter(REPLICATE_AT_ONCE)
+        while True:
+            missed = False
+            async with trio.open_nursery() as nursery:
+                async for digest, size, manifest_id in catalog.referenced():
+                    if not await self._store.has(digest):
+                        missed = True
+                        await limit.acquire_on_behalf_of(digest)
+                        nursery.start_soon(self._replicate_one, digest, size, manifest_id, limit)
+            with trio.move_on_after(REPLICATE_PAUSE if missed else 3600.0):
+                await changes.__anext__()
+
+    async def _replicate_one(
+        self, digest: Digest, size: int, manifest_id: bytes, limit: trio.CapacityLimiter
+    ) -> None:
+        try:
+            await self.fetch(digest, size=size, manifest_id=manifest_id, priority=POLICY)
+        except RegistryError as error:
+            log.info("mesh.not_replicated", blob=str(digest), why=str(error))
+        finally:
+            limit.release_on_behalf_of(digest)
+
+    # --- looking -------------------------------------------------------------------------------
+    def peers(self) -> list[PeerStatus]:
+        """Return every other member, as seen from here."""
+        now = trio.current_time()
+        known = overview.Known(self._ledger, self._links, self._exchange, self._ledgers)
+        return overview.peers(known, self._addresses, now)
+
+    def topology(self) -> Topology:
+        """Return the members and the links this node knows of."""
+        return overview.topology(self._ledger, self._links, self._addresses)
+
+    def transfers(self) -> list[TransferStatus]:
+        """Return what is on its way here."""
+        return overview.transfers(self._exchange, trio.current_time())
+
+
+class _Patient(AsyncIterator[bytes]):
+    """Blocks as they arrive; NoHolderError when they have not for too long."""
+
+    def __init__(self, mesh: Mesh, fetch: Fetch, blocks: AsyncIterator[bytes]) -> None:
+        self._mesh, self._fetch, self._blocks = mesh, fetch, blocks
+        self._block: bytes | None = None
+
+    async def __anext__(self) -> bytes:
+        await self._mesh._patiently(self._fetch, self._next)  # noqa: SLF001  one module
+        if self._block is None:
+            raise StopAsyncIteration
+        return self._block
+
+    async def _next(self) -> None:
+        self._block = await anext(self._blocks, None)

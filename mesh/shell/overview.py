@@ -1,0 +1,116 @@
+"""What people see of the mesh: peers, topology, transfers.  Reads everything, changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mesh.addresses import AddressBook
+from mesh.beliefs import PeerBelief
+from mesh.download import Download
+from mesh.exchange import Exchange
+from mesh.ports import LedgerPort
+from mesh.shell.ledgers import Ledgers
+from mesh.shell.links import Links
+from mesh.status import PeerStatus, Topology, TopologyNode, TransferStatus
+from store.root import Member
+
+SHORT = 8  # characters of a node id that people read
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where the knowledge is."""
+
+    ledger: LedgerPort
+    links: Links
+    exchange: Exchange
+    ledgers: Ledgers
+
+
+def peers(known: Known, book: AddressBook, now: float) -> list[PeerStatus]:
+    """Return every other member, as seen from here."""
+    members = known.ledger.authority.members().items()
+    return [_peer(known, book, m, now) for node, m in members if node != known.ledger.node]
+
+
+def _peer(known: Known, book: AddressBook, member: Member, now: float) -> PeerStatus:
+    peer = bytes.fromhex(member.node)
+    link, dial = known.links.control.get(peer), known.links.dialling.dials.get(peer)
+    belief = known.exchange.peers.get(peer) or PeerBelief(peer)
+    sockets = [each for each in (link, known.links.bulk.get(peer)) if each is not None]
+    notes = tuple(belief.notes)
+    trouble = known.ledgers.problems.get(peer, "") or (notes[-1] if notes else "")
+    if link is None and dial is not None:
+        trouble = trouble or dial.last_error
+    return PeerStatus(
+        node=member.node,
+        name=member.name,
+        site=member.site,
+        state="up" if link else "dialling" if dial and dial.dialling else "down",
+        address=link.address if link else "",
+        addresses=book.of(peer),
+        since=now - link.established_at if link else 0.0,
+        rtt=link.link.rtt.smoothed if link and link.link.rtt.measured else None,
+        rate=belief.rate.average if belief.rate.measured else 0.0,
+        received=sum(each.received.total for each in sockets),
+        sent=sum(each.sent.total for each in sockets),
+        wasted=belief.wasted,
+        strikes=belief.strikes,
+        banned=now < belief.banned_until,
+        behind=known.ledgers.core.behind(peer),
+        ahead=known.ledgers.core.ahead(peer),
+        skew=link.link.peer.skew if link and link.link.peer else 0.0,
+        trouble=trouble,
+        notes=notes,
+    )
+
+
+def topology(ledger: LedgerPort, links: Links, book: AddressBook) -> Topology:
+    """Return the members and the links this node knows of."""
+    authority = ledger.authority
+    linked = {peer.hex() for peer in links.control}
+    nodes = tuple(
+        TopologyNode(
+            node=node,
+            name=member.name,
+            site=member.site,
+            roles=tuple(member.roles),
+            links=_links_of(node, ledger.node, linked),
+            addresses=book.of(bytes.fromhex(node)),
+        )
+        for node, member in authority.members().items()
+    )
+    return Topology(ledger.mesh, authority.version, authority.contested, nodes)
+
+
+def _links_of(node: str, own: str, linked: set[str]) -> tuple[str, ...]:
+    if node == own:
+        return tuple(sorted(peer[:SHORT] for peer in linked))
+    return (own[:SHORT],) if node in linked else ()
+
+
+def transfers(exchange: Exchange, now: float) -> list[TransferStatus]:
+    """Return what is on its way here."""
+    return [
+        TransferStatus(
+            blob=f"sha256:{download.blob.hex()}",
+            size=download.size,
+            verified=download.verified,
+            state=_state(download),
+            waiting=download.local,
+            relayed=not download.local and bool(download.path),
+            sources=tuple(sorted({r.peer.hex()[:SHORT] for r in download.requests.values()})),
+            refetched=download.refetched,
+            duplicated=download.duplicated,
+            seconds=now - download.started,
+        )
+        for download in exchange.downloads.values()
+    ]
+
+
+def _state(download: Download) -> str:
+    if download.finishing:
+        return "finishing"
+    if download.open:
+        return "fetching"
+    return "manifest" if download.manifest_id else "searching"

@@ -1,0 +1,232 @@
+"""Where everything meets: what links hear goes to ledgers, transfers and addresses.
+
+Spec: docs/mesh.md §5.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from mesh.addresses import AddressBook
+from mesh.beliefs import PeerBelief
+from mesh.exchange import Exchange
+from mesh.handshake import Self
+from mesh.link import JoinAsked
+from mesh.messages import (
+    BULK,
+    GONE,
+    Addresses,
+    Cancel,
+    Credit,
+    Data,
+    Done,
+    Heads,
+    Hello,
+    Message,
+    Nope,
+    Range,
+    Records,
+    Root,
+    RootGet,
+    Want,
+)
+from mesh.ports import LedgerPort
+from mesh.serving import Piece
+from mesh.shell.connection import Connection
+from mesh.shell.joining import Joining
+from mesh.shell.ledgers import Ledgers
+from mesh.shell.links import Links
+from mesh.shell.transfers import Transfers
+from store.digest import Digest
+from store.errors import RegistryError
+
+LEDGER = (Heads, Range, Records, RootGet, Root)
+CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as many again
+RECORDS_PER_MESSAGE = 8
+BULK_IDLE = 60.0  # seconds that an unused bulk socket stays open
+log = structlog.get_logger(__name__)
+
+
+class Switchboard:
+    """The hooks of ``mesh.shell.links``, and the gate before them."""
+
+    links: Links
+    ledgers: Ledgers
+    transfers: Transfers
+    joining: Joining
+
+    def __init__(
+        self,
+        ledger: LedgerPort,
+        exchange: Exchange,
+        addresses: AddressBook,
+        me: Callable[[], Self],
+    ) -> None:
+        self.addresses = addresses
+        self.dirty = False  # the address book has changed since it was saved
+        self._ledger = ledger
+        self._exchange = exchange
+        self._me = me
+        self._uncredited: dict[bytes, int] = {}
+        self._used: dict[bytes, float] = {}  # peer → when its bulk socket last moved chunks
+
+    # --- who may come in -----------------------------------------------------------------------
+    def key_of(self, node: bytes) -> bytes | None:
+        """Return a member's current key."""
+        return self._ledger.authority.current_key(node.hex())
+
+    def gate(self, said: Hello) -> str:
+        """Judge an introduction; "" lets it in."""
+        if said.mesh.hex() != self._ledger.mesh:
+            return "this node belongs to another mesh"
+        if not self._ledger.authority.is_member(said.node.hex()):
+            return "not a member of this mesh"
+        if self.key_of(said.node) != said.key:
+            return "the key is not that member's current one"
+        return ""
+
+    def secret_of(self, invitation: bytes) -> bytes | None:
+        """Return an open invitation's secret."""
+        return self.joining.secret_of(invitation)
+
+    async def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
+        """A stranger wants to join."""
+        await self.joining.asked(connection, asked)
+
+    def refresh_members(self) -> None:
+        """Root documents may have changed: meet the new ones, leave those who are out."""
+        members = self._ledger.authority.members()
+        for node in members:
+            self.links.meet(bytes.fromhex(node))
+        for peer, connection in list(self.links.control.items()):
+            if peer.hex() not in members and connection.link.channel != BULK:
+                connection.close("no longer a member")
+        gone = [peer for peer in self.links.dialling.dials if peer.hex() not in members]
+        for peer in gone:
+            self.links.dialling.drop(peer)
+        self.addresses.keep(lambda node: node.hex() in members)
+
+    # --- links ---------------------------------------------------------------------------------
+    def linked(self, peer: bytes) -> None:
+        """A control link is up."""
+        if self.key_of(peer) is None:
+            return  # a joiner, until it comes again as a member
+        connection = self.links.control[peer]
+        belief = self._exchange.peers.setdefault(peer, PeerBelief(peer))
+        belief.rtt = connection.link.rtt
+        records = self.addresses.encoded()
+        for start in range(0, len(records), RECORDS_PER_MESSAGE):
+            part = tuple(records[start : start + RECORDS_PER_MESSAGE])
+            connection.send(Addresses(part))
+        self.ledgers.linked(peer)
+        self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
+
+    def unlinked(self, peer: bytes, reason: str) -> None:
+        """The control link is gone: dial again at once."""
+        self.ledgers.unlinked(peer)
+        self.transfers.perform(self._exchange.unlinked(peer, trio.current_time()))
+        if self.key_of(peer) is not None and peer != self._me().node:
+            self.links.dialling.heard(peer, trio.current_time())
+            self.links.meet(peer)
+
+    def bulk_opened(self, peer: bytes) -> None:
+        """A bulk socket is up."""
+        now = trio.current_time()
+        self._used[peer], self._uncredited[peer] = now, 0
+        self.transfers.perform(self._exchange.bulk_opened(peer, now))
+
+    def bulk_closed(self, peer: bytes) -> None:
+        """The bulk socket is gone."""
+        self.transfers.perform(self._exchange.bulk_closed(peer, trio.current_time()))
+
+    def busy(self, peer: bytes) -> bool:
+        """Tell whether work is pending for the peer."""
+        return self._exchange.busy_with(peer)
+
+    # --- messages ------------------------------------------------------------------------------
+    async def heard(self, connection: Connection, message: Message) -> None:
+        """A peer said something.  Raises RemoteProtocolError."""
+        peer = connection.node
+        if connection.link.channel == BULK:
+            await self._heard_bulk(connection, message)
+        elif self.links.control.get(peer) is not connection:
+            return  # about to close: a newer link speaks for the peer
+        elif isinstance(message, LEDGER):
+            await self.ledgers.heard(peer, message)
+        elif isinstance(message, Addresses):
+            self._take_addresses(peer, message)
+        else:
+            now = trio.current_time()
+            self.transfers.perform(self._exchange.received(peer, message, now))
+
+    async def _heard_bulk(self, connection: Connection, message: Message) -> None:
+        peer = connection.node
+        if self.links.bulk.get(peer) is not connection:
+            return
+        if isinstance(message, Want | Cancel | Credit):
+            if isinstance(message, Want) and message.blob not in self._exchange.downloads:
+                await self.transfers.manifest(Digest.sha256(message.blob))
+            for answer in connection.serving.received(message):
+                connection.send(answer)
+            connection.wake()
+            return
+        await self.transfers.received_bulk(peer, message)
+        if isinstance(message, Data):
+            self._used[peer] = trio.current_time()
+            self._uncredited[peer] = self._uncredited.get(peer, 0) + len(message.raw)
+            if self._uncredited[peer] >= CREDIT_STEP:
+                connection.send(Credit(self._uncredited[peer]))
+                self._uncredited[peer] = 0
+
+    async def feed(self, connection: Connection) -> bool:
+        """A bulk socket can take more: read the next piece of what its peer wants."""
+        piece = connection.serving.next(self.transfers.length)
+        if piece is None:
+            return False
+        self._used[connection.node] = trio.current_time()
+        if isinstance(piece, Piece):
+            await self._send_piece(connection, piece)
+        else:
+            connection.send(piece)
+        return True
+
+    async def _send_piece(self, connection: Connection, piece: Piece) -> None:
+        try:
+            raw = await self.transfers.read(piece.blob, piece.first, piece.count)
+        except RegistryError:
+            connection.send(Nope(piece.request, GONE))
+            return
+        connection.send(Data(piece.request, piece.first, piece.count, raw))
+        if piece.last:
+            connection.send(Done(piece.request))
+
+    def _take_addresses(self, peer: bytes, said: Addresses) -> None:
+        """Keep what is new, pass it on, and try who has just been heard of."""
+        mesh, now = bytes.fromhex(self._ledger.mesh), time.time()
+        fresh = [data for data in said.records if self.addresses.take(data, mesh, self.key_of, now)]
+        if not fresh:
+            return
+        self.dirty = True
+        for other, connection in self.links.control.items():
+            if other != peer:
+                connection.send(Addresses(tuple(fresh)))
+        for node in self.addresses.records:
+            if node in self.links.dialling.dials:
+                self.links.dialling.heard(node, trio.current_time())
+                self.links.meet(node)
+
+    # --- housekeeping --------------------------------------------------------------------------
+    def tend(self) -> None:
+        """Look after the links: how often they ping, and bulk sockets that nobody uses."""
+        now = trio.current_time()
+        for peer, connection in self.links.control.items():
+            connection.link.busy = self.busy(peer)
+        for peer, connection in list(self.links.bulk.items()):
+            idle = now - self._used.get(peer, now) > BULK_IDLE
+            awaited = self._exchange.peers[peer].outstanding if peer in self._exchange.peers else 0
+            if idle and not awaited and not len(connection.serving):
+                connection.close("idle")

@@ -1,0 +1,64 @@
+"""What the mesh tells people about itself.  Spec: docs/mesh.md §12."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PeerStatus(msgspec.Struct, frozen=True):
+    """One other member, as this node sees it.  Times in seconds, sizes in bytes."""
+
+    node: str
+    name: str
+    site: str
+    state: str  # up | dialling | down
+    address: str
+    addresses: tuple[str, ...]
+    since: float  # seconds that the link has been up
+    rtt: float | None
+    rate: float  # bytes per second that its chunks come at when they come
+    received: int  # bytes over the present sockets
+    sent: int
+    wasted: int  # bytes that came twice, or wrong
+    strikes: int
+    banned: bool
+    behind: int  # records it has and we lack
+    ahead: int  # records we have and it lacks
+    skew: float  # its clock minus ours
+    trouble: str  # the last thing that went wrong, "" if nothing did
+    notes: tuple[str, ...]
+
+
+class TopologyNode(msgspec.Struct, frozen=True):
+    """One member."""
+
+    node: str
+    name: str
+    site: str
+    roles: tuple[str, ...]
+    links: tuple[str, ...]  # short ids of the members it is linked with, as far as we know
+    addresses: tuple[str, ...]
+
+
+class Topology(msgspec.Struct, frozen=True):
+    """The members by site, and the links this node knows of."""
+
+    mesh: str
+    root_version: int
+    contested: bool
+    nodes: tuple[TopologyNode, ...]
+
+
+class TransferStatus(msgspec.Struct, frozen=True):
+    """One blob on its way here."""
+
+    blob: str
+    size: int
+    verified: int
+    state: str  # searching | manifest | fetching | finishing
+    waiting: int  # clients and services of this node that wait for it
+    relayed: bool  # only for somebody further on
+    sources: tuple[str, ...]
+    refetched: int
+    duplicated: int
+    seconds: float
