@@ -60,7 +60,7 @@ class FileIngest:
             if self._block.full:
                 await self._turn()
             rest = self._block.fill(rest)
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()  # the source of the bytes yields often enough
 
     @property
     def result(self) -> Ingested:

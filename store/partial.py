@@ -5,8 +5,6 @@ Spec: mesh.md B.2; design.md section 4.
 
 from __future__ import annotations
 
-import hashlib
-import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Protocol, TypeVar
@@ -25,14 +23,15 @@ from store.errors import (
     RegistryError,
 )
 from store.partial_folder import PartialFolder
+from store.prefix import Prefix
 
 FLUSH_SIZE = 8 << 20  # bytes written between two durable bitmaps at most
 READ_MAX = 512 << 10  # bytes a reader gets at a time
-HASH_AHEAD = 4  # chunks: so far each arrival may push the whole-blob digest
 HASH_BATCH = 64  # chunks hashed in one thread hop at the end
 COPY_BATCH = 256  # chunks looked up in the index at a time
 
 T = TypeVar("T")
+Piece = tuple[int, memoryview]  # a chunk's index, and what should be its bytes
 
 
 class Location(Protocol):
@@ -114,23 +113,46 @@ class PartialBlob:
         StoreFullError, and what the partial was abandoned with.  Fills equal chunks of the blob in
         too.
         """
-        if not 0 <= index < len(self.manifest.chunks):
-            raise RangeInvalidError(f"the blob has no chunk {index}")
-        if index in self._have:
+        self._check_range(index, index + 1)
+        wrong, new = await self._write([(index, memoryview(data).cast("B"))])
+        if wrong:
+            expected = Digest.sha256(self.manifest.chunks.sha256(index))
+            raise DigestMismatchError(expected, Digest.of(bytes(data)))
+        return new > 0
+
+    async def write_run(
+        self, first: int, stop: int, data: bytes | bytearray | memoryview
+    ) -> list[int]:
+        """Store the adjacent chunks ``[first, stop)``; return the indexes of wrong ones.
+
+        Like write(), at a fraction of the cost of each chunk.
+        """
+        self._check_range(first, stop)
+        view, base = memoryview(data).cast("B"), self.manifest.offset(first)
+        starts = [self.manifest.offset(index) - base for index in range(first, stop)]
+        stops = [*starts[1:], len(view)]  # the last takes the rest, so that its length is judged
+        pieces = [view[start:end] for start, end in zip(starts, stops, strict=True)]
+        wrong, _ = await self._write(list(zip(range(first, stop), pieces, strict=True)))
+        return wrong
+
+    async def _write(self, pieces: Sequence[Piece]) -> tuple[list[int], int]:
+        """Store chunks; return which were wrong, and how many were new."""
+        pieces = [piece for piece in pieces if piece[0] not in self._have]
+        if not pieces:
             await trio.lowlevel.checkpoint()
-            return False
+            return [], 0
         self._check()
-        indexes = self._twins.get(self.manifest.chunks.sha256(index), (index,))
         with self._using():
-            await self._in_thread(lambda: self._store(indexes, data))
+            wrong = await self._in_thread(lambda: self._store(pieces))
             if self._failure is not None:
                 raise self._failure
             if self._done:  # somebody else brought the last chunk, too
-                return False
-            self._mark(indexes)
+                return wrong, 0
+            right = [index for index, _ in pieces if index not in wrong]
+            new = self._mark([twin for index in right for twin in self._twins_of(index)])
             if self._unsaved_size >= FLUSH_SIZE:
                 await self.flush()
-        return True
+        return wrong, new
 
     async def wait(self, index: int) -> None:
         """Wait for a chunk.  Raises what the partial was abandoned with."""
@@ -244,18 +266,31 @@ class PartialBlob:
         except (BlobUnknownError, DigestMismatchError):
             return False
 
-    def _store(self, indexes: Sequence[int], data: bytes | memoryview) -> None:
-        """Write a chunk and push the whole-blob digest.  In a worker thread."""
-        self._files.write(indexes, data)
-        self._prefix.push(indexes[0], data)
+    def _store(self, pieces: Sequence[Piece]) -> list[int]:
+        """Write chunks and push the whole-blob digest; return the wrong ones.  In a thread."""
+        wrong = []
+        for index, data in pieces:
+            try:
+                self._files.write(self._twins_of(index), data)
+            except DigestMismatchError:
+                wrong.append(index)
+            else:
+                self._prefix.push(index, data)
+        return wrong
 
-    def _mark(self, indexes: Sequence[int]) -> None:
-        for index in indexes:
-            if index not in self._have:
-                self._have.mark(index)
-                self._unsaved.append(index)
-                self._unsaved_size += self.manifest.chunks.lengths[index]
-        self._announce(indexes)
+    def _twins_of(self, index: int) -> Sequence[int]:
+        """Return every chunk with the bytes of this one, itself included."""
+        return self._twins.get(self.manifest.chunks.sha256(index), (index,))
+
+    def _mark(self, indexes: Sequence[int]) -> int:
+        """Note chunks that were written; return how many were new."""
+        new = [index for index in dict.fromkeys(indexes) if index not in self._have]
+        for index in new:
+            self._have.mark(index)
+            self._unsaved_size += self.manifest.chunks.lengths[index]
+        self._unsaved += new
+        self._announce(new)
+        return len(new)
 
     def _announce(self, indexes: Sequence[int]) -> None:
         """Wake who waits for these chunks, and who watches progress."""
@@ -282,6 +317,10 @@ class PartialBlob:
         except RegistryError:
             self._unsaved = unsaved + self._unsaved
             raise
+
+    def _check_range(self, first: int, stop: int) -> None:
+        if not 0 <= first < stop <= len(self.manifest.chunks):
+            raise RangeInvalidError(f"the blob has no chunks {first} to {stop - 1}")
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -334,53 +373,6 @@ class ChunkBlocks(AsyncIterator[bytes]):
         data = await self._blob.bytes_here(self._start, limit)
         self._start += len(data)
         return data
-
-
-class Prefix:
-    """The whole-blob SHA-256, pushed forward as chunks arrive so that the end costs little."""
-
-    def __init__(self, files: PartialFolder) -> None:
-        self._files = files
-        self._sha256 = hashlib.sha256()
-        self._next = 0  # chunk
-        self._lock = threading.Lock()
-
-    @property
-    def digest(self) -> Digest:
-        """The digest of what was hashed; the blob's, once catch_up() has said so."""
-        return Digest.sha256(self._sha256.digest())
-
-    def push(self, index: int, data: bytes | memoryview) -> None:
-        """Hash a few chunks in order, if nobody else does: ``data`` is chunk ``index``."""
-        if not self._lock.acquire(blocking=False):
-            return
-        try:
-            for _ in range(HASH_AHEAD):
-                if self._next == index:
-                    self._add(data)
-                elif not self._add_next():
-                    return
-        finally:
-            self._lock.release()
-
-    def catch_up(self, chunks: int) -> bool:
-        """Hash up to ``chunks`` more; tell whether that was the end of the blob."""
-        with self._lock:
-            for _ in range(chunks):
-                if not self._add_next():
-                    break
-            return self._next == len(self._files.manifest.chunks)
-
-    def _add_next(self) -> bool:
-        manifest, index = self._files.manifest, self._next
-        if index == len(manifest.chunks) or index not in self._files.have:
-            return False
-        self._add(self._files.read(manifest.offset(index), manifest.offset(index + 1)))
-        return True
-
-    def _add(self, data: bytes | memoryview) -> None:
-        self._sha256.update(data)
-        self._next += 1
 
 
 def _twins(manifest: Manifest) -> dict[bytes, list[int]]:

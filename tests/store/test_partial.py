@@ -97,6 +97,28 @@ async def test_an_index_out_of_range(blob: PartialBlob, index: int) -> None:
         await blob.write(index, b"")
 
 
+async def test_a_run_of_chunks_in_one_go(blob: PartialBlob, store: FileStore) -> None:
+    assert await blob.write(3, chunk(3))
+    assert await blob.write_run(2, 6, b"".join(map(chunk, range(2, 6)))) == []
+    assert [index for index in range(COUNT) if blob.have(index)] == [2, 3, 4, 5]
+    assert await blob.write_run(2, 6, b"") == []
+    await fill(blob)
+    await blob.complete(store)
+    assert await get(store, MANIFEST.blob) == DATA
+
+
+async def test_the_wrong_chunks_of_a_run_are_named(blob: PartialBlob) -> None:
+    data = bytearray(b"".join(map(chunk, range(5))))
+    data[MANIFEST.offset(1)] ^= 1
+    assert await blob.write_run(0, 5, data) == [1]
+    assert [index for index in range(COUNT) if blob.have(index)] == [0, 2, 3, 4]
+    assert await blob.write_run(6, 8, chunk(6) + chunk(7) + b"x") == [7]
+    assert await blob.write_run(9, 11, chunk(9)[:-1]) == [9, 10]
+    for first, stop in ((COUNT - 1, COUNT + 1), (COUNT + 5, COUNT + 6), (-1, 1), (3, 3)):
+        with pytest.raises(RangeInvalidError):
+            await blob.write_run(first, stop, b"")
+
+
 async def test_a_wrong_manifest_fails_at_the_end(partials: Partials, store: FileStore) -> None:
     wrong = Manifest(Digest.of(b"another blob"), MANIFEST.size, MANIFEST.chunks)
     blob = await partials.open(wrong)
@@ -111,17 +133,6 @@ async def test_a_wrong_manifest_fails_at_the_end(partials: Partials, store: File
 async def test_completing_too_early_is_a_bug(blob: PartialBlob, store: FileStore) -> None:
     with pytest.raises(RuntimeError, match="missing"):
         await blob.complete(store)
-
-
-async def test_the_digest_follows_the_chunks(blob: PartialBlob) -> None:
-    """Hashing runs along, so that little is left to do at the end."""
-    await fill(blob, *range(5))
-    assert blob._prefix._next == 5
-    await fill(blob, 6, 7, 8, 9)
-    assert blob._prefix._next == 5
-    await fill(blob, 5)
-    assert blob._prefix._next == 5 + partial.HASH_AHEAD
-    assert blob._prefix.digest == Digest.of(DATA[: MANIFEST.offset(9)])
 
 
 async def test_equal_chunks_are_filled_in_at_once(partials: Partials) -> None:
