@@ -6,7 +6,11 @@ coordinate (an operator may yet choose it), and what a deleted coordinate may ge
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -16,12 +20,14 @@ from store.database import Database
 from store.digest import Digest
 from store.errors import DigestInvalidError
 from store.facts import Cached, Publish
-from store.paging import Paged
+from store.paging import Paged, batched
 from store.schema import burnt, claims, files, pointed
 
 PAGE = 1000  # values read at once
 CELLS = 200  # coordinates whose claims are read at once
-ASKED_MAX = 500  # digests in one question
+ASKED_MAX = 500  # digests in one statement
+RIVALS_MAX = 100_000  # digests that are remembered
+RIVALS_FRESH = 30.0  # seconds for which they are: a sweep asks before each blob it deletes
 
 
 class Coordinate(NamedTuple):
@@ -37,48 +43,33 @@ class References:
     ``deleted_since`` is seconds since 1970: what was deleted later may still be restored.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._clock = clock
+        self._rivals: frozenset[str] | None = None
+        self._rivals_of = (math.nan, -math.inf)  # deleted_since, and when they were read
 
     async def all(self, *, deleted_since: float) -> AsyncIterator[Digest]:
         """Every needed digest, some more than once, a page in memory at a time."""
-        for values in (self._digests, self._metadata, self._pointed):
+        for values in (digests_after, metadata_after, pointed_after):
             async for digest in self._walk(values):
                 yield digest
-        async for digest in self._rivals(deleted_since):
+        async for digest in self._disputed(deleted_since):
             yield digest
 
     async def among(self, digests: Iterable[Digest], *, deleted_since: float) -> set[Digest]:
-        """Those of at most ASKED_MAX digests that are needed."""
+        """Those of the digests that are needed.
+
+        A rival that became one within the last RIVALS_FRESH seconds may be missing: a sweep's grace
+        period covers the new ones.
+        """
         asked = {str(digest): digest for digest in digests}
-        if len(asked) > ASKED_MAX:
-            raise ValueError(f"more than {ASKED_MAX} digests at once")
-        names, values = list(asked), [name.encode() for name in asked]
-
-        def unit(connection: sa.Connection) -> set[str]:
-            found: set[str] = set()
-            for column in (files.c.digest, files.c.metadata_digest):
-                query = sa.select(column).where(column != "", column.in_(names))
-                found |= set(connection.execute(query.distinct()).scalars())
-            query = sa.select(pointed).where(pointed.in_(values))
-            return found | {bytes(value).decode() for value in connection.execute(query).scalars()}
-
-        needed = {asked[name] for name in await self._database.read(unit)}
-        async for digest in self._rivals(deleted_since):
-            if str(digest) in asked:
-                needed.add(digest)
-        return needed
-
-    # --- what the tables say, in index order ------------------------------------------------------
-    def _digests(self, after: Any) -> sa.Select[Any]:
-        return ordered(files.c.digest, after or "")
-
-    def _metadata(self, after: Any) -> sa.Select[Any]:
-        column = files.c.metadata_digest
-        return ordered(column, after or "").where(column != "")  # the partial index's condition
-
-    def _pointed(self, after: Any) -> sa.Select[Any]:
-        return ordered(pointed, after or b"")
+        needed: set[str] = set()
+        for names in batched(asked, ASKED_MAX):
+            needed |= await self._database.read(partial(named, names=names))
+        if rest := asked.keys() - needed:
+            needed |= await self._rivals_among(rest, deleted_since)
+        return {asked[name] for name in needed}
 
     async def _walk(self, values: Callable[[Any], sa.Select[Any]]) -> AsyncIterator[Digest]:
         async def load(last: Any) -> Sequence[Any]:
@@ -89,8 +80,25 @@ class References:
             if digest is not None:
                 yield digest
 
-    # --- what the claims say ----------------------------------------------------------------------
-    async def _rivals(self, deleted_since: float) -> AsyncIterator[Digest]:
+    async def _rivals_among(self, names: AbstractSet[str], deleted_since: float) -> set[str]:
+        now = self._clock()
+        since, read = self._rivals_of
+        if self._rivals is not None and since == deleted_since and now - read < RIVALS_FRESH:
+            return {name for name in names if name in self._rivals}
+        found: set[str] = set()
+        rivals: set[str] = set()
+        async for digest in self._disputed(deleted_since):
+            name = str(digest)
+            if name in names:
+                found.add(name)
+            if len(rivals) <= RIVALS_MAX:
+                rivals.add(name)
+        self._rivals = frozenset(rivals) if len(rivals) <= RIVALS_MAX else None
+        self._rivals_of = (deleted_since, now)
+        return found
+
+    async def _disputed(self, deleted_since: float) -> AsyncIterator[Digest]:
+        """What was ever published at conflicted, and at lately deleted coordinates."""
         disputed = (
             sa.select(files.c.repository, files.c.path).where(files.c.conflicted),
             sa.select(burnt.c.repository, burnt.c.path).where(
@@ -105,6 +113,31 @@ class References:
                     yield digest
                 if after is None:
                     break
+
+
+def named(connection: sa.Connection, names: Sequence[str]) -> set[str]:
+    """A unit: those of the digests that a file, its metadata or a pointer names."""
+    found: set[str] = set()
+    for column in (files.c.digest, files.c.metadata_digest):
+        query = sa.select(column).where(column != "", column.in_(names))
+        found |= set(connection.execute(query.distinct()).scalars())
+    query = sa.select(pointed).where(pointed.in_([name.encode() for name in names]))
+    return found | {bytes(value).decode() for value in connection.execute(query).scalars()}
+
+
+def digests_after(last: Any) -> sa.Select[Any]:
+    """A page of the digests of files."""
+    return ordered(files.c.digest, last or "")
+
+
+def metadata_after(last: Any) -> sa.Select[Any]:
+    """A page of the digests of metadata; the second condition is the partial index's own."""
+    return ordered(files.c.metadata_digest, last or "").where(files.c.metadata_digest != "")
+
+
+def pointed_after(last: Any) -> sa.Select[Any]:
+    """A page of what pointers say, cut to a digest's length."""
+    return ordered(pointed, last or b"")
 
 
 def ordered(column: sa.ColumnElement[Any], after: Any) -> sa.Select[Any]:

@@ -7,7 +7,7 @@ then ``digests`` keeps its blobs from being collected.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import sqlalchemy as sa
@@ -15,11 +15,11 @@ import sqlalchemy as sa
 from store.catalog_rows import checksums
 from store.database import Database
 from store.digest import Digest
-from store.paging import Paged, storable
+from store.paging import Paged, batched, storable
 from store.rows import StagedRow
 from store.schema import staged
 
-PAGE = 1000  # digests read at once
+PAGE = 1000  # digests read, or asked for, at once
 EXPIRY = 7 * 86400.0  # seconds that staged bytes are kept by default
 
 STAGED = (
@@ -107,12 +107,17 @@ class Staging:
         old = sa.delete(staged).where(staged.c.created < self._clock() - age)
         return await self._database.write(lambda c: c.execute(old).rowcount)
 
-    async def referenced(self, digests: Iterable[Digest]) -> set[Digest]:
-        """Those of the digests that are staged.  Give it at most a few hundred."""
-        names = [str(digest) for digest in digests]
-        query = sa.select(staged.c.digest).distinct().where(staged.c.digest.in_(names))
-        found = await self._database.read(lambda c: c.execute(query).scalars().all())
-        return {Digest.parse(text) for text in found}
+    async def referenced(self, digests: Collection[Digest]) -> set[Digest]:
+        """Those of the digests that are staged."""
+
+        def unit(connection: sa.Connection) -> set[str]:
+            found: set[str] = set()
+            for names in batched((str(digest) for digest in digests), PAGE):
+                query = sa.select(staged.c.digest).distinct().where(staged.c.digest.in_(names))
+                found |= set(connection.execute(query).scalars())
+            return found
+
+        return {Digest.parse(text) for text in await self._database.read(unit)}
 
     def digests(self) -> AsyncIterator[Digest]:
         """Every staged digest once, in order."""

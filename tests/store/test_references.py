@@ -87,12 +87,33 @@ async def test_all_needed_digests_are_named(
     assert earlier == NEEDED | {digest("early")}
 
 
-async def test_a_few_digests_can_be_asked_for(references: References) -> None:
+@pytest.mark.parametrize("size", [1, 2, 500])
+async def test_any_number_of_digests_can_be_asked_for(
+    references: References, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ASKED_MAX", size)
     asked = {*NEEDED, digest("early"), digest("no"), digest("unknown")}
     assert await references.among(asked, deleted_since=100.0) == NEEDED
+    assert await references.among(asked, deleted_since=50.0) == NEEDED | {digest("early")}
     assert await references.among([], deleted_since=0.0) == set()
-    with pytest.raises(ValueError):
-        await references.among((digest(f"{n}") for n in range(501)), deleted_since=0.0)
+
+
+@pytest.mark.parametrize("remembered", [0, 1000])
+async def test_rivals_are_remembered_for_a_while(
+    references: References, facts: Database, remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(module, "RIVALS_MAX", remembered)
+    monkeypatch.setattr(references, "_clock", lambda: now)
+
+    async def ask() -> set[Digest]:
+        return await references.among([digest("rival"), digest("x")], deleted_since=100.0)
+
+    assert await ask() == {digest("rival")}
+    await facts.write(lambda c: c.execute(sa.delete(schema.claims)).rowcount)
+    assert await ask() == ({digest("rival")} if remembered else set())
+    now = module.RIVALS_FRESH
+    assert await ask() == set()
 
 
 def test_only_publishes_name_blobs() -> None:

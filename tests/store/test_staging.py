@@ -83,5 +83,5 @@ async def test_the_collector_learns_what_is_needed(
         await staging.stage("r", "p", name, digest(name), 1, {})
         await staging.stage("r", "q", name, digest(name), 1, {})
     assert sorted([each async for each in staging.digests()]) == sorted(map(digest, "abcde"))
-    assert await staging.referenced(map(digest, "axe")) == {digest("a"), digest("e")}
+    assert await staging.referenced([*map(digest, "axe")]) == {digest("a"), digest("e")}
     assert await staging.referenced([]) == set()
