@@ -73,6 +73,8 @@ npmAuthToken: "{token}"
 npmAlwaysAuth: true
 # only where the address begins with http:
 unsafeHttpWhitelist: ["*"]
+# for yarn 4.10 and later, which refuse what is younger than a day; leave it out before
+npmMinimalAgeGate: 0
 """,
 }
 

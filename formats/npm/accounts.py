@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 import msgspec
 
@@ -11,6 +12,7 @@ from formats.npm.documents import MALFORMED
 from store.errors import NotFoundError, RejectedError, UnauthorizedError
 
 PREFIX = "org.couchdb.user:"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}\Z")
 
 
 class Credentials(msgspec.Struct):
@@ -50,11 +52,13 @@ async def login(request: Request, repository: Repository) -> Response:
 
 
 async def user(request: Request, repository: Repository) -> Response:
-    """A user's own record; others are not shown."""
-    name = user_name(request)
-    if request.params["user"] != f"{PREFIX}{name}":
+    """A user's record, for ``npm owner``: owners are names without rights, so any name will do."""
+    user_name(request)
+    identity = request.params["user"]
+    name = identity.removeprefix(PREFIX)
+    if name == identity or not NAME.match(name):
         raise NotFoundError("no such user")
-    return json_response({"_id": f"{PREFIX}{name}", "name": name, "email": ""})
+    return json_response({"_id": identity, "name": name, "email": ""})
 
 
 async def logout(request: Request, repository: Repository) -> Response:

@@ -22,9 +22,11 @@ KEY_MAX = 1024  # bytes of a key near the root
 DEPTH_MAX = 200
 ATTACHMENTS_MAX = 8
 TEXTUAL = ".sigstore"  # attachments of this kind are JSON in a string, not base64
+TOKENS_MAX = 4_000_000  # brackets and strings that need a look: bounds the time a body can cost
 NEAR = re.compile(rb'["{}\[\],:]')
-FAR = re.compile(rb'["{}\[\]]')  # below the attachments only nesting matters
-IN_STRING = re.compile(rb'["\\]')
+# Away from the attachments only nesting matters: pass over everything else, whole strings included.
+FAR = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+IN_STRING = re.compile(rb"(?:[^\"\\]++|\\.)*+", re.DOTALL)
 
 
 class Mode(enum.Enum):
@@ -48,6 +50,12 @@ class PackumentDecoder:
         self._base64 = Base64()
         self._attachments: set[str] = set()
         self._begun = False
+        self._tokens = 0
+
+    @property
+    def _near(self) -> int:
+        """How deep keys matter: to the end of an attachment, elsewhere only at the root."""
+        return 3 if self._keys[:1] == ["_attachments"] else 1
 
     def feed(self, data: bytes) -> Iterator[PartEvent]:
         """Take bytes, give the parts they complete.
@@ -84,12 +92,13 @@ class PackumentDecoder:
     def _structure(self, data: bytes, at: int) -> tuple[int, str | None]:
         """Scan outside strings, up to one; name the attachment if its content begins there."""
         while True:
-            pattern = FAR if len(self._nesting) > 3 else NEAR
-            found = pattern.search(data, at)
-            if found is None:
-                return len(data), None
-            at = found.end()
-            sign = found[0]
+            at = self._next_sign(data, at)
+            if at >= len(data):
+                return at, None
+            self._tokens += 1
+            if self._tokens > TOKENS_MAX:
+                raise TooLargeError(f"the document has more than {TOKENS_MAX} parts")
+            sign, at = data[at : at + 1], at + 1
             if sign == b'"':
                 return at, self._open_string()
             if sign in b"{[":
@@ -97,30 +106,33 @@ class PackumentDecoder:
             elif sign in b"}]":
                 self._close(sign)
             else:
-                in_object = self._nesting.endswith(b"{")
-                self._key_next = sign == b"," and in_object
+                self._key_next = sign == b"," and self._nesting.endswith(b"{")
+
+    def _next_sign(self, data: bytes, at: int) -> int:
+        """Where the next byte is that matters here."""
+        if len(self._nesting) > self._near:
+            passed = FAR.match(data, at)
+            return len(data) if passed is None else passed.end()
+        found = NEAR.search(data, at)
+        return len(data) if found is None else found.start()
 
     def _string(self, data: bytes, at: int) -> int:
         start = at
-        while at < len(data):
-            if self._escaped:
-                self._escaped = False
-                at += 1
-                continue
-            found = IN_STRING.search(data, at)
-            if found is None:
-                at = len(data)
-                break
-            at = found.end()
-            if found[0] == b"\\":
-                self._escaped = True
-                continue
-            self._mode = Mode.STRUCTURE
-            self._extend_key(data[start : at - 1])
-            self._close_key()
-            return at
+        if self._escaped:
+            self._escaped = False
+            at += 1
+        passed = IN_STRING.match(data, at)
+        at = at if passed is None else passed.end()
         self._extend_key(data[start:at])
-        return at
+        if at == len(data):
+            return at
+        if data[at : at + 1] == b"\\":  # the chunk ends within an escape
+            self._escaped = True
+            self._extend_key(b"\\")
+        else:
+            self._mode = Mode.STRUCTURE
+            self._close_key()
+        return at + 1
 
     def _data(self, data: bytes, at: int) -> tuple[int, bytes, bool]:
         """Scan base64, in which the only escape can be that of a slash."""
@@ -129,14 +141,15 @@ class PackumentDecoder:
                 raise ManifestInvalidError("an attachment is not base64")
             self._escaped = False
             return at + 1, self._base64.feed(b"/"), False
-        found = IN_STRING.search(data, at)
-        end = len(data) if found is None else found.start()
-        decoded = self._base64.feed(data[at:end])
-        if found is None:
-            return end, decoded, False
-        if found[0] == b"\\":
+        quote = data.find(b'"', at)
+        end = len(data) if quote < 0 else quote
+        escape = data.find(b"\\", at, end)
+        if escape >= 0:
             self._escaped = True
-            return end + 1, decoded, False
+            return escape + 1, self._base64.feed(data[at:escape]), False
+        decoded = self._base64.feed(data[at:end])
+        if quote < 0:
+            return end, decoded, False
         self._base64.finish()
         self._mode = Mode.STRUCTURE
         self._copy(b'"')
@@ -165,7 +178,7 @@ class PackumentDecoder:
     def _open_string(self) -> str | None:
         if not self._nesting:
             raise ManifestInvalidError("one JSON object is expected")
-        if self._key_next and len(self._nesting) <= 3:
+        if self._key_next and len(self._nesting) <= self._near:
             self._key = bytearray()
         elif bytes(self._nesting) == b"{{{" and not self._key_next and self._is_attachment():
             return self._open_attachment(self._keys[1])

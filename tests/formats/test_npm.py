@@ -494,7 +494,8 @@ async def test_logging_in_and_out() -> None:
     assert (await put(repository, user, good | {"name": "bob"})).status == 400
     assert (await put(repository, user, b"[]")).status == 400
     assert json.loads((await get(repository, user)).body)["name"] == "alice"
-    assert (await get(repository, "/-/user/org.couchdb.user:bob")).status == 404
+    assert json.loads((await get(repository, "/-/user/org.couchdb.user:bob")).body)["name"] == "bob"
+    assert (await get(repository, "/-/user/bob")).status == 404
     out = await perform(FORMAT, "DELETE", f"/-/user/token/{token}", repository)
     assert out.status == 200
     assert (await perform(FORMAT, "POST", "/-/v1/login", repository)).status == 404
