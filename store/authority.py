@@ -181,7 +181,7 @@ class Authority:
         reasons = [_refusal(view, header, statements) for view in named]
         if None not in reasons:
             return reasons[0]
-        if self._active == named:
+        if self._active == named and not self.contested:
             return None
         return next(filter(None, (_refusal(v, header, statements) for v in self._active)), None)
 

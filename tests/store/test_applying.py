@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 
 from store import canonical, hlc
@@ -249,11 +251,8 @@ async def test_bad_bodies_are_refused_and_the_chain_goes_on() -> None:
         canonical.encode(["me", [[1, "r", "p", "1", [["a", "f", "md5:00", 1]]]]]): "no digest",
     }
     header = read_header(good.records[0][0])
-    previous, seq = bytes(32), 0
-    for body, reason in bodies.items():
-        import hashlib
-
-        seq += 1
+    previous = bytes(32)
+    for seq, (body, reason) in enumerate(bodies.items(), 1):
         record = build(
             msgspec.structs.replace(
                 header,
