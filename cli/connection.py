@@ -88,7 +88,7 @@ def running(data: Path) -> Node | None:
     node = Node(found["url"], found["secret"])
     try:
         node.call("GET", "/node")
-    except (RegistryError, OSError):
+    except UnavailableError:  # what an ended node left behind
         return None
     return node
 
@@ -150,7 +150,8 @@ def offline(config: Config) -> Generator[Node]:
             token, scope = stop[0]
             token.run_sync_soon(scope.cancel)
         thread.join()
-        (config.path / control.FILE).unlink(missing_ok=True)
+        if not failed:
+            (config.path / control.FILE).unlink(missing_ok=True)
 
 
 def sole(error: BaseException) -> BaseException:

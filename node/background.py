@@ -23,6 +23,7 @@ class Background:
         """Work until cancelled; a chore that fails is logged and tried again next time."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._housekeeping)
+            nursery.start_soon(self._share_keys)
             if self._core.config.blobs.gc_interval > 0:
                 nursery.start_soon(self._garbage)
 
@@ -36,6 +37,18 @@ class Background:
                 await self._core.keyring.share()
             except RegistryError as error:
                 log.warning("housekeeping failed", error=str(error))
+
+    async def _share_keys(self) -> None:
+        """Seal signing keys to new members as soon as the root document lists them."""
+        known: set[str] = set()
+        async for _ in self._core.ledger.subscribe():
+            members = set(self._core.ledger.authority.members())
+            if members - known:
+                known = members
+                try:
+                    await self._core.keyring.share()
+                except RegistryError as error:
+                    log.warning("signing keys were not shared", error=str(error))
 
     async def _garbage(self) -> None:
         while True:

@@ -1,11 +1,97 @@
-"""The mesh as a service of the node."""
+"""The mesh as a service of the node: built from its parts, started, joined."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import AsyncIterator
+
+import structlog
 import trio
 
+from mesh import invitation as invitations
+from mesh.carriers.tls import TlsCarrier
+from mesh.service import Mesh
+from node.config import split_address
 from node.core import Core
+from node.directory import UserEntry
+from store.digest import Digest
+from store.errors import MeshError, NoHolderError
+from store.partials import Partials
+
+log = structlog.get_logger(__name__)
+RETRY = 1.0  # seconds between attempts to join while the inviter does not answer
+RETRY_MAX = 30.0
+SYNC_MAX = 30.0  # seconds that a joined node waits for the mesh's users before it answers clients
 
 
-async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> None:
-    """Start the mesh."""
+class Referenced:
+    """Which blobs the catalog names, as the mesh asks for them."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    async def referenced(self) -> AsyncIterator[tuple[Digest, int, bytes]]:
+        """Every file's blob, then whatever else is named; sizes and ids where they are known."""
+        for entry in self._core.directory_repositories():
+            async for each in self._core.catalog.all_artifacts(entry.key):
+                yield each.digest, each.size, each.manifest_id
+                if each.metadata_digest is not None:
+                    yield each.metadata_digest, 0, b""
+
+
+def build_mesh(core: Core) -> Mesh:
+    """Make the mesh of this node; nothing is opened yet."""
+    config = core.config.mesh
+    carrier = TlsCarrier(
+        core.identity.seed,
+        listen=[split_address(config.listen)],
+        advertise=config.advertise,
+    )
+    return Mesh(
+        identity=core.identity,
+        ledger=core.ledger,
+        store=core.blobs.store,
+        index=core.blobs.index,
+        partials=Partials(core.config.path / "partial"),
+        carriers=[carrier],
+        directory=core.config.path / "mesh",
+        site=config.site,
+        replicate=config.replicate,
+        catalog=Referenced(core),
+        wait=config.wait,
+    )
+
+
+async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mesh:
+    """Start the mesh, and join by an invitation first if there is one.
+
+    Waits for the inviter as long as it takes: a node told to join must not answer clients as a
+    mesh of its own meanwhile.  Raises RejectedError for an invitation that is no good.
+    """
+    (core.config.path / "mesh").mkdir(exist_ok=True)
+    mesh = build_mesh(core)
+    await services.start(mesh.run)
+    core.blobs.swarm = mesh
+    if invitation and invitations.read(invitation).mesh.hex() != core.ledger.mesh:
+        await _join(core, mesh, invitation)
+    return mesh
+
+
+async def _join(core: Core, mesh: Mesh, invitation: str) -> None:
+    pause = RETRY
+    while True:
+        try:
+            await mesh.join(invitation)
+            break
+        except (NoHolderError, MeshError, OSError) as error:
+            log.warning("cannot join yet", reason=str(error), retry=pause)
+            sys.stderr.write(f"atoll: cannot join yet ({error}); trying again\n")
+            sys.stderr.flush()
+            await trio.sleep(pause)
+            pause = min(RETRY_MAX, pause * 2)
+    marker = core.config.path / "provisioned"
+    marker.write_text("\n".join(each.keys[0] for each in core.formats) + "\n")
+    with trio.move_on_after(SYNC_MAX):
+        while not core.directory.all(UserEntry):
+            await trio.sleep(0.05)
+    log.info("joined", mesh=core.ledger.mesh)
