@@ -179,6 +179,12 @@ class Root(Message, frozen=True):
     piece: Annotated[bytes, Meta(max_length=1 << 16)]
 
 
+class Fork(Message, frozen=True):
+    """Evidence that an author has signed two records with one seq."""
+
+    proof: Annotated[bytes, Meta(max_length=60_000)]
+
+
 # --- who has what --------------------------------------------------------------------------------
 class Find(Message, frozen=True):
     """Who has this blob?  Asked again while it is wanted; it lapses after INTEREST_TTL.
@@ -322,6 +328,7 @@ TYPES: dict[int, type[Message]] = {
     34: Records,
     35: RootGet,
     36: Root,
+    37: Fork,
     48: Find,
     49: HaveBlob,
     50: Forget,

@@ -55,6 +55,14 @@ class LedgerPort(Protocol):
         """Judge and store what a peer carries."""
         ...
 
+    async def forks(self) -> list[bytes]:
+        """Proofs of every fork known here."""
+        ...
+
+    async def accept_fork(self, proof: bytes) -> bool:
+        """Take a proof that a chain forks; whether it was right and new."""
+        ...
+
     async def roots(self, version: int = 0) -> list[bytes]:
         """Root documents from a version on, in an order in which they verify."""
         ...

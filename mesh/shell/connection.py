@@ -7,6 +7,7 @@ wrong with it, alone.
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 import trio
@@ -54,6 +55,7 @@ class Connection:
         self.stream = stream
         self.address = address
         self.dialled = dialled
+        self.joining = False  # a joiner's: it only takes the root documents, and comes again
         self.reason = ""
         self.heard_at = trio.current_time()
         self.established_at = 0.0
@@ -102,11 +104,9 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._guard, self._write)
+                    nursery.start_soon(self._guard, self._read)
                     nursery.start_soon(self._guard, self._tick)
-                    await self._guard(self._read)
-                    if self.link.closed:
-                        await self._flush()
+                    await self._guard(self._write)  # ends when the last words are out
                     nursery.cancel_scope.cancel()
         finally:
             self.link.close(self.reason or "closed")
@@ -114,10 +114,10 @@ class Connection:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
                 await self.stream.aclose()
 
-    async def _guard(self, task: object) -> None:
+    async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run one of the loops; what breaks it ends the connection and nothing else."""
         try:
-            await task()  # type: ignore[operator]
+            await task()
         except BROKEN as error:
             self.reason = self.reason or str(error) or type(error).__name__
             self.link.close(self.reason)
@@ -128,7 +128,7 @@ class Connection:
             data = await self.stream.receive_some(READ_SIZE)
             now = trio.current_time()
             if not data:
-                self.reason = self.reason or "the peer closed the connection"
+                self.close("the peer closed the connection")
                 return
             self.heard_at = now
             self.received.add(len(data), now)
@@ -145,9 +145,10 @@ class Connection:
                     self.established_at = trio.current_time()
                     await self._owner.established(self)
                 case JoinAsked():
+                    self.joining = True
                     await self._owner.join_asked(self, event)
                 case Closed(reason):
-                    self.reason = self.reason or reason
+                    self.close(reason)
             self.wake()
 
     async def _write(self) -> None:
@@ -182,7 +183,6 @@ class Connection:
             await trio.sleep_until(self.link.deadline())
             self.link.tick(trio.current_time())
             await self._dispatch()
-        self._scope.deadline = min(self._scope.deadline, trio.current_time() + LINGER)
 
 
 def clock() -> float:

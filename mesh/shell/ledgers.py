@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from mesh import sync
-from mesh.messages import Message
+from mesh.messages import Fork, Message
 from mesh.ports import LedgerPort
 from mesh.shell.links import Links
 from store import canonical
@@ -20,6 +20,7 @@ from store.errors import RegistryError
 from store.records import Batch
 from store.root import read_document, read_signed
 
+FORK_MAX = 60_000  # bytes of a proof
 QUEUE_MAX = 64  # batches waiting to be judged; more, and links are read no further
 GROUP_MAX = 16  # batches judged in one transaction
 ANSWERS_MAX = 16  # answers to one peer under way; what it asks beyond that, it must ask again
@@ -81,6 +82,19 @@ class Ledgers:
     def linked(self, peer: bytes) -> None:
         """A control link is up."""
         self._perform(self.core.linked(peer, trio.current_time()))
+        self._start(self._send_forks, peer)
+
+    async def _send_forks(self, peer: bytes) -> None:
+        """Proofs travel apart from records: which branch a node saw first must not matter."""
+        for proof in await self.ledger.forks():
+            if len(proof) < FORK_MAX:
+                self._links.send(peer, Fork(proof))
+
+    async def _take_fork(self, peer: bytes, said: Fork) -> None:
+        if await self.ledger.accept_fork(said.proof):
+            for other in list(self._links.control):
+                if other != peer:
+                    self._links.send(other, said)
 
     def unlinked(self, peer: bytes) -> None:
         """A control link is gone."""
@@ -88,6 +102,8 @@ class Ledgers:
 
     async def heard(self, peer: bytes, message: Message) -> None:
         """Take a message.  Waits while too much is to be judged.  Raises RemoteProtocolError."""
+        if isinstance(message, Fork):
+            await self._take_fork(peer, message)
         for effect in self.core.received(peer, message, trio.current_time()):
             if isinstance(effect, sync.ApplyRecords | sync.AdoptRoot):
                 await self._judge.send(effect)

@@ -261,6 +261,8 @@ class Links:
     async def established(self, connection: Connection) -> None:
         """A handshake is through: one link of a kind per peer."""
         peer = connection.node
+        if connection.joining:
+            return
         if peer == self._me().node:
             connection.close("that is ourselves")
         elif connection.link.channel == BULK:
@@ -312,6 +314,8 @@ class Links:
 
     async def heard(self, connection: Connection, message: Message) -> None:
         """A peer said something."""
+        if connection.joining:
+            return
         if isinstance(message, OpenBulk):
             self._start(self._dial_bulk, connection.node)
         else:

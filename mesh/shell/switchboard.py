@@ -24,6 +24,7 @@ from mesh.messages import (
     Credit,
     Data,
     Done,
+    Fork,
     Heads,
     Hello,
     Message,
@@ -44,7 +45,7 @@ from mesh.shell.transfers import Transfers
 from store.digest import Digest
 from store.errors import RegistryError
 
-LEDGER = (Heads, Range, Records, RootGet, Root)
+LEDGER = (Heads, Range, Records, RootGet, Root, Fork)
 CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as many again
 RECORDS_PER_MESSAGE = 8
 BULK_IDLE = 60.0  # seconds that an unused bulk socket stays open

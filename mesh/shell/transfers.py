@@ -242,16 +242,8 @@ class Transfers:
         partial = fetch.partial if fetch is not None else None
         if partial is None:
             return
-        bad: list[int] = []
-        offset, view = 0, memoryview(effect.data)
         try:
-            for index in range(effect.first, effect.first + effect.count):
-                length = partial.manifest.chunks.lengths[index]
-                try:
-                    await partial.write(index, view[offset : offset + length])
-                except DigestMismatchError:
-                    bad.append(index)
-                offset += length
+            bad = await partial.write_run(effect.first, effect.first + effect.count, effect.data)
         except (StoreFullError, ReadOnlyError) as error:
             await partial.abandon(error)
             self._fail(effect.blob, error)

@@ -1,0 +1,202 @@
+"""Whole nodes: joining, ledgers over hops, blobs that stream while they arrive, cuts."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import trio
+
+from store.errors import NoHolderError, RejectedError
+from tests.mesh.nodes import Fleet, Node, until
+
+carriers = pytest.mark.parametrize("tls", [False, True], ids=["memory", "tls"])
+
+
+def content(size: int, seed: int = 1) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+async def linked(one: Node, two: Node) -> None:
+    async def both() -> bool:
+        return any(
+            p.node == two.identity.node and p.state == "up" for p in one.mesh.peers()
+        ) and any(p.node == one.identity.node and p.state == "up" for p in two.mesh.peers())
+
+    await until(both)
+
+
+@carriers
+async def test_two_nodes_share_ledgers_and_stream_a_blob(tmp_path: Path, tls: bool) -> None:
+    async with Fleet(tmp_path, tls=tls).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        data = content(3_000_000)
+        manifest = await a.add(data)
+        await a.publish("x.bin", manifest)
+
+        async def known() -> bool:
+            return await b.reach(a) == await a.reach(a) > 0
+
+        await until(known)
+        assert await b.read(manifest) == data
+        await until(lambda: b.has(manifest))
+        assert await b.read(manifest, 1_000_000, 1_000_100) == data[1_000_000:1_000_100]
+        (peer,) = b.mesh.peers()
+        assert peer.strikes == 0
+        assert peer.wasted == 0
+        assert peer.received < 1.1 * len(data)
+
+
+@carriers
+async def test_a_and_c_never_meet(tmp_path: Path, tls: bool) -> None:
+    async with Fleet(tmp_path, tls=tls).open() as fleet:
+        a, b, c = [await fleet.node(name) for name in "abc"]
+        fleet.world.reachable = lambda one, two: {one, two} != {"a", "c"}
+        await fleet.join(a, b)
+        await fleet.join(c, b)
+        await linked(a, b)
+        await linked(b, c)
+        data = content(2_000_000)
+        manifest = await a.add(data)
+        await a.publish("x.bin", manifest)
+
+        async def known() -> bool:
+            return await c.reach(a) == await a.reach(a) > 0
+
+        await until(known)
+        assert await c.read(manifest) == data
+        assert await b.has(manifest)
+        assert [p.state for p in c.mesh.peers() if p.node == a.identity.node] != ["up"]
+
+
+async def test_a_cut_link_resumes_without_fetching_anything_twice(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        data = content(12_000_000)
+        manifest = await a.add(data)
+        received = bytearray()
+        async with b.mesh.stream(
+            manifest.blob, size=manifest.size, manifest_id=manifest.id
+        ) as blocks:
+            async for block in blocks:
+                received += block
+                if len(received) // 3_000_000 > (len(received) - len(block)) // 3_000_000:
+                    await fleet.world.cut("a", "b")
+        assert received == data
+        (transfer_waste,) = [p.wasted for p in b.mesh.peers()]
+        assert transfer_waste == 0
+
+
+async def test_one_fetch_however_many_ask_and_it_goes_on_when_they_leave(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        data = content(4_000_000)
+        manifest = await a.add(data)
+        got: list[bytes] = []
+
+        async def client() -> None:
+            got.append(await b.read(manifest))
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(client)
+        assert got == [data] * 5
+        (peer,) = b.mesh.peers()
+        assert peer.received < 1.1 * len(data)
+        other = content(4_000_000, seed=2)
+        second = await a.add(other)
+        async with b.mesh.stream(second.blob, size=second.size, manifest_id=second.id) as blocks:
+            await anext(aiter(blocks))
+        await until(lambda: b.has(second))
+
+
+async def test_without_a_signed_manifest_the_whole_comes_first(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        data = content(1_500_000)
+        manifest = await a.add(data)
+        async with b.mesh.stream(manifest.blob) as blocks:
+            assert await b.has(manifest)
+            assert b"".join([block async for block in blocks]) == data
+
+
+async def test_what_nobody_has_is_an_error_soon(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        missing = await a.add(content(700_000))
+        await a.store.delete(missing.blob)
+        with trio.fail_after(9), pytest.raises(NoHolderError):
+            await b.read(missing)
+
+
+async def test_only_changed_chunks_of_a_new_version_are_fetched(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        old = content(4_000_000)
+        new = old[:2_000_000] + b"changed" + old[2_000_000:]
+        await b.read(await a.add(old))
+        before = b.mesh.peers()[0].received
+        manifest = await a.add(new)
+        assert await b.read(manifest) == new
+        assert b.mesh.peers()[0].received - before < 700_000
+
+
+async def test_an_invitation_is_used_once(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b, c = [await fleet.node(name) for name in "abc"]
+        invitation = await a.mesh.invite(site="b")
+        await b.mesh.join(invitation)
+        with pytest.raises(RejectedError, match="used"):
+            await c.mesh.join(invitation)
+        assert c.ledger.mesh != a.ledger.mesh
+
+
+@pytest.mark.parametrize("change", ["expired", "forged", "damaged"])
+async def test_a_bad_invitation_is_refused_with_its_reason(tmp_path: Path, change: str) -> None:
+    import msgspec
+
+    from mesh import invitation
+
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        text = await a.mesh.invite()
+        found = invitation.read(text)
+        if change == "expired":
+            text = invitation.write(msgspec.structs.replace(found, expires=1))
+        elif change == "forged":
+            text = invitation.write(msgspec.structs.replace(found, secret=bytes(32)))
+        else:
+            text = text[:-3] + "AAA"
+        reason = {"expired": "expired", "forged": "forged", "damaged": "damaged"}[change]
+        with pytest.raises(RejectedError, match=reason):
+            await b.mesh.join(text)
+        await b.mesh.join(await a.mesh.invite())
+        assert b.ledger.mesh == a.ledger.mesh
+
+
+async def test_a_node_that_restarts_is_found_again(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        a.scope.cancel()
+        await until(lambda: _alone(b))
+        await fleet.start(a)
+        await linked(a, b)
+
+
+async def _alone(node: Node) -> bool:
+    return all(p.state != "up" for p in node.mesh.peers())
