@@ -15,6 +15,7 @@ from store.blobs import BlobStore, Ingest
 from store.chunkindex import ChunkIndex
 from store.digest import Digest
 from store.errors import BlobUnknownError, NoHolderError, TooLargeError
+from store.gc import Sweepable
 
 T = TypeVar("T")
 
@@ -39,6 +40,10 @@ class Swarm(Protocol):
     ) -> None:
         """Bring the whole blob here.  Raises NoHolderError."""
         ...
+
+
+class Store(BlobStore, Sweepable, Protocol):
+    """A blob store that can also be swept: every back end."""
 
 
 class NoSwarm:
@@ -68,7 +73,7 @@ class NoSwarm:
 class Blobs:
     """Local store, chunk index and swarm behind one door."""
 
-    def __init__(self, store: BlobStore, index: ChunkIndex, swarm: Swarm | None = None) -> None:
+    def __init__(self, store: Store, index: ChunkIndex, swarm: Swarm | None = None) -> None:
         self.store, self.index = store, index
         self.swarm: Swarm = swarm or NoSwarm()
 

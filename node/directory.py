@@ -1,4 +1,4 @@
-"""What the mesh agrees on about itself, held in memory: repositories, users, groups, tokens, grants.
+"""What the mesh agrees on about itself, in memory: repositories, users, groups, tokens, grants.
 
 It follows the ledger: whenever settings change, here or on a peer, the affected entries are read
 again.  Hot paths (every request) look here and never in the database.
@@ -39,7 +39,7 @@ class RepositoryEntry(Entry, kw_only=True):
 
 
 class UserEntry(Entry, kw_only=True):
-    """A person or service account.  ``password`` is an Argon2 hash; empty: cannot log in with one."""
+    """A person or service account.  ``password`` is an Argon2 hash; "" forbids password logins."""
 
     username: str
     password: str = ""

@@ -119,7 +119,7 @@ class Front:
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:
-    """The node opens and closes its parts itself; the server only wants to hear that it may go on."""
+    """The node opens and closes its parts itself; the server only wants to hear "go on"."""
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

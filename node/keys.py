@@ -24,7 +24,7 @@ class NodeKeys:
 
     @property
     def node(self) -> str:
-        """This node's id."""
+        """The id of this node."""
         return self._identity.node
 
     def private(self) -> Ed25519PrivateKey:

@@ -17,7 +17,8 @@ LEVELS = {
     "error": logging.ERROR,
 }
 SECRETS = re.compile(
-    r"(atoll_)[A-Za-z0-9_-]{8,}|(://[^/\s:@]*:)[^@/\s]+(?=@)|((?:Bearer|Basic|Token) )[A-Za-z0-9+/=._-]{8,}"
+    r"(atoll_)[A-Za-z0-9_-]{8,}|(://[^/\s:@]*:)[^@/\s]+(?=@)"
+    r"|((?:Bearer|Basic|Token) )[A-Za-z0-9+/=._-]{8,}"
 )
 
 

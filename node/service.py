@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from formats import discover
 from node import control
 from node.access.accounts import Accounts
 from node.access.gate import Gate
-from node.blobs import Blobs
+from node.blobs import Blobs, Store
 from node.config import Config
 from node.core import Core
 from node.directory import Directory, RepositoryEntry, UserEntry
@@ -30,7 +30,6 @@ from node.repositories.sessions import Sessions
 from node.signing import Keyring
 from store import identity, schema
 from store.audit import AuditLog
-from store.blobs import BlobStore
 from store.catalog import Catalog
 from store.chunkindex import ChunkIndex
 from store.database import Database, open_database
@@ -54,56 +53,65 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
     DirectoryBusyError when another process owns the data directory.
     """
     sys.setswitchinterval(SWITCH_INTERVAL)
-    data = config.path
     async with AsyncExitStack() as stack:
-        stack.enter_context(control.locked(data))
-        me = identity.load(data)
+        stack.enter_context(control.locked(config.path))
+        me = identity.load(config.path)
         facts, local = await _databases(stack, config)
+        ledger = await Ledger.open(facts, config.path, site=config.mesh.site, name=config.mesh.name)
         store = await _blob_store(config)
-        index = ChunkIndex(local, store)
-        blobs = Blobs(store, index)
-        catalog = Catalog(facts)
-        ledger = await Ledger.open(facts, data, site=config.mesh.site, name=config.mesh.name)
-        directory = Directory(catalog)
-        keys = NodeKeys(me, ledger)
-        accounts = Accounts(
-            directory,
-            ledger.append,
-            keys,
-            token_minutes=config.access.token_minutes,
-            login_attempts=config.access.login_attempts,
-        )
-        keyring = await stack.enter_async_context(Keyring(catalog, keys, ledger.append))
-        sessions = Sessions(data / "sessions", blobs)
-        staging = Staging(local)
-        cache = RenderCache()
-        core = Core(
-            config=config,
-            identity=me,
-            ledger=ledger,
-            catalog=catalog,
-            references=References(facts),
-            blobs=blobs,
-            staging=staging,
-            audit=AuditLog(local),
-            directory=directory,
-            gate=Gate(directory, anonymous_read=config.access.anonymous_read),
-            accounts=accounts,
-            sessions=sessions,
-            publisher=Publisher(ledger, catalog, blobs),
-            keyring=keyring,
-            services=Services(
-                catalog, blobs, staging, cache, accounts, sessions.of, keyring.signer
-            ),
-            formats=discover(),
-            metrics=Metrics(),
-        )
+        blobs = Blobs(store, ChunkIndex(local, store))
+        core = await _assemble(stack, config, me, ledger, facts, local, blobs)
         ledger.observe(partial(_follow, core))
-        await catalog.load()
-        await directory.load()
+        await core.catalog.load()
+        await core.directory.load()
         if not joining:
             await provision(core)
         yield core
+
+
+async def _assemble(
+    stack: AsyncExitStack,
+    config: Config,
+    me: identity.Identity,
+    ledger: Ledger,
+    facts: Database,
+    local: Database,
+    blobs: Blobs,
+) -> Core:
+    """Wire the services over the stores."""
+    catalog, staging = Catalog(facts), Staging(local)
+    directory = Directory(catalog)
+    keys = NodeKeys(me, ledger)
+    accounts = Accounts(
+        directory,
+        ledger.append,
+        keys,
+        token_minutes=config.access.token_minutes,
+        login_attempts=config.access.login_attempts,
+    )
+    keyring = await stack.enter_async_context(Keyring(catalog, keys, ledger.append))
+    sessions = Sessions(config.path / "sessions", blobs)
+    return Core(
+        config=config,
+        identity=me,
+        ledger=ledger,
+        catalog=catalog,
+        references=References(facts),
+        blobs=blobs,
+        staging=staging,
+        audit=AuditLog(local),
+        directory=directory,
+        gate=Gate(directory, anonymous_read=config.access.anonymous_read),
+        accounts=accounts,
+        sessions=sessions,
+        publisher=Publisher(ledger, catalog, blobs),
+        keyring=keyring,
+        services=Services(
+            catalog, blobs, staging, RenderCache(), accounts, sessions.of, keyring.signer
+        ),
+        formats=discover(),
+        metrics=Metrics(),
+    )
 
 
 async def _databases(stack: AsyncExitStack, config: Config) -> tuple[Database, Database]:
@@ -117,7 +125,7 @@ async def _databases(stack: AsyncExitStack, config: Config) -> tuple[Database, D
     return facts, local
 
 
-async def _blob_store(config: Config) -> BlobStore:
+async def _blob_store(config: Config) -> Store:
     if config.blobs.backend == "s3":
         from store.s3 import S3Store  # boto3 is heavy: only nodes that use it pay
 
@@ -125,7 +133,6 @@ async def _blob_store(config: Config) -> BlobStore:
             bucket=config.blobs.bucket,
             prefix=config.blobs.prefix,
             endpoint=config.blobs.endpoint or None,
-            local=config.path / "blobs",
         )
     store = FileStore(config.path / "blobs")
     await store.open()
@@ -191,8 +198,3 @@ def _write_secret(file: Path, text: str) -> None:
     file.touch(mode=0o600, exist_ok=True)
     file.chmod(0o600)
     file.write_text(text + "\n")
-
-
-def admin_names(users: Sequence[UserEntry]) -> list[str]:
-    """Names of enabled administrators."""
-    return [each.username for each in users if each.is_admin and not each.disabled]

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import msgspec
 import structlog
@@ -77,7 +77,7 @@ class Keyring:
         self._imported: set[str] = set()
         self._lock = trio.Lock()
 
-    async def __aenter__(self) -> Keyring:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

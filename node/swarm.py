@@ -92,6 +92,7 @@ async def _join(core: Core, mesh: Mesh, invitation: str) -> None:
     marker = core.config.path / "provisioned"
     marker.write_text("\n".join(each.keys[0] for each in core.formats) + "\n")
     with trio.move_on_after(SYNC_MAX):
+        grown = core.ledger.subscribe()
         while not core.directory.all(UserEntry):
-            await trio.sleep(0.05)
+            await grown.receive()
     log.info("joined", mesh=core.ledger.mesh)

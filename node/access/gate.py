@@ -32,6 +32,7 @@ SCOPES: dict[str, frozenset[str]] = {
     "read:users": frozenset({"read"}),
     "write:users": frozenset({"manage"}),
 }
+EVERY = "*"  # in a bearer token's pairs: every repository that the caller may see otherwise
 EVERYTHING = frozenset({*ACTIONS, "manage"})
 
 
@@ -78,13 +79,16 @@ class Gate:
     def require_action(self, caller: Principal, action: str, repository: RepositoryEntry) -> None:
         """Let the caller pass, or raise what tells it what would help.
 
-        Raises UnauthorizedError (credentials could help), DeniedError (these do not suffice),
+        Raises UnauthorizedError (credentials could help, or an OCI token of wider scope, which the
+        challenge tells its client to fetch), DeniedError (these do not suffice),
         RepositoryUnknownError (an authenticated caller who may not even see it).
         """
         if self.may(caller, action, repository):
             return
         if not caller.name:
             raise UnauthorizedError("authentication required")
+        if isinstance(caller, Caller) and caller.access is not None:
+            raise UnauthorizedError(f"the token does not let {caller.name} {action} here")
         if not self.may(caller, "read", repository):
             raise RepositoryUnknownError(f"no repository {repository.key!r}")
         raise DeniedError(f"{caller.name} may not {action} in {repository.key}")
@@ -97,13 +101,15 @@ class Gate:
             raise DeniedError(f"{caller.name} may not manage this node")
 
     def _within(self, caller: Caller, action: str, key: str) -> bool:
-        if caller.access is not None:
-            return any(action in actions for name, actions in caller.access if name == key) or (
-                action == "read" and not caller.name and self._anonymous_read
-            )
         if action not in caller.allowed:
             return False
-        return not caller.repositories or any(fnmatchcase(key, p) for p in caller.repositories)
+        if caller.repositories and not any(fnmatchcase(key, p) for p in caller.repositories):
+            return False
+        if caller.access is None or (
+            action == "read" and not caller.name and self._anonymous_read
+        ):
+            return True
+        return any(action in actions and name in {key, EVERY} for name, actions in caller.access)
 
     def _granted(self, username: str, action: str, key: str) -> bool:
         groups = self._directory.groups_of(username)

@@ -1,4 +1,4 @@
-"""The management API's own contract: a table of endpoints that routing, the gate and OpenAPI share."""
+"""The management API's contract: one table of endpoints for routing, the gate and OpenAPI."""
 
 from __future__ import annotations
 

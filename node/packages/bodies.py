@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, Self
 
 from formats.contract import (
     Body,
@@ -119,7 +119,7 @@ class FormReader:
         self._open: AbstractAsyncContextManager[Ingest] | None = None
         self._ingest: Ingest | None = None
 
-    async def __aenter__(self) -> FormReader:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:

@@ -52,4 +52,4 @@ class ExternalUrl:
 
 
 def _first(header: str) -> str:
-    return header.split(",")[0].strip()
+    return header.split(",", maxsplit=1)[0].strip()
