@@ -73,4 +73,6 @@ def wanted_scope(request: Request) -> str:
     found = IMAGE_PATH.match(request.path)
     if not key or found is None or '"' in found["image"]:
         return ""
-    return f"repository:{key}/{found['image']}:{ACTIONS.get(request.method, 'pull,push')}"
+    upload = "/blobs/uploads/" in request.path  # reading or cancelling a session is pushing, too
+    actions = "pull,push" if upload else ACTIONS.get(request.method, "pull,push")
+    return f"repository:{key}/{found['image']}:{actions}"

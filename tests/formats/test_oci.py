@@ -362,6 +362,8 @@ async def test_anonymous_callers_are_challenged_with_a_scope() -> None:
     assert challenge(head, error).endswith(
         'scope="repository:docker/team/app:pull",error="insufficient_scope"'
     )
+    session = replace(request, method="DELETE", path="/team/app/blobs/uploads/x")
+    assert 'scope="repository:docker/team/app:pull,push"' in challenge(session, error)
     root = replace(request, path="/v2/", base_url="https://r.test")
     assert "scope" not in challenge(root, error)
 
@@ -392,8 +394,9 @@ async def test_tokens() -> None:
 
 
 def test_scopes_that_make_no_sense_give_nothing() -> None:
-    odd = ["", "x", "repository:", "repository:a", "registry:catalog:*", "repository::pull"]
+    odd = ["", "x", "repository:", "repository:a", "registry:catalog:x", "repository::pull"]
     assert read_scopes(odd) == []
+    assert read_scopes(["registry:catalog:*"]) == [("*", ["read"])]
     assert read_scopes(["repository(plugin):a/b:pull repository:a/c:push,x"]) == [
         ("a", ["read", "write"])
     ]
