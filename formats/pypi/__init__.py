@@ -26,37 +26,40 @@ CLIENT_SETTINGS = {
 index-url = {url}/simple/
 trusted-host = {host}
 
-# ~/.netrc, for a private repository (the host without its port)
-machine {host} login {user} password {token}
+# for a private repository, in the shell instead
+export PIP_INDEX_URL="$(echo '{url}/simple/' | sed 's#://#://{user}:{token}@#')"
+export PIP_TRUSTED_HOST='{host}'
 """,
     "uv": """\
-# uv.toml, or [tool.uv] in pyproject.toml
+# uv.toml, or under [tool.uv] in pyproject.toml
 publish-url = "{url}/legacy/"
 
 [[index]]
-name = "{key}"
+name = "atoll"
 url = "{url}/simple/"
 default = true
 
-# environment
-export UV_PUBLISH_USERNAME={user}
-export UV_PUBLISH_PASSWORD={token}
+# in the shell: the first two to publish, the others to read a private repository
+export UV_PUBLISH_USERNAME='{user}'
+export UV_PUBLISH_PASSWORD='{token}'
+export UV_INDEX_ATOLL_USERNAME='{user}'
+export UV_INDEX_ATOLL_PASSWORD='{token}'
 """,
     "twine": """\
-# ~/.pypirc, then: twine upload --repository {key} dist/*
+# ~/.pypirc, then: twine upload --repository atoll dist/*
 [distutils]
-index-servers = {key}
+index-servers = atoll
 
-[{key}]
+[atoll]
 repository = {url}/legacy/
 username = {user}
 password = {token}
 """,
     "poetry": """\
-poetry source add --priority=primary {key} {url}/simple/
-poetry config repositories.{key} {url}/legacy/
-poetry config http-basic.{key} {user} {token}
-# then: poetry publish --build --repository {key}
+poetry source add --priority=primary atoll {url}/simple/
+poetry config repositories.atoll {url}/legacy/
+poetry config http-basic.atoll {user} {token}
+# then: poetry publish --build --repository atoll
 """,
 }
 
