@@ -420,7 +420,7 @@ class Registry(Protocol):
         self, principal: Principal, access: Sequence[tuple[str, Sequence[str]]]
     ) -> tuple[str, int]:
         """A short-lived bearer token for (repository, actions) pairs, narrowed to the caller's
-        rights, and its life in seconds.  Actions are values of Scope.
+        rights, and its life in seconds.  Actions are values of Scope; the repository ``*`` is all.
         """
         ...
 

@@ -10,7 +10,7 @@ import trio
 
 from formats.contract import Format, Principal, Repository
 from node.access.accounts import Accounts
-from node.access.gate import Caller, Gate
+from node.access.gate import EVERY, Caller, Gate
 from node.blobs import Blobs
 from node.config import Config
 from node.control import Control

@@ -15,6 +15,7 @@ from formats.oci.listings import PAGE_MAX, next_link, page_asked
 from store.errors import RejectedError, UnauthorizedError
 
 SCOPE = re.compile(r"repository(?:\([^)]*\))?:(?P<name>[^:\s]+):(?P<actions>[\w,*]*)\Z")
+CATALOG = "registry:catalog:*"
 SCOPES_MAX = 100
 RIGHTS = {
     "pull": (Scope.READ,),
@@ -83,10 +84,15 @@ async def _token(
 
 
 def read_scopes(scopes: Iterable[str]) -> Sequence[tuple[str, Sequence[str]]]:
-    """Turn ``repository:KEY/IMAGE:pull,push`` into rights on repositories; skip what is foreign."""
+    """Turn ``repository:KEY/IMAGE:pull,push`` into rights on repositories; skip what is foreign.
+
+    ``registry:catalog:*`` reads them all.
+    """
     access: dict[str, set[str]] = {}
     texts = [each for text in scopes for each in text.split()]
     for text in texts[:SCOPES_MAX]:
+        if text == CATALOG:
+            access.setdefault("*", set()).add(Scope.READ.value)
         found = SCOPE.match(text)
         if found is None:
             continue
