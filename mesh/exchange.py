@@ -11,32 +11,21 @@ import random
 from collections.abc import Iterable, Iterator
 
 from mesh import bits
-from mesh.beliefs import ABSENT, OPEN, OPENING, PeerBelief
-from mesh.download import PAGE_TIMEOUT, Download, Request
+from mesh.asking import Asking
+from mesh.beliefs import ABSENT, OPEN, PeerBelief
+from mesh.download import Download
 from mesh.effects import (
-    DropBulk,
     Effect,
     Finish,
     GiveUp,
     Open,
-    OpenBulk,
     ServeManifest,
-    Tell,
-    TellBulk,
-    Write,
 )
 from mesh.finding import HAVE_INTERVAL, HOPS_MAX, Finding
 from mesh.messages import (
     COURIER,
-    GONE,
-    PARTIAL,
-    SEEKING,
     URGENT,
     Bitfield,
-    Busy,
-    Cancel,
-    Data,
-    Done,
     Find,
     Forget,
     Have,
@@ -44,19 +33,13 @@ from mesh.messages import (
     ManifestGet,
     ManifestPage,
     Message,
-    Nope,
-    Redirect,
-    Want,
 )
-from mesh.scheduler import ENDGAME_SHARE, RUN_MAX, Ask, Pending, endgame, plan
-from mesh.wire import CHUNK_MAX
+from mesh.receiving import Receiving
+from mesh.requests import Requests
 from store.errors import ManifestInvalidError
 
-BUDGET_MAX = 32 * 1024 * 1024  # bytes asked for and not here yet, over all peers
 KEEP = 600.0  # seconds that a search goes on when nobody waits for it any more
 TICK = 0.1  # seconds between looks at the clock while chunks are awaited
-GROUP_TIME = 0.05  # seconds of a path's rate that one Data may carry
-GROUP_MIN = 64 * 1024
 
 
 class Exchange:
@@ -67,10 +50,9 @@ class Exchange:
         self.peers: dict[bytes, PeerBelief] = {}
         self.downloads: dict[bytes, Download] = {}
         self.finding = Finding(node, self.peers, self.downloads)
-        self._rng = rng
-        self._requests: dict[int, Request] = {}
-        self._cancelled: dict[int, int] = {}  # request → chunks that may still come
-        self._request_count = 0
+        self._requests = Requests(self.peers, self.downloads)
+        self._asking = Asking(node, self.peers, self.downloads, self._requests, rng)
+        self._receiving = Receiving(self.peers, self.downloads, self._requests, self._asking)
         self._news_at = 0.0
 
     # --- links ---------------------------------------------------------------------------------
@@ -89,7 +71,7 @@ class Exchange:
         belief = self.peers.get(peer)
         if belief is None:
             return []
-        self._drop_requests(peer)
+        self._requests.drop_peer(peer)
         belief.linked, belief.bulk = False, ABSENT
         self.finding.unlinked(peer)
         return self.schedule(now)
@@ -105,7 +87,7 @@ class Exchange:
         belief = self.peers.get(peer)
         if belief is None or belief.bulk == ABSENT:
             return []
-        self._drop_requests(peer)
+        self._requests.drop_peer(peer)
         belief.bulk = ABSENT
         belief.fail(now)
         return self.schedule(now)
@@ -155,7 +137,7 @@ class Exchange:
     def _authenticate(self, download: Download, size: int, manifest: bytes) -> Iterator[Effect]:
         """A signed record names the manifest of what we fetch on hearsay so far."""
         if download.manifest_id != manifest:
-            self._drop_blob_requests(download)
+            yield from self._requests.drop_blob(download)
             download.forget_manifest()
             download.manifest_id, download.size = manifest, size
         download.authenticated = True
@@ -211,21 +193,10 @@ class Exchange:
             download.readers = tuple(sorted(set(readers)))
         effects: list[Effect] = []
         if wrong:
-            effects += self._blame(
+            effects += self._receiving.blame(
                 peer, f"sent wrong bytes for a chunk of sha256:{blob.hex()}", now
             )
         return effects + self._after_progress(download, now)
-
-    def _blame(self, peer: bytes, reason: str, now: float) -> Iterator[Effect]:
-        belief = self.peers.get(peer)
-        if belief is None:
-            return
-        belief.strike(reason, now)
-        if now < belief.banned_until:
-            self._drop_requests(peer)
-            if belief.bulk != ABSENT:
-                belief.bulk = ABSENT
-                yield DropBulk(peer, reason)
 
     def finished(self, blob: bytes, now: float, *, right: bool) -> list[Effect]:
         """The whole was judged: it is published, or it did not hash to its digest."""
@@ -234,12 +205,12 @@ class Exchange:
             return []
         if right:
             del self.downloads[blob]
-            self._drop_blob_requests(download)
+            off = self._requests.drop_blob(download)
             said = self.finding.complete(blob, download.size, download.manifest_id)
-            return [*said, *self.finding.forget(download), *self.schedule(now)]
+            return [*off, *said, *self.finding.forget(download), *self.schedule(now)]
         effects: list[Effect] = []
         for culprit in download.forget_manifest():
-            effects += self._blame(culprit, "gave a manifest of other bytes", now)
+            effects += self._receiving.blame(culprit, "gave a manifest of other bytes", now)
         download.choose_manifest()
         return effects + self.schedule(now)
 
@@ -248,8 +219,8 @@ class Exchange:
         download = self.downloads.pop(blob, None)
         if download is None:
             return []
-        self._drop_blob_requests(download)
-        return [*self.finding.gone(download), *self.schedule(now)]
+        off = self._requests.drop_blob(download)
+        return [*off, *self.finding.gone(download), *self.schedule(now)]
 
     def looked_up(
         self, peer: bytes, blob: bytes, found: tuple[int, bytes] | None, now: float
@@ -311,7 +282,7 @@ class Exchange:
                     yield from self._open(download)
                 return
         except ManifestInvalidError as error:
-            yield from self._blame(peer, f"gave a bad manifest page: {error}", now)
+            yield from self._receiving.blame(peer, f"gave a bad manifest page: {error}", now)
         download.asked_pages.pop(said.page, None)
         download.holders[peer].bad = True
 
@@ -320,117 +291,9 @@ class Exchange:
             download.opening = True
             yield Open(download.blob, download.manifest)
 
-    # --- bulk messages -------------------------------------------------------------------------
     def received_bulk(self, peer: bytes, message: Message, now: float) -> list[Effect]:
-        """Take a message about a request of ours."""
-        match message:
-            case Data():
-                return self._hear_data(peer, message, now)
-            case Done():
-                return self._end_request(peer, message.request, now)
-            case Busy():
-                self.peers[peer].busy_until = now + min(message.retry_ms, 10_000) / 1000
-                return self._end_request(peer, message.request, now)
-            case Redirect():
-                return self._end_request(peer, message.request, now)
-            case Nope():
-                return self._refused(peer, message, now)
-            case _:
-                return []
-
-    def _hear_data(self, peer: bytes, data: Data, now: float) -> list[Effect]:
-        belief, request = self.peers[peer], self._requests.get(data.request)
-        mask = bits.span(data.first, data.first + data.count)
-        if request is None or request.peer != peer:
-            return self._hear_unasked(belief, data, mask, now)
-        download = self.downloads[request.blob]
-        size = len(data.raw)
-        if mask & ~request.chunks or size != download.length(data.first, data.count):
-            self._forget_request(request)
-            return [
-                *self._blame(peer, "sent other chunks than asked for", now),
-                *self.schedule(now),
-            ]
-        belief.arrived(size, now)
-        request.chunks &= ~mask
-        request.size -= size
-        if not request.chunks:
-            self._forget_request(request)
-        effects = list(self._overtake(download, request, mask))
-        if mask & ~download.missing:
-            belief.wasted += size
-            download.refetched += size
-        if mask & download.missing:
-            download.writing |= mask & download.missing
-            effects.append(Write(request.blob, peer, data.first, data.count, data.raw))
-        return effects + self._refill(belief, download, now)
-
-    def _hear_unasked(self, belief: PeerBelief, data: Data, mask: int, now: float) -> list[Effect]:
-        """Chunks of a request that was cancelled are on their way for a while; others never."""
-        belief.wasted += len(data.raw)
-        late = self._cancelled.get(data.request, 0)
-        if mask & ~late:
-            return list(self._blame(belief.node, "sent chunks that nobody asked for", now))
-        self._cancelled[data.request] = late & ~mask
-        return []
-
-    def _overtake(self, download: Download, winner: Request, mask: int) -> Iterator[Effect]:
-        """Call off what other peers still owe of chunks that have come."""
-        for other in [r for r in download.requests.values() if r.chunks & mask and r is not winner]:
-            gone = other.chunks & mask
-            size = sum(download.length(index) for index in bits.members(gone))
-            other.chunks &= ~gone
-            other.size -= size
-            self.peers[other.peer].let_go(size)
-            if not other.chunks:
-                self._forget_request(other)
-                self._cancelled[other.id] = gone
-                yield TellBulk(other.peer, Cancel(other.id))
-
-    def _refill(self, belief: PeerBelief, download: Download, now: float) -> list[Effect]:
-        """Plan anew once there is room for a request worth its message."""
-        source = belief.source(0, download.length(0, download.count) // max(1, download.count))
-        room = source.room >= min(RUN_MAX, source.window) // 2
-        return self.schedule(now) if room or not belief.outstanding else []
-
-    def _end_request(self, peer: bytes, number: int, now: float) -> list[Effect]:
-        request = self._requests.get(number)
-        if request is not None and request.peer == peer:
-            self._forget_request(request)
-        return self.schedule(now)
-
-    def _refused(self, peer: bytes, said: Nope, now: float) -> list[Effect]:
-        request, belief = self._requests.get(said.request), self.peers[peer]
-        if request is None or request.peer != peer:
-            return []
-        download = self.downloads[request.blob]
-        holder = download.holders.get(peer)
-        if said.reason == GONE and holder is not None:
-            held = download.chunks_of(holder)
-            holder.state, holder.chunks = PARTIAL, held & ~request.chunks
-            belief.notes.append(f"said it had chunks of sha256:{request.blob.hex()}, and had not")
-        else:
-            belief.busy_until = now + 1.0
-        self._forget_request(request)
-        return self.schedule(now)
-
-    def _forget_request(self, request: Request) -> None:
-        self._requests.pop(request.id, None)
-        download = self.downloads.get(request.blob)
-        if download is not None:
-            download.requests.pop(request.id, None)
-        self.peers[request.peer].let_go(request.size)
-        while len(self._cancelled) > 1024:
-            del self._cancelled[next(iter(self._cancelled))]
-
-    def _drop_requests(self, peer: bytes) -> None:
-        for request in [r for r in self._requests.values() if r.peer == peer]:
-            self._forget_request(request)
-
-    def _drop_blob_requests(self, download: Download) -> None:
-        for request in list(download.requests.values()):
-            self._cancelled[request.id] = request.chunks
-            self._forget_request(request)
+        """Take a message about a request of ours, from the bulk socket."""
+        return self._receiving.received(peer, message, now)
 
     # --- deciding ------------------------------------------------------------------------------
     def _after_progress(self, download: Download, now: float) -> list[Effect]:
@@ -441,110 +304,7 @@ class Exchange:
 
     def schedule(self, now: float) -> list[Effect]:
         """Ask for as much as our peers can usefully send."""
-        effects: list[Effect] = []
-        budget = BUDGET_MAX - sum(belief.outstanding for belief in self.peers.values())
-        order = sorted(self.downloads.values(), key=lambda d: (d.priority, d.started))
-        for download in order:
-            if download.manifest is None:
-                effects += self._ask_manifest(download, now)
-            elif download.open and not download.finishing and budget > 0:
-                effects += self._ask_chunks(download, budget, now)
-                budget = BUDGET_MAX - sum(b.outstanding for b in self.peers.values())
-        return effects
-
-    def _ask_manifest(self, download: Download, now: float) -> Iterator[Effect]:
-        if not download.manifest_id:
-            return
-        able = [
-            peer
-            for peer, holder in download.holders.items()
-            if download.usable_holder(holder) and self.peers[peer].usable(now)
-        ]
-        able.sort(key=lambda peer: (self.peers[peer].rtt.smoothed, peer))
-        for number in download.pages_wanted(now) if able else ():
-            peer = able[0] if number == 0 else able[number % len(able)]
-            wait = PAGE_TIMEOUT + 4 * self.peers[peer].rtt.smoothed
-            download.asked_pages[number] = (peer, now + wait)
-            yield Tell(peer, ManifestGet(download.blob, download.manifest_id, number))
-
-    def _ask_chunks(self, download: Download, budget: int, now: float) -> Iterator[Effect]:
-        average = download.size // max(1, download.count)
-        claimed, sources = self._claimed(download), []
-        for peer, holder in download.holders.items():
-            belief, has = self.peers[peer], download.chunks_of(holder)
-            if not has & download.missing or not belief.usable(now):
-                continue
-            if belief.bulk == OPEN:
-                sources.append(belief.source(has, average))
-            elif belief.bulk == ABSENT and now >= belief.bulk_retry_at:
-                belief.bulk = OPENING
-                yield OpenBulk(peer)
-        if not sources:
-            return
-        blob = download.view(claimed, *self._rank(download))
-        asks = plan(blob, sources, budget, self._rng) if blob.needed else self._endgame(download)
-        for ask in asks:
-            yield self._request(download, ask, now)
-
-    def _claimed(self, download: Download) -> int:
-        """Return the chunks that are on their way from peers that do not stall."""
-        claimed = 0
-        for request in download.requests.values():
-            if not self.peers[request.peer].snubbed:
-                claimed |= request.chunks
-        return claimed
-
-    def _rank(self, download: Download) -> tuple[int, int]:
-        """Return our place among those who fetch this blob, and how many they are."""
-        if not download.local:
-            return 0, 1
-        fetching = {
-            peer
-            for peer, holder in download.holders.items()
-            if holder.state in (PARTIAL, SEEKING) and self.peers[peer].linked
-        }
-        order = sorted({*fetching, self.node})
-        return order.index(self.node), len(order)
-
-    def _endgame(self, download: Download) -> list[Ask]:
-        allowance = max(int(download.size * ENDGAME_SHARE), RUN_MAX) - download.duplicated
-        average = download.size // max(1, download.count)
-        sources = [
-            self.peers[peer].source(download.chunks_of(holder), average)
-            for peer, holder in download.holders.items()
-            if self.peers[peer].bulk == OPEN
-        ]
-        pending = [
-            Pending(r.id, r.peer, r.chunks, r.size, r.copies) for r in download.requests.values()
-        ]
-        view = download.view(self._claimed(download), 0, 1)
-        asks = endgame(pending, sources, view, allowance=allowance)
-        download.duplicated += sum(ask.size for ask in asks)
-        for ask in asks:
-            for request in download.requests.values():
-                if request.chunks & bits.of(ask.chunks):
-                    request.copies = 2
-        return asks
-
-    def _request(self, download: Download, ask: Ask, now: float) -> Effect:
-        belief = self.peers[ask.peer]
-        self._request_count += 1
-        chunks = bits.of(ask.chunks)
-        request = Request(self._request_count, download.blob, ask.peer, chunks, ask.size)
-        self._requests[request.id] = download.requests[request.id] = request
-        belief.asked(ask.size, now)
-        group = int(min(max(belief.rate.average * GROUP_TIME, GROUP_MIN), CHUNK_MAX))
-        priority = URGENT if ask.urgent else download.priority
-        want = Want(
-            request.id,
-            download.blob,
-            download.manifest_id,
-            bits.flat(chunks),
-            group,
-            0,
-            priority,
-        )
-        return TellBulk(ask.peer, want)
+        return self._asking.schedule(now)
 
     # --- time ----------------------------------------------------------------------------------
     def busy_with(self, peer: bytes) -> bool:

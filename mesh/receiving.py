@@ -1,0 +1,109 @@
+"""What peers send when we have asked: chunks, refusals, and what fits neither.  Pure.
+
+Spec: docs/mesh.md §8 and §10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mesh import bits
+from mesh.asking import Asking
+from mesh.beliefs import ABSENT, PeerBelief
+from mesh.download import Download
+from mesh.effects import DropBulk, Effect, Write
+from mesh.messages import GONE, PARTIAL, Busy, Data, Done, Message, Nope, Redirect
+from mesh.requests import Requests
+
+BUSY_MAX = 10.0  # seconds that a peer may put us off
+
+
+@dataclass(slots=True)
+class Receiving:
+    """Measures what comes against what was asked."""
+
+    peers: dict[bytes, PeerBelief]
+    downloads: dict[bytes, Download]
+    requests: Requests
+    asking: Asking
+
+    def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:
+        """Take a message about a request of ours."""
+        match message:
+            case Data():
+                return self._hear_data(peer, message, now)
+            case Done():
+                return self._end_request(peer, message.request, now)
+            case Busy():
+                self.peers[peer].busy_until = now + min(message.retry_ms / 1000, BUSY_MAX)
+                return self._end_request(peer, message.request, now)
+            case Redirect():
+                return self._end_request(peer, message.request, now)
+            case Nope():
+                return self._refused(peer, message, now)
+            case _:
+                return []
+
+    def _hear_data(self, peer: bytes, data: Data, now: float) -> list[Effect]:
+        belief, request = self.peers[peer], self.requests.get(data.request, peer)
+        mask = bits.span(data.first, data.first + data.count)
+        if request is None:
+            belief.wasted += len(data.raw)
+            if self.requests.late(data, mask):
+                return []
+            return list(self.blame(peer, "sent chunks that nobody asked for", now))
+        download = self.downloads[request.blob]
+        size = len(data.raw)
+        if mask & ~request.chunks or size != download.length(data.first, data.count):
+            self.requests.forget(request)
+            return [
+                *self.blame(peer, "sent other chunks than asked for", now),
+                *self.asking.schedule(now),
+            ]
+        belief.arrived(size, now)
+        request.chunks &= ~mask
+        request.size -= size
+        if not request.chunks:
+            self.requests.forget(request)
+        effects = list(self.requests.overtake(download, request, mask))
+        if mask & ~download.missing:
+            belief.wasted += size
+            download.refetched += size
+        if mask & download.missing:
+            download.writing |= mask & download.missing
+            effects.append(Write(request.blob, peer, data.first, data.count, data.raw))
+        return effects + self.asking.refill(belief, download, now)
+
+    def _end_request(self, peer: bytes, number: int, now: float) -> list[Effect]:
+        request = self.requests.get(number, peer)
+        if request is not None:
+            self.requests.forget(request)
+        return self.asking.schedule(now)
+
+    def _refused(self, peer: bytes, said: Nope, now: float) -> list[Effect]:
+        request, belief = self.requests.get(said.request, peer), self.peers[peer]
+        if request is None:
+            return []
+        download = self.downloads[request.blob]
+        holder = download.holders.get(peer)
+        if said.reason == GONE and holder is not None:
+            held = download.chunks_of(holder)
+            holder.state, holder.chunks = PARTIAL, held & ~request.chunks
+            belief.notes.append(f"said it had chunks of sha256:{request.blob.hex()}, and had not")
+        else:
+            belief.busy_until = now + 1.0
+        self.requests.forget(request)
+        return self.asking.schedule(now)
+
+    def blame(self, peer: bytes, reason: str, now: float) -> Iterator[Effect]:
+        """A peer gave us what it must not give."""
+        belief = self.peers.get(peer)
+        if belief is None:
+            return
+        belief.strike(reason, now)
+        if now < belief.banned_until:
+            self.requests.drop_peer(peer)
+            if belief.bulk != ABSENT:
+                belief.bulk = ABSENT
+                yield DropBulk(peer, reason)

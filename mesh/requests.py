@@ -1,0 +1,99 @@
+"""The chunks we have asked for and await, over all peers.  Pure.  Spec: docs/mesh.md §8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mesh import bits
+from mesh.beliefs import PeerBelief
+from mesh.download import Download, Request
+from mesh.effects import Effect, TellBulk
+from mesh.messages import URGENT, Cancel, Data, Want
+from mesh.scheduler import Ask
+from mesh.wire import CHUNK_MAX
+
+GROUP_TIME = 0.05  # seconds of a path's rate that one Data may carry
+GROUP_MIN = 64 * 1024
+CANCELLED_MAX = 1024  # requests called off whose chunks may still be on their way
+
+
+@dataclass(slots=True)
+class Requests:
+    """Every Want on its way."""
+
+    peers: dict[bytes, PeerBelief]
+    downloads: dict[bytes, Download]
+    pending: dict[int, Request] = field(default_factory=dict[int, Request])
+    cancelled: dict[int, int] = field(default_factory=dict[int, int])  # request → chunks
+    count: int = 0
+
+    def issue(self, download: Download, ask: Ask, now: float) -> Effect:
+        """Ask a peer for chunks."""
+        belief = self.peers[ask.peer]
+        self.count += 1
+        chunks = bits.of(ask.chunks)
+        request = Request(self.count, download.blob, ask.peer, chunks, ask.size)
+        self.pending[request.id] = download.requests[request.id] = request
+        belief.asked(ask.size, now)
+        group = int(min(max(belief.rate.average * GROUP_TIME, GROUP_MIN), CHUNK_MAX))
+        priority = URGENT if ask.urgent else download.priority
+        runs = bits.flat(chunks)
+        want = Want(request.id, download.blob, download.manifest_id, runs, group, 0, priority)
+        return TellBulk(ask.peer, want)
+
+    def get(self, number: int, peer: bytes) -> Request | None:
+        """Return a request of ours to this peer."""
+        request = self.pending.get(number)
+        return request if request is not None and request.peer == peer else None
+
+    def forget(self, request: Request) -> None:
+        """It is answered, or will not be."""
+        self.pending.pop(request.id, None)
+        download = self.downloads.get(request.blob)
+        if download is not None:
+            download.requests.pop(request.id, None)
+        self.peers[request.peer].let_go(request.size)
+        request.size = 0
+
+    def call_off(self, request: Request) -> None:
+        """What is on its way of it may still come, and is no fault."""
+        self.cancelled[request.id] = request.chunks
+        while len(self.cancelled) > CANCELLED_MAX:
+            del self.cancelled[next(iter(self.cancelled))]
+        self.forget(request)
+
+    def drop_peer(self, peer: bytes) -> None:
+        """Nothing more will come from this peer's sockets."""
+        for request in [r for r in self.pending.values() if r.peer == peer]:
+            self.forget(request)
+
+    def drop_blob(self, download: Download) -> Iterator[Effect]:
+        """Nothing more is wanted of this blob."""
+        for request in list(download.requests.values()):
+            self.call_off(request)
+            yield TellBulk(request.peer, Cancel(request.id))
+
+    def late(self, data: Data, mask: int) -> bool:
+        """Tell whether chunks belong to a request that was called off, and count them off."""
+        expected = self.cancelled.get(data.request, 0)
+        if mask & ~expected:
+            return False
+        self.cancelled[data.request] = expected & ~mask
+        return True
+
+    def overtake(self, download: Download, winner: Request, mask: int) -> Iterator[Effect]:
+        """Call off what other peers still owe of chunks that have come."""
+        for other in [r for r in download.requests.values() if r.chunks & mask and r is not winner]:
+            gone = other.chunks & mask
+            if other.chunks == gone:
+                self.call_off(other)
+                yield TellBulk(other.peer, Cancel(other.id))
+
+    def claimed(self, download: Download) -> int:
+        """Return the chunks that are on their way from peers that do not stall."""
+        found = 0
+        for request in download.requests.values():
+            if not self.peers[request.peer].snubbed:
+                found |= request.chunks
+        return found
