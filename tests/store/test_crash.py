@@ -14,6 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from store.bitmap import Saved
 from store.chunks import Manifest
 from store.files import FileStore
@@ -90,6 +92,8 @@ async def check_resumes(root: Path) -> None:
     await partials.close()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60 + 5 * CRASHES)
 async def test_killed_at_any_moment(tmp_path: Path) -> None:
     rng = random.Random(7)
     acknowledged: set[str] = set()

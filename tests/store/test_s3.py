@@ -19,6 +19,7 @@ from store.s3_client import Multipart, part_size
 from tests.store.blob_contract import MIB, BlobStoreContract, everything, fail, get, noise, put
 
 server = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+pytestmark = pytest.mark.slow
 NAMES = itertools.count()
 BIG = 17 * MIB  # three parts
 
