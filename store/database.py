@@ -29,7 +29,6 @@ from store.backend import Backend, Unit
 from store.errors import UnavailableError
 from store.failures import connection_lost, translating
 from store.portal import DRAIN, Portal, open_portal
-from store.postgresql import PostgreSQL
 from store.sqlite import SQLite
 from store.writer import Writer
 
@@ -180,5 +179,7 @@ def create_backend(url: str, name: str, *, synchronous: str, readers: int) -> Ba
     if parsed.drivername == "sqlite+aiosqlite":
         return SQLite(parsed, synchronous=synchronous, readers=readers)
     if parsed.drivername == "postgresql+asyncpg":
+        from store.postgresql import PostgreSQL  # a quarter of all that is imported here
+
         return PostgreSQL(parsed, name, readers=readers)
     raise ValueError(f"not sqlite+aiosqlite or postgresql+asyncpg: {parsed.drivername!r}")
