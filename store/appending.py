@@ -124,9 +124,9 @@ def append(
 
 
 def newest(connection: sa.Connection, now: float) -> int:
-    """The newest believable timestamp here, so that what we write follows all that we saw."""
-    query = sa.select(sa.func.max(records.c.hlc)).where(records.c.hlc <= hlc.bound(now))
-    return connection.execute(query).scalar() or 0
+    """The newest timestamp that counts here, so that what we write follows all that we saw."""
+    query = sa.select(sa.func.max(records.c.hlc)).where(records.c.status == VALID)
+    return min(connection.execute(query).scalar() or 0, hlc.bound(now))
 
 
 def signing_points(made: Sequence[Record]) -> list[Record]:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
+from typing import Any
 
 from store.facts import AUTHORITY, Cached, Fact, Publish, Setting
 from store.records import Header, SignedHead
@@ -208,14 +209,14 @@ def _refusal(view: _View, header: Header, facts: list[Fact]) -> str | None:
     return None
 
 
-def _refuse_fact(document: RootDocument, rights: Rights, scope: str, fact: Fact) -> str | None:
-    if isinstance(fact, AUTHORITY):
+def _refuse_fact(document: RootDocument, rights: Rights, scope: str, fact: Any) -> str | None:
+    if type(fact) in AUTHORITY:
         return _refuse_setting(rights, fact)
-    if WRITER not in rights.roles and not (isinstance(fact, Cached) and MIRROR in rights.roles):
+    if WRITER not in rights.roles and not (type(fact) is Cached and MIRROR in rights.roles):
         return "its author may not write"
     if not in_scope(rights.scopes, scope):
         return f"its author may not write to {scope[:80]!r}"
-    if isinstance(fact, Publish) and not rights.past:
+    if document.reserved and type(fact) is Publish and not rights.past:
         for reserved in document.reserved:
             if (
                 fact.package.startswith(reserved.prefix)

@@ -29,14 +29,18 @@ def chunks(items: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
         yield part
 
 
-@lru_cache(maxsize=64)
-def _insert(table: sa.Table, dialect: Dialect) -> str:
-    compiled: Any = sa.insert(table).compile(
-        dialect=dialect, column_keys=[column.key for column in table.columns]
-    )
-    if list(compiled.positiontup) != [column.key for column in table.columns]:
+def positional(statement: sa.Insert, table: sa.Table, dialect: Dialect) -> str:
+    """The SQL of an insert of whole rows, its parameters in the order of the columns."""
+    names = [column.key for column in table.columns]
+    compiled: Any = statement.compile(dialect=dialect, column_keys=names)
+    if list(compiled.positiontup) != names:
         raise AssertionError(f"{table.name}: parameters out of order")
     return str(compiled)
+
+
+@lru_cache(maxsize=64)
+def _insert(table: sa.Table, dialect: Dialect) -> str:
+    return positional(sa.insert(table), table, dialect)
 
 
 def insert(connection: sa.Connection, table: sa.Table, rows: Sequence[tuple[Any, ...]]) -> None:

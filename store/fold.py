@@ -9,7 +9,7 @@ Rules: design.md rulings 9 and 10, mesh.md B.7; docs/ledger.md explains them wit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from store.facts import (
 )
 
 FILE, POINTER, FLAG, SETTING = "fpms"  # first character of a cell's key
+CARRIERS = (Publish, Cached)  # facts that bring files
 
 
 class Claim(NamedTuple):
@@ -70,8 +71,7 @@ class Rules:
 NO_RULES = Rules()
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
+class FileState(NamedTuple):
     """A visible file, a burnt coordinate, or both."""
 
     winner: Claim | None  # its fact is a Publish or Cached with one file
@@ -83,8 +83,7 @@ class FileState:
     hlc: int = 0  # of the newest tombstone
 
 
-@dataclass(frozen=True, slots=True)
-class RegisterState:
+class RegisterState(NamedTuple):
     """The current values of a pointer, flag or setting.  ``value`` of None: it reads as absent."""
 
     value: bytes | None
@@ -105,21 +104,23 @@ def file_cell(repository: str, path: str) -> str:
     return f"{FILE}{len(repository)}:{repository}{path}"
 
 
-def cells_of(fact: Fact) -> Iterator[tuple[str, Fact]]:
+def cells_of(fact: Any) -> list[tuple[str, Any]]:
     """The cells that a fact speaks about, each with the part of the fact that concerns it."""
-    if isinstance(fact, Publish | Cached):
-        for file in fact.files:
-            part = fact if len(fact.files) == 1 else msgspec.structs.replace(fact, files=(file,))
-            yield file_cell(fact.repository, file.path), part
-    elif isinstance(fact, Point):
-        yield cell_key(POINTER, fact.repository, fact.package, fact.name), fact
-    elif isinstance(fact, Flag):
-        parts = (fact.repository, fact.package, fact.version, fact.path, fact.name)
-        yield cell_key(FLAG, *parts), fact
-    elif isinstance(fact, Setting):
-        yield cell_key(SETTING, fact.kind, fact.key), fact
-    else:
-        yield file_cell(fact.repository, fact.path), fact
+    kind = type(fact)
+    if kind in CARRIERS:
+        files = fact.files
+        if len(files) == 1:
+            return [(file_cell(fact.repository, files[0].path), fact)]
+        parts = [(each, msgspec.structs.replace(fact, files=(each,))) for each in files]
+        return [(file_cell(fact.repository, each.path), part) for each, part in parts]
+    if kind is Point:
+        return [(cell_key(POINTER, fact.repository, fact.package, fact.name), fact)]
+    if kind is Flag:
+        parts_of = (fact.repository, fact.package, fact.version, fact.path, fact.name)
+        return [(cell_key(FLAG, *parts_of), fact)]
+    if kind is Setting:
+        return [(cell_key(SETTING, fact.kind, fact.key), fact)]
+    return [(file_cell(fact.repository, fact.path), fact)]
 
 
 def cell_keys(fact: Fact) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from store import canonical, hlc, limits, projection
+from store import canonical, fold, hlc, limits, projection
 from store.authority import UNKNOWN_ROOT, Authority
 from store.bulk import chunks
 from store.chain import HELD, REFUSED, VALID
@@ -93,27 +93,27 @@ def _changed(
 
 def _apply_verdicts(tables: Tables, changed: Iterable[tuple[str, Record, Verdict]]) -> None:
     connection = tables.connection
-    gone: list[bytes] = []
+    gone: set[bytes] = set()
+    cells: set[str] = set()
     new: list[tuple[str, Claim]] = []
     updates: list[dict[str, object]] = []
     for status, record, verdict in changed:
         updates.append({"b_id": record.id, "status": verdict.status, "reason": verdict.reason})
         if status == VALID and verdict.status != VALID:
-            gone.append(record.id)
+            gone.add(record.id)
+            facts = read_body(record.body).facts if record.body else ()
+            cells |= {cell for fact in facts for cell in fold.cell_keys(fact)}
         elif status != VALID and verdict.status == VALID:
             new += projection.claims_of(record, verdict.facts)
     connection.execute(sa.update(records).where(records.c.id == sa.bindparam("b_id")), updates)
-    cells = {cell for cell, _ in new}
-    for part in chunks(gone):
-        query = sa.select(claims.c.cell).where(claims.c.record.in_(part)).distinct()
-        cells |= {cell for (cell,) in connection.execute(query)}
+    cells |= {cell for cell, _ in new}
     old = projection.load_claims(connection, sorted(cells))
-    for part in chunks(gone):
-        connection.execute(sa.delete(claims).where(claims.c.record.in_(part)))
+    for part in chunks(sorted(cells) if gone else ()):
+        chosen = claims.c.cell.in_(part), claims.c.record.in_(sorted(gone))
+        connection.execute(sa.delete(claims).where(*chosen))
     projection.insert_claims(connection, new)
-    lost = set(gone)
     after = {
-        cell: [claim for claim in about if claim.record not in lost] for cell, about in old.items()
+        cell: [claim for claim in about if claim.record not in gone] for cell, about in old.items()
     }
     for cell, claim in new:
         after.setdefault(cell, []).append(claim)

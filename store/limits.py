@@ -6,10 +6,13 @@ on one node and fail on another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import Any
 
-from store.digest import HEX, LENGTHS
-from store.facts import METADATA_INLINE_MAX, Cached, Fact, File, Publish, Setting
+from store.digest import LENGTHS
+from store.facts import METADATA_INLINE_MAX, Fact, File, Setting
+from store.fold import CARRIERS
 from store.records import kind_of, scope_of
 
 TEXT_MAX = 1024  # characters of one name
@@ -21,18 +24,21 @@ SIZE_MAX = (1 << 63) - 1
 SEEN_MAX = 1024  # record ids in one ``seen``
 CHECKSUMS_MAX = 16
 HASH_SIZE = 32
+DIGEST = re.compile("|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in LENGTHS.items()))
 
 
-def malformed(fact: Fact) -> str | None:
+def malformed(fact: Any) -> str | None:
     """What is wrong with a fact by itself, or None."""
-    if isinstance(fact, Publish | Cached):
-        reason = _texts((fact.repository, fact.package, fact.version))
-        return reason or next(filter(None, map(_file, fact.files)), None)
-    texts = [value for value in _values(fact) if type(value) is str]
-    reason = _texts(texts)
+    if type(fact) in CARRIERS:
+        reason = _texts(fact.repository, fact.package, fact.version)
+        for file in fact.files:
+            reason = reason or _file(file)
+        return reason
+    values = [getattr(fact, name) for name in fact.__struct_fields__]
+    reason = _texts(*[value for value in values if type(value) is str])
     if reason:
         return reason
-    if isinstance(fact, Setting) and len(fact.kind) > KIND_MAX:
+    if type(fact) is Setting and len(fact.kind) > KIND_MAX:
         return "the kind of setting is too long"
     value = getattr(fact, "value", None)
     if value is not None and len(value) > VALUE_MAX:
@@ -51,17 +57,15 @@ def refusal(kind: int, scope: str, facts: Iterable[Fact]) -> str | None:
     return None
 
 
-def _values(fact: Fact) -> list[object]:
-    return [getattr(fact, name) for name in fact.__struct_fields__]
-
-
-def _texts(texts: Iterable[str]) -> str | None:
-    size = 0
-    for text in texts:
-        if len(text) > TEXT_MAX or "\0" in text:
-            return f"{text[:40]!r} is too long or holds a NUL"
-        size += len(text) if text.isascii() else len(text.encode())
-    return "the names are too long together" if size > KEY_MAX else None
+def _texts(*texts: str) -> str | None:
+    joined = "".join(texts)
+    if "\0" in joined:
+        return f"{joined[:40]!r} holds a NUL"
+    if len(joined) <= TEXT_MAX and joined.isascii():
+        return None
+    if max(map(len, texts)) > TEXT_MAX or len(joined.encode()) > KEY_MAX:
+        return f"{joined[:40]!r} is too long"
+    return None
 
 
 def _ids(ids: tuple[bytes, ...]) -> str | None:
@@ -72,20 +76,15 @@ def _ids(ids: tuple[bytes, ...]) -> str | None:
     return None
 
 
-def _is_digest(text: str) -> bool:
-    algorithm, _, value = text.partition(":")
-    return LENGTHS.get(algorithm) == len(value) and HEX.match(value) is not None
-
-
 def _file(file: File) -> str | None:
-    reason = _texts((file.path, file.role))
+    reason = _texts(file.path, file.role)
     if reason or not file.path:
         return reason or "a file without a path"
-    if not _is_digest(file.digest) or not 0 <= file.size <= SIZE_MAX:
+    if not DIGEST.fullmatch(file.digest) or not 0 <= file.size <= SIZE_MAX:
         return f"{file.path[:40]!r} has no digest or size"
     if len(file.metadata) > METADATA_INLINE_MAX:
         return f"metadata above {METADATA_INLINE_MAX} bytes belongs in a blob"
-    if file.metadata_digest and not _is_digest(file.metadata_digest):
+    if file.metadata_digest and not DIGEST.fullmatch(file.metadata_digest):
         return "the metadata digest is none"
     if len(file.manifest_id) not in (0, HASH_SIZE) or len(file.checksums) > CHECKSUMS_MAX:
         return "a bad manifest id, or too many checksums"

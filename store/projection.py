@@ -5,20 +5,32 @@ Runs inside the transaction that stores the records, so the catalog is never beh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
 import sqlalchemy as sa
 
-from store import bulk, canonical, fold, records
+from store import bulk, canonical, counting, fold, records
 from store.authority import Authority
 from store.bulk import chunks
-from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, RegisterState, Rules
-from store.schema import burnt, claims, files, flags, packages, pointers, settings
+from store.counting import Delta
+from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, Rules
+from store.schema import burnt, claims, files, settings
+from store.states import (
+    HLC,
+    PACKAGE,
+    SIZE,
+    TABLES,
+    VALUE,
+    Key,
+    Row,
+    burnt_row,
+    file_row,
+    key_of,
+    register_row,
+)
 
-Key = tuple[str, ...]
-Row = dict[str, Any]
+Moved = tuple[Row | None, Row | None]  # a row before and after
 
 
 class Touched(NamedTuple):
@@ -47,20 +59,20 @@ def load_claims(connection: sa.Connection, cells: Iterable[str]) -> dict[str, li
     return found
 
 
-def claims_of(record: records.Record, facts: Iterable[Any]) -> Iterator[tuple[str, Claim]]:
+def claims_of(record: records.Record, facts: Iterable[Any]) -> list[tuple[str, Claim]]:
     """The claims that a valid record makes, each with its cell."""
     header = record.header
-    ordinal = 0
-    for fact in facts:
-        for cell, part in fold.cells_of(fact):
-            yield cell, Claim(record.id, ordinal, header.hlc, header.author, part)
-            ordinal += 1
+    parts = [part for fact in facts for part in fold.cells_of(fact)]
+    return [
+        (cell, Claim(record.id, ordinal, header.hlc, header.author, part))
+        for ordinal, (cell, part) in enumerate(parts)
+    ]
 
 
 def insert_claims(connection: sa.Connection, new: Iterable[tuple[str, Claim]]) -> None:
     """Store claims.  Their cells are not folded yet."""
     rows = [
-        (record, ordinal, cell, hlc, author, canonical.encode(fact))
+        (cell, record, ordinal, hlc, author, canonical.encode(fact))
         for cell, (record, ordinal, hlc, author, fact) in new
     ]
     bulk.insert(connection, claims, rows)
@@ -97,108 +109,43 @@ def files_of(connection: sa.Connection, repository: str) -> list[str]:
     return [fold.file_cell(repository, path) for (path,) in connection.execute(query)]
 
 
-# --- rows ---------------------------------------------------------------------------------------
-def _file_row(state: FileState) -> Row | None:
-    claim = state.winner
-    if claim is None:
-        return None
-    fact, file = claim.fact, fold.file_of(claim)
-    checksums = dict(file.checksums)
-    algorithm, _, value = file.digest.partition(":")
-    return {
-        "repository": fact.repository,
-        "path": file.path,
-        "package": fact.package,
-        "version": fact.version,
-        "role": file.role,
-        "digest": file.digest,
-        "size": file.size,
-        "checksums": msgspec.json.encode(checksums, order="sorted").decode(),
-        "metadata": file.metadata,
-        "metadata_digest": file.metadata_digest,
-        "manifest_id": file.manifest_id,
-        "hlc": claim.hlc,
-        "record": claim.record,
-        "author": claim.author,
-        "mutable": state.mutable,
-        "pending": state.pending,
-        "conflicted": state.conflicted,
-        "sha512": value if algorithm == "sha512" else checksums.get("sha512", ""),
-    }
-
-
-def _burnt_row(state: FileState, key: Key) -> Row | None:
-    if not state.burnt:
-        return None
-    return {
-        "repository": key[0],
-        "path": key[1],
-        "digest": state.burnt,
-        "hlc": state.hlc,
-        "records": b"".join(state.tombstones),
-    }
-
-
-def _register_row(kind: str, state: RegisterState, key: Key) -> Row | None:
-    if state.value is None:
-        return None
-    row: Row = dict(zip(KEYS[kind], key, strict=True))
-    row |= {"value": state.value, "records": b"".join(state.records), "hlc": state.hlc}
-    if kind == POINTER:
-        row["siblings"] = canonical.encode(state.siblings)
-    return row
-
-
-TABLES = {FILE: files, POINTER: pointers, FLAG: flags, SETTING: settings}
-KEYS = {kind: tuple(column.name for column in t.primary_key) for kind, t in TABLES.items()}
-
-
-def _key(kind: str, fact: Any) -> Key:
-    """The primary key of a cell's row."""
-    if kind == FILE and hasattr(fact, "files"):
-        return (fact.repository, fact.files[0].path)
-    return tuple([getattr(fact, name) for name in KEYS[kind]])
-
-
+# --- tables -------------------------------------------------------------------------------------
 class Tables:
-    """Collects what a transaction changes in the catalog, then writes it with few statements."""
+    """Collects what a transaction changes in the catalog, and writes it with few statements."""
 
     def __init__(self, connection: sa.Connection, authority: Authority) -> None:
         self.connection = connection
         self.authority = authority
         self.touched: list[Touched] = []
-        self._deltas: dict[tuple[str, str], _Delta] = {}
+        self._deltas: dict[tuple[str, str], Delta] = {}
 
     def fold(self, old: Mapping[str, list[Claim]], new: Mapping[str, list[Claim]]) -> None:
         """Recompute cells.  ``old`` are their claims as they were folded last, ``new`` as they are.
 
         A cell without old claims has no row yet, which spares a look for one.
         """
-        cells = sorted(set(old) | set(new))
+        kinds: dict[str, list[str]] = {}
+        for cell in sorted(new.keys() | old.keys()):
+            kinds.setdefault(cell[0], []).append(cell)
         for kind in (SETTING, FILE, POINTER, FLAG):  # settings first: they bring rules for files
-            mine = [cell for cell in cells if cell[0] == kind]
-            if kind == SETTING:
-                moved = self._fold_kind(SETTING, mine, old, new)
-                self._refold_homes(moved, set(cells))
-            elif mine:
-                self._fold_kind(kind, mine, old, new)
+            if kind in kinds:
+                moved = self._fold_kind(kind, kinds[kind], old, new)
+                if kind == SETTING:
+                    self._refold_homes(moved, set(kinds.get(FILE, ())))
 
     def finish(self) -> list[Touched]:
         """Bring the package rows up to date; return what changed."""
-        for part in chunks(self._deltas):
-            _write_packages(self.connection, {key: self._deltas[key] for key in part})
+        counting.write(self.connection, self._deltas)
         self._deltas = {}
         return self.touched
 
-    def _refold_homes(
-        self, moved: dict[Key, tuple[Row | None, Row | None]], done: set[str]
-    ) -> None:
+    def _refold_homes(self, moved: Mapping[Key, Moved], done: set[str]) -> None:
         """Fold files again where a repository's home changed."""
-        for key, (before, after) in moved.items():
-            rules = [
-                read_rules(row["value"] if row else None, self.authority) for row in (before, after)
-            ]
-            if key[0] == "repository" and rules[0] != rules[1]:
+        for key, rows in moved.items():
+            before, after = (
+                read_rules(row[VALUE] if row else None, self.authority) for row in rows
+            )
+            if key[0] == "repository" and before != after:
                 self.refold(cell for cell in files_of(self.connection, key[1]) if cell not in done)
 
     def refold(self, cells: Iterable[str]) -> None:
@@ -213,13 +160,13 @@ class Tables:
         cells: Sequence[str],
         old: Mapping[str, list[Claim]],
         new: Mapping[str, list[Claim]],
-    ) -> dict[Key, tuple[Row | None, Row | None]]:
+    ) -> dict[Key, Moved]:
         """Fold cells of one kind and write the rows that differ; return (before, after) of each."""
-        keys = {cell: _key(kind, (new.get(cell) or old[cell])[0].fact) for cell in cells}
+        known = [cell for cell in cells if old.get(cell)]
+        keys = {cell: key_of(kind, (new.get(cell) or old[cell])[0].fact) for cell in cells}
         rules: Mapping[str, Rules] = {}
         if kind == FILE:
-            repositories = sorted({key[0] for key in keys.values()})
-            rules = load_rules(self.connection, repositories, self.authority)
+            rules = load_rules(self.connection, {key[0] for key in keys.values()}, self.authority)
         after: dict[Key, Row] = {}
         burns: dict[Key, Row] = {}
         for cell, key in keys.items():
@@ -228,23 +175,23 @@ class Tables:
                 continue
             state = fold.resolve(cell, about, rules.get(key[0], fold.NO_RULES))
             if isinstance(state, FileState):
-                row, burn = _file_row(state), _burnt_row(state, key)
+                row, burn = file_row(state), burnt_row(state, key)
                 if burn:
                     burns[key] = burn
             else:
-                row = _register_row(kind, state, key)
+                row = register_row(kind, state, key)
             if row:
                 after[key] = row
-        known = [key for cell, key in keys.items() if old.get(cell)]
-        before = self._replace(TABLES[kind], known, after)
+        before = self._replace(TABLES[kind], [keys[cell] for cell in known], after)
         if kind == FILE:
-            self._replace(burnt, known, burns)
-        changed: dict[Key, tuple[Row | None, Row | None]] = {}
+            self._replace(burnt, [keys[cell] for cell in known], burns)
+        changed: dict[Key, Moved] = {}
         for cell, key in keys.items():
-            if before.get(key) != after.get(key):
-                changed[key] = (before.get(key), after.get(key))
-                hlc = max(claim.hlc for claim in new.get(cell) or old[cell])
-                self._note(kind, key, changed[key], hlc)
+            moved = (before.get(key), after.get(key))
+            if moved[0] != moved[1]:
+                changed[key] = moved
+                newest = max([claim.hlc for claim in new.get(cell) or old[cell]])
+                self._note(kind, key, moved, newest)
         return changed
 
     def _replace(
@@ -255,8 +202,8 @@ class Tables:
         before: dict[Key, Row] = {}
         for part in chunks(known):
             query = sa.select(table).where(sa.tuple_(*columns).in_(part))
-            for row in connection_rows(self.connection, query):
-                before[tuple([row[column.name] for column in columns])] = row
+            for row in self.connection.execute(query):
+                before[tuple(row[: len(columns)])] = tuple(row)
         gone = [key for key, row in before.items() if after.get(key) != row]
         if gone:
             condition = [column == sa.bindparam(f"b_{column.name}") for column in columns]
@@ -264,82 +211,32 @@ class Tables:
                 sa.delete(table).where(*condition),
                 [{f"b_{c.name}": v for c, v in zip(columns, key, strict=True)} for key in gone],
             )
-        names = [column.name for column in table.columns]
         fresh = [row for key, row in after.items() if before.get(key) != row]
-        bulk.insert(self.connection, table, [tuple([row[name] for name in names]) for row in fresh])
+        bulk.insert(self.connection, table, fresh)
         return before
 
-    def _note(self, kind: str, key: Key, change: tuple[Row | None, Row | None], hlc: int) -> None:
-        before, after = change
-        changed = {""}
-        if kind == FILE:
-            changed = {row["package"] for row in change if row}
-            for row, sign in ((before, -1), (after, 1)):
-                if row:
-                    self._delta(key[0], row["package"]).file(row, sign)
-        elif kind != SETTING:
-            changed = {key[1]}
-            if kind == POINTER:
-                self._delta(key[0], key[1]).pointer(before, after)
-        for package in sorted(changed):
-            self.touched.append(Touched(kind, key[0], package, key[-1], hlc))
+    def _note(self, kind: str, key: Key, moved: Moved, hlc: int) -> None:
+        """Remember a changed row for the package counts and for the observers."""
+        package = "" if kind in (FILE, SETTING) else key[1]
+        for row, sign in zip(moved, (-1, 1), strict=True):
+            if row is None or kind not in (FILE, POINTER):
+                continue
+            if kind == FILE:
+                if package and package != row[PACKAGE]:  # another package's file before
+                    self.touched.append(Touched(kind, key[0], package, key[-1], hlc))
+                package = row[PACKAGE]
+            delta = self._delta(key[0], package)
+            if kind == FILE:
+                delta.files += sign
+                delta.size += sign * row[SIZE]
+            if sign > 0:
+                delta.came(row[HLC[kind]])
+            else:
+                delta.went(row[HLC[kind]])
+        self.touched.append(Touched(kind, key[0], package, key[-1], hlc))
 
-    def _delta(self, repository: str, package: str) -> _Delta:
-        return self._deltas.setdefault((repository, package), _Delta())
-
-
-def connection_rows(connection: sa.Connection, query: sa.Select[Any]) -> list[Row]:
-    """Rows as dictionaries."""
-    return [dict(row) for row in connection.execute(query).mappings()]
-
-
-# --- packages -----------------------------------------------------------------------------------
-class _Delta:
-    """What a transaction changes about one package."""
-
-    __slots__ = ("added", "files", "removed", "size")
-
-    def __init__(self) -> None:
-        self.files = self.size = 0
-        self.added = self.removed = 0  # highest ledger time of rows that came and went
-
-    def file(self, row: Row, sign: int) -> None:
-        self.files += sign
-        self.size += sign * row["size"]
-        self.pointer(row if sign < 0 else None, row if sign > 0 else None)
-
-    def pointer(self, before: Row | None, after: Row | None) -> None:
-        if before:
-            self.removed = max(self.removed, before["hlc"])
-        if after:
-            self.added = max(self.added, after["hlc"])
-
-
-def _write_packages(connection: sa.Connection, deltas: Mapping[tuple[str, str], _Delta]) -> None:
-    """Add the deltas up.  A package without files and pointers has no row."""
-    key = (packages.c.repository, packages.c.package)
-    query = sa.select(packages).where(sa.tuple_(*key).in_(list(deltas)))
-    before = {(r["repository"], r["package"]): r for r in connection_rows(connection, query)}
-    rows: list[tuple[Any, ...]] = []
-    for (repository, package), delta in deltas.items():
-        old = before.get((repository, package)) or {"files": 0, "size": 0, "hlc": 0}
-        hlc = max(old["hlc"], delta.added)
-        if delta.removed >= hlc:  # the newest row may have gone
-            hlc = _newest(connection, repository, package)
-        if hlc:
-            counted = old["files"] + delta.files
-            rows.append((repository, package, counted, old["size"] + delta.size, hlc))
-    if before:
-        connection.execute(sa.delete(packages).where(sa.tuple_(*key).in_(list(before))))
-    bulk.insert(connection, packages, rows)
-
-
-def _newest(connection: sa.Connection, repository: str, package: str) -> int:
-    """Ledger time of the newest visible row of a package, 0 without one."""
-    newest = 0
-    for table in (files, pointers):
-        query = sa.select(sa.func.max(table.c.hlc)).where(
-            table.c.repository == repository, table.c.package == package
-        )
-        newest = max(newest, connection.execute(query).scalar() or 0)
-    return newest
+    def _delta(self, repository: str, package: str) -> Delta:
+        delta = self._deltas.get((repository, package))
+        if delta is None:
+            delta = self._deltas[repository, package] = Delta()
+        return delta

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -26,7 +25,7 @@ SCOPE_MAX = 255  # characters
 ZERO = bytes(32)  # ``prev`` of an incarnation's first record
 CONTEXT = "atoll head 1"
 
-NodeId = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+NodeId = Annotated[str, msgspec.Meta(min_length=64, max_length=64)]  # hexadecimal
 Hash = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
@@ -64,8 +63,7 @@ class Batch(msgspec.Struct, array_like=True, frozen=True, tag=3):
     head: SignedHead
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A header as received, what it says, and its body's bytes."""
 
     id: bytes
@@ -151,16 +149,16 @@ def read_batch(data: bytes) -> Batch:
     return canonical.decode(data, _batch)
 
 
-def kind_of(fact: Fact) -> int:
+def kind_of(fact: Any) -> int:
     """Which kind of record may carry a fact."""
-    if isinstance(fact, AUTHORITY):
+    if type(fact) in AUTHORITY:
         return AUTHORITY_KIND
-    return CACHED if isinstance(fact, Cached) else CONTENT
+    return CACHED if type(fact) is Cached else CONTENT
 
 
-def scope_of(fact: Fact) -> str:
+def scope_of(fact: Any) -> str:
     """Which scope a record must have to carry a fact."""
-    return "" if isinstance(fact, AUTHORITY) else fact.repository
+    return "" if type(fact) in AUTHORITY else fact.repository
 
 
 def build(header: Header, body: bytes) -> Record:

@@ -33,8 +33,7 @@ records = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=True),  # None: withheld from a partial replica
     sa.UniqueConstraint("author", "incarnation", "seq"),
 )
-sa.Index("records_hlc", records.c.hlc)
-sa.Index("records_held", records.c.status, records.c.hlc)
+sa.Index("records_held", records.c.status, records.c.hlc)  # also: the newest timestamp
 sa.Index("records_scope", records.c.scope, records.c.status, records.c.hlc)  # newest change
 
 heads = sa.Table(  # signed chain heads; a range answer always ends on one
@@ -71,14 +70,14 @@ roots = sa.Table(  # every version of the root document we have seen
 claims = sa.Table(  # every fact, keyed by its cell; the catalog tables are folded from these
     "claims",
     facts,
+    sa.Column("cell", NAME, primary_key=True),  # fold.cell_key(fact)
     sa.Column("record", sa.LargeBinary(32), primary_key=True),
     sa.Column("ordinal", sa.Integer, primary_key=True),  # position of the fact, then of the file
-    sa.Column("cell", sa.Text, nullable=False),  # fold.cell_key(fact)
     sa.Column("hlc", sa.BigInteger, nullable=False),
     sa.Column("author", sa.String(64), nullable=False),
     sa.Column("fact", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,  # one tree in order of cells: read, written and kept together
 )
-sa.Index("claims_cell", claims.c.cell)
 
 files = sa.Table(
     "files",

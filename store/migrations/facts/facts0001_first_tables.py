@@ -32,7 +32,6 @@ records = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=True),
     sa.UniqueConstraint("author", "incarnation", "seq"),
 )
-sa.Index("records_hlc", records.c.hlc)
 sa.Index("records_held", records.c.status, records.c.hlc)
 sa.Index("records_scope", records.c.scope, records.c.status, records.c.hlc)
 
@@ -69,14 +68,14 @@ roots = sa.Table(
 claims = sa.Table(
     "claims",
     tables,
+    sa.Column("cell", NAME, primary_key=True),
     sa.Column("record", sa.LargeBinary(32), primary_key=True),
     sa.Column("ordinal", sa.Integer, primary_key=True),
-    sa.Column("cell", sa.Text, nullable=False),
     sa.Column("hlc", sa.BigInteger, nullable=False),
     sa.Column("author", sa.String(64), nullable=False),
     sa.Column("fact", sa.LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
 )
-sa.Index("claims_cell", claims.c.cell)
 
 files = sa.Table(
     "files",
