@@ -19,6 +19,34 @@ ALIASES = {
 }
 
 
+class Only:
+    """A place that keeps the text in it, ``{http:…}``, or drops it."""
+
+    def __init__(self, *, kept: bool) -> None:
+        self._kept = kept
+
+    def __format__(self, text: str) -> str:
+        return text if self._kept else ""
+
+
+def settings_places(url: str, key: str, user: str, token: str) -> dict[str, str | Only]:
+    """Everything that a format's client settings may name; `formats.contract.Format` lists it."""
+    parts = urlsplit(url)
+    return {
+        "url": url,
+        "secret_url": f"{parts.scheme}://{user}:{token}@{parts.netloc}{parts.path}",
+        "address": f"//{parts.netloc}{parts.path}",
+        "host": parts.netloc,
+        "hostname": parts.hostname or "",
+        "path": parts.path,
+        "key": key,
+        "user": user,
+        "token": token,
+        "http": Only(kept=parts.scheme == "http"),
+        "https": Only(kept=parts.scheme == "https"),
+    }
+
+
 @click.command(epilog="Example: atoll client pip --data ./node --repository pypi")
 @click.option("--data", metavar="DIR")
 @click.argument("name", required=False)
@@ -48,15 +76,5 @@ def client(
     found = known[wanted]
     root = (url or next(iter(shown["urls"]), "http://127.0.0.1:8080")).rstrip("/")
     key = repository or found["keys"][0]
-    values = {
-        "url": f"{root}{found['mounts'][0]}/{key}",
-        "root": root,
-        "host": urlsplit(root).netloc,
-        "key": key,
-        "user": user,
-        "token": token,
-    }
-    text = found["client_settings"][wanted]
-    for place, value in values.items():
-        text = text.replace("{" + place + "}", value)
-    click.echo(text)
+    places = settings_places(f"{root}{found['mounts'][0]}/{key}", key, user, token)
+    click.echo(found["client_settings"][wanted].format_map(places))

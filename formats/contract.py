@@ -508,8 +508,10 @@ class Format:
     ``mounts`` are URL prefixes (``/pypi``); below one comes the repository key, except that
     a mount of ``/v2`` style protocols looks the same: ``/v2/{repository}/…``.
     ``checksums`` names hashlib algorithms that every ingest of this format computes beside SHA-256.
-    ``client_settings`` maps a client's name to a text with ``{url}``, ``{host}``, ``{key}``,
-    ``{user}`` and ``{token}`` in it, ready to paste.
+    ``client_settings`` maps a client's name to a text for ``str.format``, ready to paste, with these
+    places: ``{url}`` of the repository, ``{secret_url}`` with user and token in it, ``{address}``
+    (``//host:port/path``), ``{host}`` (with its port), ``{hostname}``, ``{path}``, ``{key}``,
+    ``{user}``, ``{token}``; ``{http:…}`` and ``{https:…}`` hold text for such URLs only.
     """
 
     name: str

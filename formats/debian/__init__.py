@@ -26,12 +26,12 @@ login {user}
 password {token}
 """
 DPUT = """\
-# ~/.dput.cf, for dput-ng; method is https where the node has TLS.
+# ~/.dput.cf, for dput-ng
 # The older dput takes "fqdn = {host}" and "login = {user}", and asks for the token.
 [{key}]
 fqdn = {user}:{token}@{host}
-method = http
-incoming = /debian/{key}/incoming
+method = {http:http}{https:https}
+incoming = {path}/incoming
 allow_unsigned_uploads = 1
 
 # dput -U {key} demo_1.0_amd64.changes    (-U: no log file, which would hold the token)

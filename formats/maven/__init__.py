@@ -28,7 +28,13 @@ MAVEN = """\
     </profile>
   </profiles>
   <activeProfiles><activeProfile>{key}</activeProfile></activeProfiles>
-</settings>
+{http:  <!-- Maven blocks http: unless the mirror that does is replaced -->
+  <mirrors>
+    <mirror>
+      <id>maven-default-http-blocker</id><mirrorOf>none</mirrorOf><url>{url}</url>
+    </mirror>
+  </mirrors>
+}</settings>
 
 <!-- mvn deploy:deploy-file -DrepositoryId={key} -Durl={url} -Dfile=a.jar -DpomFile=pom.xml -->
 """
@@ -37,8 +43,8 @@ GRADLE = """\
 repositories {{
     maven {{
         url = uri("{url}")
-        allowInsecureProtocol = true // only needed where the URL is plain http
-        credentials {{
+{http:        allowInsecureProtocol = true
+}        credentials {{
             username = "{user}"
             password = "{token}"
         }}

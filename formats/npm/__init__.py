@@ -53,17 +53,17 @@ CLIENT_SETTINGS = {
     "npm": """\
 # .npmrc (in the project, or ~/.npmrc)
 registry={url}/
-//{host}/npm/{key}/:_authToken={token}
+{address}/:_authToken={token}
 """,
     "pnpm": """\
 # .npmrc (in the project, or ~/.npmrc)
 registry={url}/
-//{host}/npm/{key}/:_authToken={token}
+{address}/:_authToken={token}
 """,
     "yarn": """\
 # .npmrc (in the project, or ~/.npmrc), for yarn 1
 registry={url}/
-//{host}/npm/{key}/:_authToken={token}
+{address}/:_authToken={token}
 always-auth=true
 """,
     "yarn-berry": """\
@@ -71,9 +71,8 @@ always-auth=true
 npmRegistryServer: "{url}"
 npmAuthToken: "{token}"
 npmAlwaysAuth: true
-# only where the address begins with http:
-unsafeHttpWhitelist: ["*"]
-# for yarn 4.10 and later, which refuse what is younger than a day; leave it out before
+{http:unsafeHttpWhitelist: ["{hostname}"]
+}# for yarn 4.10 and later, which refuse what is younger than a day; leave it out before
 npmMinimalAgeGate: 0
 """,
 }

@@ -22,6 +22,43 @@ SESSION = "/{image*}/blobs/uploads/{session}"
 BLOB = "/{image*}/blobs/{digest}"
 REFERENCE = "/{image*}/manifests/{reference}"
 
+CLIENT_SETTINGS = {
+    "docker": """\
+docker login {host} -u {user} -p {token}
+docker tag IMAGE {host}/{key}/IMAGE:TAG
+docker push {host}/{key}/IMAGE:TAG
+docker pull {host}/{key}/IMAGE:TAG
+{http:# where the node is on another machine, docker's daemon.json must list it first:
+# "insecure-registries": ["{host}"]
+}""",
+    "podman": """\
+podman login {http:--tls-verify=false }{host} -u {user} -p {token}
+podman push {http:--tls-verify=false }IMAGE docker://{host}/{key}/IMAGE:TAG
+podman pull {http:--tls-verify=false }{host}/{key}/IMAGE:TAG
+""",
+    "skopeo": """\
+skopeo copy {http:--dest-tls-verify=false }--dest-creds {user}:{token} \\
+    oci:DIR:TAG docker://{host}/{key}/IMAGE:TAG
+skopeo copy {http:--src-tls-verify=false }--src-creds {user}:{token} \\
+    docker://{host}/{key}/IMAGE:TAG oci:DIR:TAG
+""",
+    "crane": """\
+crane auth login {host} -u {user} -p {token}
+crane push {http:--insecure }IMAGE.tar {host}/{key}/IMAGE:TAG
+crane pull {http:--insecure }{host}/{key}/IMAGE:TAG IMAGE.tar
+""",
+    "oras": """\
+oras login {http:--plain-http }{host} -u {user} -p {token}
+oras push {http:--plain-http }{host}/{key}/ARTIFACT:TAG FILE
+oras pull {http:--plain-http }{host}/{key}/ARTIFACT:TAG
+""",
+    "helm": """\
+helm registry login {http:--plain-http }{host} -u {user} -p {token}
+helm push {http:--plain-http }CHART-VERSION.tgz oci://{host}/{key}
+helm pull {http:--plain-http }oci://{host}/{key}/CHART --version VERSION
+""",
+}
+
 FORMAT = Format(
     name="oci",
     keys=("docker", "podman", "buildx", "oras", "wasm_oci", "helm_oci"),
@@ -49,31 +86,5 @@ FORMAT = Format(
     ),
     error_body=error_body,
     challenge=challenge,
-    client_settings={
-        "docker": (
-            "docker login {host} -u {user} -p {token}\n"
-            "docker tag IMAGE {host}/{key}/IMAGE:TAG\n"
-            "docker push {host}/{key}/IMAGE:TAG\n"
-            "docker pull {host}/{key}/IMAGE:TAG\n"
-        ),
-        "podman": (
-            "podman login {host} -u {user} -p {token}\n"
-            "podman push IMAGE docker://{host}/{key}/IMAGE:TAG\n"
-            "podman pull {host}/{key}/IMAGE:TAG\n"
-        ),
-        "skopeo": (
-            "skopeo copy --dest-creds {user}:{token} oci:DIR:TAG docker://{host}/{key}/IMAGE:TAG\n"
-            "skopeo copy --src-creds {user}:{token} docker://{host}/{key}/IMAGE:TAG oci:DIR:TAG\n"
-        ),
-        "oras": (
-            "oras login {host} -u {user} -p {token}\n"
-            "oras push {host}/{key}/ARTIFACT:TAG FILE\n"
-            "oras pull {host}/{key}/ARTIFACT:TAG\n"
-        ),
-        "helm": (
-            "helm registry login {host} -u {user} -p {token}\n"
-            "helm push CHART-VERSION.tgz oci://{host}/{key}\n"
-            "helm pull oci://{host}/{key}/CHART --version VERSION\n"
-        ),
-    },
+    client_settings=CLIENT_SETTINGS,
 )

@@ -24,12 +24,12 @@ CLIENT_SETTINGS = {
 # ~/.config/pip/pip.conf
 [global]
 index-url = {url}/simple/
-trusted-host = {host}
-
+{http:trusted-host = {host}
+}
 # for a private repository, in the shell instead
-export PIP_INDEX_URL="$(echo '{url}/simple/' | sed 's#://#://{user}:{token}@#')"
-export PIP_TRUSTED_HOST='{host}'
-""",
+export PIP_INDEX_URL='{secret_url}/simple/'
+{http:export PIP_TRUSTED_HOST='{host}'
+}""",
     "uv": """\
 # uv.toml, or under [tool.uv] in pyproject.toml
 publish-url = "{url}/legacy/"

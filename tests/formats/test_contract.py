@@ -18,6 +18,7 @@ from types import ModuleType
 import pytest
 
 import formats
+from cli.clients import settings_places
 from formats.contract import BodyKind, Format, Response, Scope
 from store import errors
 from store.errors import RegistryError
@@ -85,10 +86,12 @@ def test_the_docs_page_names_every_route_and_client(fmt: Format) -> None:
 @each_format
 def test_client_settings_hold_only_known_places(fmt: Format) -> None:
     assert fmt.client_settings
-    places = {name: f"<{name}>" for name in ("url", "host", "key", "user", "token")}
+    places = settings_places("https://host.test:1/mount/key", "key", "alice", "secret")
     for client, text in fmt.client_settings.items():
         filled = text.format_map(places)
-        assert "<url>" in filled or "<host>" in filled, client
+        assert "host.test:1" in filled, client
+        assert "insecure" not in filled.lower(), client
+        assert "tls-verify" not in filled, client
 
 
 @each_format
