@@ -7,7 +7,6 @@ tarball.  Its certificate and log entries are for clients to judge (``npm audit 
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -79,7 +78,7 @@ def check(text: str, name: str, version: str, sha512: str) -> str:
         found = msgspec.json.decode(text, type=Bundle)
         payload = base64.b64decode(found.dsse_envelope.payload, validate=True)
         statement = msgspec.json.decode(payload, type=Statement)
-    except (*MALFORMED, binascii.Error) as error:
+    except (*MALFORMED, ValueError) as error:
         raise ManifestInvalidError(f"the sigstore bundle is malformed: {error}") from error
     if found.dsse_envelope.payload_type != PAYLOAD_TYPE or not found.dsse_envelope.signatures:
         raise ManifestInvalidError("the sigstore bundle holds no signed statement")

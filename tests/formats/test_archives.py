@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formats.archives import Kind, Limits, collect, decompress, members, safe_path, tar_members
+from formats.archives.limits import safe_link
 from store.errors import ManifestInvalidError, RejectedError, TooLargeError
 
 SMALL = Limits(expanded_max=1 << 20, ratio_floor=1 << 16, members_max=20, member_max=1 << 12)
@@ -352,3 +353,162 @@ def test_what_python_writes_is_read_alike(entries: list[tuple[str, bytes]]) -> N
 
 def _plain(name: str) -> bool:
     return not name.startswith("/") and all(part not in {"", ".", ".."} for part in name.split("/"))
+
+
+# --- corners ------------------------------------------------------------------------------------
+def header(**change: bytes) -> bytes:
+    """A raw tar header with fields replaced and the checksum put right."""
+    block = bytearray(tar(("a", b""))[:512])
+    places = {"name": 0, "mode": 100, "size": 124, "kind": 156, "target": 157, "magic": 257}
+    for field, value in change.items():
+        at = places[field]
+        block[at : at + len(value)] = value
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def extension(kind: bytes, data: bytes) -> bytes:
+    return header(kind=kind, size=b"%011o\0" % len(data)) + data + b"\0" * (-len(data) % 512)
+
+
+END_MARK = b"\0" * 1024
+
+
+def test_tar_numbers_may_be_binary_or_empty() -> None:
+    size = b"\x80" + (3).to_bytes(11, "big")
+    content = b"abc" + b"\0" * 509
+    assert read_all(header(size=size) + content + END_MARK) == {"a": b"abc"}
+    assert read_all(header(size=b" " * 12) + END_MARK) == {"a": b""}
+    for bad in (b"\xff" * 12, b"99999999999\0"):
+        with pytest.raises(ManifestInvalidError, match="number"):
+            read_all(header(size=bad) + END_MARK)
+
+
+def test_older_tars_say_directory_by_a_slash() -> None:
+    data = header(kind=b"\0", name=b"dir/\0", magic=b"\0" * 8) + END_MARK
+    assert [m.kind for m in members(io.BytesIO(data), SMALL)] == [Kind.DIRECTORY]
+
+
+def test_pax_headers_for_one_member_and_for_all() -> None:
+    one = extension(b"x", b"14 path=other\n")
+    every = extension(b"g", b"15 comment=abc\n")
+    assert set(read_all(every + one + header() + header() + END_MARK)) == {"other", "a"}
+    sized = extension(b"x", b"9 size=3\n")
+    assert read_all(sized + header() + b"abc" + b"\0" * 509 + END_MARK) == {"a": b"abc"}
+
+
+@pytest.mark.parametrize(
+    "record", [b"x", b"9 size=x\n", b"99 path=a\n", b"9 path=a", b"7 path\n", b"0 a=b\n"]
+)
+def test_malformed_pax_headers_are_refused(record: bytes) -> None:
+    with pytest.raises(ManifestInvalidError):
+        read_all(extension(b"x", record) + header() + END_MARK)
+
+
+def test_extension_headers_are_bounded_in_number_and_size() -> None:
+    with pytest.raises(TooLargeError):
+        read_all(extension(b"x", b"6 a=b\n") * 9 + header() + END_MARK)
+    limits = Limits(header_max=900)
+    value = b"x" * 490
+    many = b"".join(extension(b"g", b"500 key%d=%s\n" % (n, value)) for n in range(2))
+    with pytest.raises(TooLargeError, match="global"):
+        read_all(many + header() + END_MARK, limits)
+
+
+@pytest.mark.parametrize("target", ["a\0b", "x" * 5000, "a/../../b"])
+def test_malformed_links_are_refused(target: str) -> None:
+    with pytest.raises(ManifestInvalidError):
+        safe_link("l", target, symbolic=True)
+
+
+def with_mode(mode: int, content: bytes = b"x") -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        info = zipfile.ZipInfo("d/l")
+        info.create_system, info.external_attr = 3, mode << 16
+        archive.writestr(info, content)
+    return out.getvalue()
+
+
+def test_zip_members_have_kinds() -> None:
+    [link] = members(io.BytesIO(with_mode(0o120777, b"../x")), SMALL)
+    assert (link.kind, link.target) == (Kind.SYMLINK, "../x")
+    [folder] = members(io.BytesIO(with_mode(0o040755)), SMALL)
+    assert folder.kind is Kind.DIRECTORY
+    for mode, content in ((0o120777, b"../../x"), (0o060644, b""), (0o010644, b"")):
+        with pytest.raises(ManifestInvalidError):
+            list(members(io.BytesIO(with_mode(mode, content)), SMALL))
+
+
+def zip64(good: bytes, **change: int) -> bytes:
+    """The same zip with its end record replaced by the 64-bit kind."""
+    end = good.index(b"PK\x05\x06")
+    count, length, offset = struct.unpack_from("<H2L", good, end + 10)
+    fields = {"disk": 0, "count": count, "length": length, "offset": offset, "size": 44} | change
+    record = struct.pack(
+        "<4sQ2H2L4Q",
+        b"PK\x06\x06",
+        fields["size"],
+        45,
+        45,
+        fields["disk"],
+        0,
+        fields["count"],
+        fields["count"],
+        fields["length"],
+        fields["offset"],
+    )
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end + change.get("moved", 0), 1)
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0, 0xFFFFFFFF, 0)
+    return good[:end] + record + locator + tail
+
+
+def test_the_zip64_end_record_is_read_and_checked() -> None:
+    good = zipped(("a", b"one"))
+    assert read_all(zip64(good)) == {"a": b"one"}
+    for change in ({"disk": 1}, {"size": 45}, {"moved": 10**9}, {"moved": -1}, {"offset": 1}):
+        with pytest.raises(ManifestInvalidError):
+            read_all(zip64(good, **change))
+    for change in ({"count": 10**6}, {"length": 1 << 40}):
+        with pytest.raises(TooLargeError):
+            read_all(zip64(good, **change))
+    bare = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 0xFFFF, 0xFFFF, 0, 0, 0)
+    for data in (bare, b"x" * 200 + bare):
+        with pytest.raises(ManifestInvalidError):
+            read_all(b"PK\x03\x04" + data)
+
+
+def test_more_disagreements_in_zips_are_refused() -> None:
+    good = zipped(("ab", b"one"), method=zipfile.ZIP_STORED)
+    central = good.index(b"PK\x01\x02")
+    end = good.index(b"PK\x05\x06")
+    bad = [
+        patch(good, central, layout="<L", value=0),
+        patch(good, central + 28, layout="<H", value=500),  # the name's length
+        patch(good, central + 24, layout="<L", value=0xFFFFFFFF),  # a zip64 field, and none there
+        patch(patch(good, end + 8, layout="<H", value=0), end + 10, layout="<H", value=0),
+        patch(good, end + 8, layout="<H", value=2),
+        patch(good, end + 16, layout="<L", value=3),
+        patch(
+            patch(good, 8, layout="<H", value=99), central + 10, layout="<H", value=99
+        ),  # a method nobody knows
+    ]
+    for data in bad:
+        with pytest.raises(ManifestInvalidError):
+            read_all(data)
+    utf8 = 0x800
+    named = patch(patch(good, 6, layout="<H", value=utf8), central + 8, layout="<H", value=utf8)
+    with pytest.raises(ManifestInvalidError, match="UTF-8"):
+        read_all(named.replace(b"ab", b"\xff\xfe"))
+
+
+def test_a_member_that_reaches_into_the_directory_is_refused() -> None:
+    good = zipped(("a", b"data"), method=zipfile.ZIP_STORED)
+    central = good.index(b"PK\x01\x02")
+    for at in (18, 22):
+        good = patch(good, at, layout="<L", value=4000)
+    for at in (20, 24):
+        good = patch(good, central + at, layout="<L", value=4000)
+    with pytest.raises(ManifestInvalidError, match="runs into"):
+        read_all(good)

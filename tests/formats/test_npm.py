@@ -248,6 +248,10 @@ def broken(change: str) -> dict[str, Any]:
             manifest["dist"]["integrity"] = "sha512-x y"
         case "malformed shasum":
             manifest["dist"]["shasum"] = 1
+        case "impossible integrity":
+            manifest["dist"]["integrity"] = "sha512-A==="
+        case "manifest":
+            body["versions"]["1.0.0"] = {"name": 1}
         case "length":
             attachment["length"] += 1
         case "base64":
@@ -571,6 +575,92 @@ async def test_sigstore_bundles_that_do_not_hold_are_refused(sent: object) -> No
     body["_attachments"]["demo-1.0.0.sigstore"] = {"data": json.dumps(sent)}
     assert (await put(repository, "/demo", body)).status == 400
     assert not repository.files
+
+
+async def test_two_bundles_or_unsigned_ones_are_refused() -> None:
+    data = tarball({"name": "demo", "version": "1.0.0"})
+    unsigned, foreign = bundle(data), bundle(data)
+    unsigned["dsseEnvelope"]["signatures"] = []
+    foreign["dsseEnvelope"]["payload"] = "é"
+    for texts in ([bundle(data)] * 2, [unsigned], [foreign]):
+        body = document(data=data)
+        for number, sent in enumerate(texts):
+            body["_attachments"][f"{number}.sigstore"] = {"data": json.dumps(sent)}
+        assert (await put(FakeRepository(), "/demo", body)).status == 400
+
+
+async def test_the_least_a_publish_can_hold() -> None:
+    repository, body = FakeRepository(), document()
+    manifest = body["versions"]["1.0.0"]
+    for field in ("dist", "readme"):
+        del manifest[field]
+    manifest["deprecated"] = True
+    assert (await put(repository, "/demo", body)).status == 201
+    found = (await packument(repository))["versions"]["1.0.0"]
+    assert found["deprecated"] == "this version is deprecated"
+    assert found["dist"]["integrity"]
+    assert (await packument(repository))["readme"] == ""
+
+
+async def test_links_and_folders_in_tarballs_do_not_count() -> None:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, kind in (("package", tarfile.DIRTYPE), ("package/l", tarfile.SYMTYPE)):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, "package.json"
+            archive.addfile(info)
+        data = b'{"name":"demo","version":"1.0.0"}'
+        info = tarfile.TarInfo("package/package.json")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    repository = FakeRepository()
+    assert (await publish(repository, data=gzip.compress(out.getvalue()))).status == 201
+    assert (await packument(repository))["versions"]["1.0.0"]["dist"]["fileCount"] == 1
+
+
+async def test_names_that_cannot_be_packages_are_unknown() -> None:
+    repository = FakeRepository()
+    for target in ("/-", "/a%2fb", "/@%2fb", "/@a%2f", "/@a%2fb%2fc", f"/{'a' * 215}", "/a/b/c"):
+        assert (await get(repository, target)).status == 404, target
+    assert (await get(repository, "/demo/-/package.json")).status == 404
+
+
+async def test_a_document_cannot_retag_what_goes_or_bring_versions_in() -> None:
+    repository = FakeRepository()
+    await sample(repository)
+    full = await packument(repository)
+    full["versions"]["9.9.9"] = full["versions"]["1.0.0"]
+    del full["versions"]["2.0.0-rc.1"]
+    full["dist-tags"] = {"latest": "1.0.0", "next": "2.0.0-rc.1", "new": "9.9.9"}
+    assert (await put(repository, f"/demo/-rev/{full['_rev']}", full)).status == 201
+    after = await packument(repository)
+    assert after["dist-tags"] == {"latest": "1.0.0"}
+    assert list(after["versions"]) == ["1.0.0", "1.9.0", "1.10.0"]
+
+
+async def test_owners_are_bounded() -> None:
+    repository = FakeRepository()
+    await publish(repository)
+    crowd = {"_id": "demo", "maintainers": [{"name": "x" * 70_000}]}
+    assert (await put(repository, "/demo", crowd)).status == 400
+
+
+async def test_a_package_with_only_tags_left_is_not_found() -> None:
+    repository = FakeRepository()
+    await sample(repository)
+    for path in [path for path in repository.files if path.startswith("demo/")]:
+        del repository.files[path]
+    assert json.loads((await get(repository, "/-/v1/search?text=demo")).body)["objects"] == []
+    assert (await get(repository, "/demo")).status == 404
+    answer = await perform(FORMAT, "DELETE", "/demo/-rev/1-x", repository)
+    assert answer.status == 404
+
+
+async def test_search_shows_who_maintains() -> None:
+    repository = FakeRepository()
+    await publish(repository, maintainers=[{"name": "ann", "email": "a@x"}, "odd"])
+    [found] = json.loads((await get(repository, "/-/v1/search?text=demo")).body)["objects"]
+    assert found["package"]["publisher"] == {"username": "ann", "email": "a@x"}
 
 
 # --- names and order ----------------------------------------------------------------------------

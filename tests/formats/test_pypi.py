@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gzip
 import hashlib
 import io
@@ -16,15 +17,16 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import given
 from hypothesis import strategies as st
 from packaging.metadata import parse_email
 
 from formats.pypi import FORMAT
-from formats.pypi.names import normalize
+from formats.pypi.distributions import parse_core_metadata
+from formats.pypi.names import normalize, parse_filename
 from formats.pypi.simple import HTML, JSON, TEXT_HTML, choose
-from store.errors import NameInvalidError
+from store.errors import NameInvalidError, RejectedError
 from tests.formats.fake import FakeRepository, Result, multipart, perform
 
 INDEXES = (
@@ -508,15 +510,25 @@ async def test_the_legacy_api_describes_the_newest_release() -> None:
 
 
 # --- attestations -------------------------------------------------------------------------------
-def attestation(data: bytes, filename: str = WHEEL, **change: object) -> dict[str, object]:
+RELEASE = "https://github.com/acme/demo/.github/workflows/release.yml@refs/tags/v1"
+
+
+def attestation(
+    data: bytes,
+    filename: str = WHEEL,
+    *,
+    workflow: str = RELEASE,
+    rsa_key: bool = False,
+    **change: object,
+) -> dict[str, object]:
     """A PEP 740 attestation under a certificate of our own."""
     key = ec.generate_private_key(ec.SECP256R1())
-    workflow = "https://github.com/acme/demo/.github/workflows/release.yml@refs/tags/v1"
+    public = rsa.generate_private_key(65537, 2048).public_key() if rsa_key else key.public_key()
     certificate = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
         .issuer_name(x509.Name([]))
-        .public_key(key.public_key())
+        .public_key(public)
         .serial_number(1)
         .not_valid_before(datetime(2026, 1, 1, tzinfo=UTC))
         .not_valid_after(datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=10))
@@ -629,6 +641,50 @@ async def test_attestations_that_do_not_hold_are_refused(change: str) -> None:
     answer = await upload(repository, wheel(), WHEEL, attestations=text)
     assert answer.status == 400, answer.body
     assert not repository.files
+
+
+async def test_attestations_agree_on_their_publisher() -> None:
+    data = wheel()
+    other = attestation(data, workflow="https://elsewhere.test/flow")
+    mixed = json.dumps([attestation(data), other])
+    assert (await upload(FakeRepository(), data, WHEEL, attestations=mixed)).status == 400
+    repository = FakeRepository()
+    alone = json.dumps([other])
+    assert (await upload(repository, data, WHEEL, attestations=alone)).status == 200
+    answer = await get(repository, f"/integrity/demo/1.0/{WHEEL}/provenance")
+    [found] = json.loads(answer.body)["attestation_bundles"]
+    assert found["publisher"] == {"kind": "Unknown", "identity": "https://elsewhere.test/flow"}
+    other_key = json.dumps([attestation(data, rsa_key=True)])
+    assert (await upload(FakeRepository(), data, WHEEL, attestations=other_key)).status == 400
+
+
+async def test_a_release_without_metadata_or_limits_is_shown() -> None:
+    repository = FakeRepository()
+    core = b"Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n"
+    await upload(repository, wheel(core=core), WHEEL)
+    del repository.files[f"demo/{WHEEL}.metadata"]
+    [file] = (await page(repository))["files"]
+    assert "requires-python" not in file
+    assert "core-metadata" not in file
+    assert "data-requires-python" not in parse((await get(repository, "/simple/demo/")).body).links
+    assert json.loads((await get(repository, "/pypi/demo/json")).body)["info"]["summary"] == ""
+
+
+async def test_malformed_records_and_sdists_without_metadata_are_refused() -> None:
+    bad = wheel(record='"open')
+    assert (await upload(FakeRepository(), bad, WHEEL)).status == 400
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("demo-1.0/setup.py"))
+    assert (await upload(FakeRepository(), out.getvalue(), "demo-1.0.tar.gz")).status == 400
+
+
+@given(st.binary(max_size=200))
+def test_any_core_metadata_is_read_or_refused(data: bytes) -> None:
+    filename = parse_filename(WHEEL)
+    for each in (data, metadata("demo", "1.0") + data, data + metadata("demo", "1.0")):
+        with contextlib.suppress(RejectedError):
+            parse_core_metadata(each, filename)
 
 
 # --- names --------------------------------------------------------------------------------------
