@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mesh import messages as m
+from mesh.finding import HOP_WAIT, HOPS_MAX
 from store.errors import RemoteProtocolError
 from tests.mesh.world import CHUNK, Node, World, blob
 
@@ -94,7 +99,7 @@ def test_asking_in_circles_ends() -> None:
     nodes[0].want(held[0])
     world.run(1.0)
     assert not nodes[0].core.hopeless(held[0].blob.raw, world.now)
-    world.run(8.0)
+    world.run(HOP_WAIT * HOPS_MAX + 2.0)
     assert nodes[0].core.hopeless(held[0].blob.raw, world.now)
 
 
@@ -221,3 +226,40 @@ def test_an_abandoned_search_lapses() -> None:
     for node in (a, b, c):
         assert not node.core.downloads, node.name
         assert not node.core.finding.interests
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from(["corrupt", "liar", "stall", "unasked", "honest"]), max_size=4),
+    st.lists(st.tuples(st.integers(0, 4), st.floats(0.05, 1.5)), max_size=6),
+    st.integers(0, 99),
+)
+def test_whatever_peers_do_an_honest_one_is_enough(
+    vices: list[str], cuts: list[tuple[int, float]], seed: int
+) -> None:
+    world, rng = World(), random.Random(seed)
+    held = blob(40, seed)
+    raw = held[0].blob.raw
+    world.blobs[raw] = held
+    client = world.node("client")
+    peers = [world.node("honest")]
+    for number, vice in enumerate(vices):
+        more = {} if vice == "honest" else {vice: True}
+        peers.append(world.node(f"p{number}", **more))
+    for peer in peers:
+        if not peer.vice.liar:
+            world.give(peer, held)
+        world.link(peer, client, rate=rng.uniform(5e5, 5e7), delay=rng.uniform(0.001, 0.1))
+    client.want(held[0])
+    for victim, pause in cuts:
+        world.run(pause, lambda: has(client, raw))
+        peer = peers[victim % len(peers)]
+        world.cut(peer, client)
+        world.run(0.3)
+        world.link(peer, client, rate=2e6)
+    world.run(40.0, lambda: has(client, raw))
+    assert has(client, raw)
+    for peer in peers:
+        belief = client.core.peers[peer.name]
+        if not (peer.vice.corrupt or peer.vice.unasked):
+            assert belief.strikes == 0

@@ -1,0 +1,82 @@
+"""The bookkeeping of one blob: manifests from strangers above all."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh.download import EMPTY, Download, Holder
+from mesh.messages import COMPLETE
+from store.chunks import Manifest
+from store.digest import Digest
+from store.errors import ManifestInvalidError
+from tests.mesh.world import CHUNK, blob
+
+HELD = blob(10)[0]
+
+
+def make(manifest: bytes = HELD.id, size: int = HELD.size) -> Download:
+    return Download(HELD.blob.raw, size, manifest, bool(manifest), 0.0)
+
+
+def test_a_manifest_comes_page_by_page() -> None:
+    download = make()
+    assert not download.settle_manifest()
+    assert list(download.pages_wanted(0.0)) == [0]
+    download.page(0, HELD.root.encode(), b"p")
+    assert list(download.pages_wanted(0.0)) == [1]
+    download.page(1, HELD.page(0), b"p")
+    assert download.manifest == HELD
+    assert download.length(0, 10) == HELD.size
+    assert download.chunk_at(CHUNK) == 1
+    assert download.chunk_at(HELD.size) == 10
+
+
+def test_a_page_that_is_not_answered_is_asked_for_again() -> None:
+    download = make()
+    download.asked_pages[0] = (b"p", 3.0)
+    assert list(download.pages_wanted(1.0)) == []
+    assert list(download.pages_wanted(3.0)) == [0]
+
+
+@pytest.mark.parametrize("page", [b"", b"\xc0", blob(10, seed=2)[0].root.encode()])
+def test_another_root_is_refused(page: bytes) -> None:
+    with pytest.raises(ManifestInvalidError):
+        make().page(0, page, b"p")
+
+
+def test_another_size_is_refused() -> None:
+    with pytest.raises(ManifestInvalidError):
+        make(size=HELD.size + 1).page(0, HELD.root.encode(), b"p")
+
+
+def test_small_blobs_need_no_manifest() -> None:
+    small = Download(Digest.of(b"x").raw, 1, b"", authenticated=False, started=0.0)
+    assert small.settle_manifest()
+    assert small.authenticated
+    assert small.count == 1
+    empty = Download(EMPTY, 0, b"", authenticated=False, started=0.0)
+    assert empty.settle_manifest()
+    assert empty.count == 0
+
+
+def test_without_a_record_the_manifest_most_holders_name_is_believed() -> None:
+    download = make(b"", 0)
+    for name, manifest in ((b"1", b"x" * 32), (b"2", HELD.id), (b"3", HELD.id)):
+        download.holders[name] = Holder(COMPLETE, HELD.size, manifest)
+    download.choose_manifest()
+    assert download.manifest_id == HELD.id
+    download.take_manifest(HELD)
+    download.manifest_from.add(b"2")
+    assert download.forget_manifest() == {b"2"}
+    download.choose_manifest()
+    assert download.manifest_id == b"x" * 32
+    assert not download.usable_holder(download.holders[b"2"])
+
+
+def test_progress_is_counted_in_verified_bytes() -> None:
+    download = make()
+    assert download.verified == 0
+    download.take_manifest(HELD)
+    download.have = 0b101
+    assert download.verified == 2 * CHUNK
+    assert isinstance(download.manifest, Manifest)

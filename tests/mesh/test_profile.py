@@ -1,0 +1,44 @@
+"""Estimators, fed with what paths really do."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh.profile import RTT_WINDOW, Meter, RateEstimator, RttEstimator
+
+
+def test_round_trips_are_smoothed_and_the_minimum_forgets() -> None:
+    rtt = RttEstimator()
+    rtt.add(0.1, 0.0)
+    assert (rtt.smoothed, rtt.deviation, rtt.minimum) == (0.1, 0.05, 0.1)
+    for second in range(1, 100):
+        rtt.add(0.2, float(second))
+    assert rtt.smoothed == pytest.approx(0.2, rel=0.01)
+    assert rtt.minimum == 0.2  # the 0.1 lies further back than RTT_WINDOW
+    assert RTT_WINDOW < 99
+
+
+def test_a_rate_is_the_best_recent_one_for_the_pipeline_and_an_average_for_choosing() -> None:
+    rate = RateEstimator()
+    for second, size in enumerate((1_000_000, 4_000_000, 1_000_000)):
+        rate.add(size, 1.0, float(second))
+    assert rate.maximum == 4_000_000
+    assert 1_000_000 < rate.average < 2_000_000
+
+
+def test_a_path_that_was_not_full_only_raises_the_estimate() -> None:
+    rate = RateEstimator()
+    rate.add(5_000_000, 1.0, 0.0)
+    rate.add(100, 1.0, 1.0, limited=True)
+    assert rate.average == 5_000_000
+    rate.add(9_000_000, 1.0, 2.0, limited=True)
+    assert rate.maximum == 9_000_000
+
+
+def test_a_meter_shows_the_present_rate() -> None:
+    meter = Meter(halflife=1.0)
+    for tick in range(100):
+        meter.add(1000, tick / 10)
+    assert meter.total == 100_000
+    assert meter.rate(9.9) == pytest.approx(10_000, rel=0.05)
+    assert meter.rate(19.9) < 100

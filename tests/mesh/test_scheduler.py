@@ -1,0 +1,145 @@
+"""Plans over beliefs: laws that hold for any beliefs, and the choices that matter."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh import bits
+from mesh.scheduler import (
+    RUN_MAX,
+    WINDOW_MAX,
+    WINDOW_MIN,
+    Ask,
+    Blob,
+    Pending,
+    Source,
+    endgame,
+    plan,
+    window,
+)
+
+SIZE = 64 * 1024
+
+
+def blob(needed: int, count: int = 64, **more: object) -> Blob:
+    return Blob(count, lambda i: i * SIZE, needed, **more)  # type: ignore[arg-type]
+
+
+def source(
+    name: str,
+    has: int = -1,
+    *,
+    rtt: float = 0.05,
+    rate: float = 1e6,
+    room: int = 1 << 22,
+    **more: object,
+) -> Source:
+    return Source(
+        name.encode(),
+        has & bits.full(64),
+        0,
+        room,
+        rtt,
+        rate,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def order(asks: list[Ask]) -> list[int]:
+    return [index for ask in asks for index in ask.chunks]
+
+
+sources = st.lists(
+    st.builds(
+        Source,
+        peer=st.binary(min_size=1, max_size=2),
+        has=st.integers(0, bits.full(64)),
+        outstanding=st.integers(0, 1 << 21),
+        window=st.integers(0, 1 << 22),
+        rtt=st.floats(0.0001, 1.0),
+        rate=st.floats(1e3, 1e8),
+        failures=st.integers(0, 5),
+    ),
+    max_size=5,
+    unique_by=lambda s: s.peer,
+)
+
+
+@given(
+    st.integers(0, bits.full(64)),
+    sources,
+    st.integers(0, 1 << 23),
+    st.lists(st.integers(0, 63), max_size=3),
+    st.integers(1, 4),
+)
+def test_a_plan_asks_holders_for_needed_chunks_once_and_within_bounds(
+    needed: int, views: list[Source], budget: int, readers: list[int], wanters: int
+) -> None:
+    before = {view.peer: (view.has, view.outstanding, view.window) for view in views}
+    wanted = blob(needed, readers=tuple(readers), rank=1, wanters=wanters)
+    asks = plan(wanted, views, budget, random.Random(1))
+    seen = order(asks)
+    assert len(seen) == len(set(seen))
+    assert not bits.of(seen) & ~needed
+    for ask in asks:
+        assert not bits.of(ask.chunks) & ~before[ask.peer][0]
+        assert ask.size == len(ask.chunks) * SIZE <= RUN_MAX
+    assert sum(ask.size for ask in asks) <= budget + len(views) * SIZE
+
+
+def test_a_waiting_client_is_served_in_order_by_the_fastest() -> None:
+    slow, fast = source("slow", rate=1e5), source("fast", rate=1e7)
+    asks = plan(blob(bits.full(64), readers=(20,)), [slow, fast], 1 << 20, random.Random(1))
+    urgent = [ask for ask in asks if ask.urgent]
+    assert {ask.peer for ask in urgent} == {b"fast"}
+    assert order(urgent) == list(range(20, 36))
+
+
+def test_a_fast_peer_with_a_part_beats_a_slow_one_with_all() -> None:
+    part, whole = source("part", bits.full(32), rate=1e7), source("whole", rate=1e5)
+    asks = plan(blob(bits.full(32)), [whole, part], 1 << 20, random.Random(1))
+    assert asks[0].peer == b"part"
+
+
+def test_each_wanter_begins_with_its_own_stripe() -> None:
+    seen = []
+    for rank in range(4):
+        wanted = blob(bits.full(64), rank=rank, wanters=4)
+        asks = plan(wanted, [source("s")], 16 * SIZE, random.Random(rank))
+        seen.append(set(order(asks)))
+        assert {index % 4 for index in seen[-1]} == {rank}
+    assert len(set.union(*seen)) == 64
+
+
+def test_rare_chunks_go_before_common_ones() -> None:
+    rare = bits.span(40, 44)
+    one, two = source("one"), source("two", ~rare & bits.full(64))
+    asks = plan(blob(bits.full(64), rank=0, wanters=1), [one], 4 * SIZE, random.Random(1))
+    assert order(asks) == [0, 1, 2, 3]  # alone: in order
+    one = source("one")
+    asks = plan(blob(bits.full(64), rank=0, wanters=2), [one, two], 4 * SIZE, random.Random(1))
+    first = next(ask for ask in asks if ask.peer == b"one")
+    assert set(first.chunks[:2]) == {40, 42}  # own stripe and rare
+
+
+def test_the_window_follows_the_path() -> None:
+    assert window(1e6, 0.05) == int(1.25 * 1e6 * 0.3)
+    assert window(1e3, 0.01) == WINDOW_MIN
+    assert window(1e9, 0.5) == WINDOW_MAX
+    assert window(1e3, 0.01, 1 << 20) == 2 << 20
+
+
+def test_only_what_comes_far_too_late_is_asked_twice() -> None:
+    late, idle = source("late", rate=1e4), source("idle")
+    late.outstanding = 2 * SIZE
+    owed = Pending(1, b"late", 0b11, 2 * SIZE, 1)
+    views = [late, idle]
+    (ask,) = endgame([owed], views, blob(0), allowance=1 << 20)
+    assert (ask.peer, ask.chunks) == (b"idle", (0, 1))
+    assert endgame([owed], views, blob(0), allowance=SIZE) == []
+    assert endgame([owed], views, blob(1 << 9), allowance=1 << 20) == []
+    twice = Pending(1, b"late", 0b11, 2 * SIZE, 2)
+    assert endgame([twice], [late, source("idle")], blob(0), allowance=1 << 20) == []

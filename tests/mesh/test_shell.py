@@ -1,0 +1,113 @@
+"""The shell under attack and at its edges: real connections, real files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import trio
+
+from mesh import messages as m
+from mesh.addresses import AddressBook
+from mesh.handshake import Self, hello
+from mesh.invitation import Book
+from mesh.shell.memory import FILE, Memory
+from mesh.wire import Decoder, encode
+from store.identity import Identity
+from tests.mesh.nodes import Fleet, Node, until
+from tests.mesh.test_invitation import issue
+
+
+async def stranger(fleet: Fleet, node: Node) -> tuple[trio.abc.Stream, m.Challenge]:
+    """Dial a node, and hear its challenge."""
+    from mesh.carriers.memory import MemoryCarrier
+
+    carrier = MemoryCarrier(fleet.world, "stranger", b"?" * 32)
+    stream = (await carrier.dial(f"memory://{node.name}")).stream
+    decoder = Decoder()
+    while True:
+        decoder.feed(await stream.receive_some(4096))
+        for said in decoder:
+            assert isinstance(said, m.Challenge)
+            return stream, said  # type: ignore[return-value]
+
+
+async def answer(stream: trio.abc.Stream, data: bytes) -> list[m.Message]:
+    """Say something; return all that is said before the node hangs up."""
+    decoder = Decoder()
+    with trio.fail_after(5):
+        await stream.send_all(data)
+        while True:
+            try:
+                received = await stream.receive_some(4096)
+            except trio.BrokenResourceError:
+                break
+            if not received:
+                break
+            decoder.feed(received)
+    return list(decoder)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"\0\0\0\1\xff" * 100 + b"\0\0\0\0",
+        b"\xff" * 5000,
+        encode(m.OpenBulk()),
+        encode(m.Find(b"b" * 32, 1, b"", 4, ())),
+        encode(m.Welcome(b"n" * 32, 1, "", (), 0, 0)),
+    ],
+)
+async def test_strangers_get_nothing_and_harm_nobody(tmp_path: Path, said: bytes) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a = await fleet.node("a")
+        stream, _ = await stranger(fleet, a)
+        assert await answer(stream, said) == []
+        b = await fleet.node("b")
+        await fleet.join(b, a)  # the node is well
+
+
+async def test_a_member_of_another_mesh_is_told_why_not(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        c = Identity.generate()
+        for mesh, why in ((a.ledger.mesh, "not a member"), ("00" * 32, "another mesh")):
+            stream, challenge = await stranger(fleet, a)
+            me = Self(c, bytes.fromhex(mesh), 1)
+            said = encode(hello(me, challenge, a.identity.key, m.CONTROL, 0.0))
+            (refusal,) = await answer(stream, said)
+            assert isinstance(refusal, m.Refused)
+            assert why in refusal.reason
+
+
+async def test_the_newer_link_of_one_peer_replaces_a_dead_one(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+
+        async def up() -> bool:
+            return all(p.state == "up" for node in (a, b) for p in node.mesh.peers())
+
+        await until(up)
+        for _ in range(3):
+            await fleet.world.cut("a", "b")
+            await trio.sleep(0.05)
+            await until(up)
+
+
+async def test_memory_outlives_the_process_and_is_private(tmp_path: Path) -> None:
+    book, addresses = Book(), AddressBook()
+    issued = issue(book, expires=2e9)
+    addresses.hint(b"n" * 32, "tls://h:1")
+    await Memory(tmp_path, book, addresses).save()
+    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    other, found = Book(), AddressBook()
+    await Memory(tmp_path, other, found).load()
+    assert other.secret_of(issued.id, 1e9) == issued.secret
+    assert found.of(b"n" * 32) == ("tls://h:1",)
+    (tmp_path / FILE).write_bytes(b"damaged")
+    empty = Book()
+    await Memory(tmp_path, empty, AddressBook()).load()
+    assert empty.granted == {}
