@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-import h11
 import trio
 
 from node.http.asgi import RejectedRequestError
+from node.http.chunks import ChunkDecoder
 from node.http.limits import Limits
 
 CHUNK_SIZE: Final = 256 << 10
@@ -24,20 +24,17 @@ class ByteSource(Protocol):
 class RequestBody:
     """The bytes after a request head, of a declared length or in chunks.
 
-    With a declared length the bytes never pass through the parser: they go from the socket to the
-    app as they are.  Chunked bodies are decoded by h11.
+    The bytes never pass through h11: those of a declared length go from the socket to the app as
+    they are, those of chunks with one copy at most.
     """
 
-    def __init__(
-        self, stream: ByteSource, limits: Limits, parser: h11.Connection, ahead: bytes
-    ) -> None:
+    def __init__(self, stream: ByteSource, limits: Limits, ahead: bytes) -> None:
         self._stream = stream
         self._limits = limits
-        self._parser = parser
         self.ahead = ahead
         """Bytes received after the head; once the body is complete, of the next request."""
         self._left = 0
-        self._chunked = False
+        self._chunks: ChunkDecoder | None = None
         self._received = 0
         self._size_max: int | None = None
         self.complete = True
@@ -45,10 +42,7 @@ class RequestBody:
     def expect(self, length: int | None, size_max: int | None) -> None:
         """Say what will come.  Raises RejectedRequestError (413) if that is declared too long."""
         if length is None:
-            self._chunked = True
-            if self.ahead:  # to h11 no bytes mean the end of the connection
-                self._parser.receive_data(self.ahead)
-            self.ahead = b""
+            self._chunks = ChunkDecoder(trailer_size_max=self._limits.head_size_max)
         else:
             self._left = length
             if size_max is not None and length > size_max:
@@ -61,14 +55,16 @@ class RequestBody:
         """Bytes still to come; infinite when only the end of the chunks will tell."""
         if self.complete:
             return 0
-        return float("inf") if self._chunked else self._left
+        return float("inf") if self._chunks is not None else self._left
 
     async def read(self) -> bytes:
         """Return the next bytes; at the end of chunks there may be none.
 
         Raises RejectedRequestError, BrokenResourceError.
         """
-        return await (self._read_chunks() if self._chunked else self._read_sized())
+        if self._chunks is not None:
+            return await self._read_chunks(self._chunks)
+        return await self._read_sized()
 
     async def _read_sized(self) -> bytes:
         if self.ahead:
@@ -79,24 +75,17 @@ class RequestBody:
         self.complete = not self._left
         return data
 
-    async def _read_chunks(self) -> bytes:
-        parts: list[bytes] = []
-        while True:
-            try:
-                event = self._parser.next_event()
-            except h11.RemoteProtocolError as error:
-                raise RejectedRequestError(error.error_status_hint, str(error)) from error
-            if isinstance(event, h11.Data):
-                parts.append(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                self.complete = True
-                self.ahead = self._parser.trailing_data[0]
-                break
-            elif parts:
-                break
+    async def _read_chunks(self, decoder: ChunkDecoder) -> bytes:
+        data = b""
+        while not data and not decoder.complete:
+            if self.ahead:
+                received, self.ahead = self.ahead, b""
             else:
-                self._parser.receive_data(await self._receive(CHUNK_SIZE))
-        data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
+                received = await self._receive(CHUNK_SIZE)
+            data = decoder.feed(received)
+        if decoder.complete:
+            self.complete = True
+            self.ahead = decoder.rest
         self._received += len(data)
         if self._size_max is not None and self._received > self._size_max:
             raise RejectedRequestError(413, f"body exceeds {self._size_max} bytes")

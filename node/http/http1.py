@@ -138,7 +138,7 @@ class Http1:
 
     async def _answer(self, head: RequestHead) -> bool:
         """Let the app answer one request.  True if the connection can take another."""
-        body = RequestBody(self._stream, self._limits, head.parser, self._buffer)
+        body = RequestBody(self._stream, self._limits, self._buffer)
         self._buffer = b""
         scope = make_scope(
             method=head.method,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import h11
 import pytest
 import trio
 from hypothesis import given
@@ -13,8 +12,6 @@ from hypothesis import strategies as st
 from node.http.asgi import RejectedRequestError
 from node.http.body import RequestBody
 from node.http.limits import Limits
-
-HEAD = b"PUT / HTTP/1.1\r\nHost: t\r\n"
 
 
 class Pieces:
@@ -33,11 +30,7 @@ class Pieces:
 
 
 def make(pieces: list[bytes], length: int | None, size_max: int | None = None) -> RequestBody:
-    parser = h11.Connection(h11.SERVER)
-    framing = b"Transfer-Encoding: chunked" if length is None else b"Content-Length: %d" % length
-    parser.receive_data(HEAD + framing + b"\r\n\r\n")
-    parser.next_event()
-    body = RequestBody(Pieces(pieces[1:]), Limits(), parser, pieces[0] if pieces else b"")
+    body = RequestBody(Pieces(pieces[1:]), Limits(), pieces[0] if pieces else b"")
     body.expect(length, size_max)
     return body
 
@@ -112,7 +105,7 @@ async def test_malformed_chunks_are_refused(data: bytes, status: int) -> None:
 
 
 async def test_trailers_without_end_are_refused() -> None:
-    endless = [b"0\r\n", *[b"X: %b\r\n" % (b"y" * 1000)] * 20]
+    endless = [b"0\r\n", *[b"X: %b\r\n" % (b"y" * 1000)] * 40]
     with pytest.raises(RejectedRequestError) as refusal:
         await everything(make(endless, None))
     assert refusal.value.status == 431
