@@ -27,7 +27,7 @@ COMMANDS = {
     "publish": "cli.transfer:publish",
     "get": "cli.transfer:get",
     "doctor": "cli.doctor:doctor",
-    "demo": "cli.demo:demo",
+    "demo": "cli.demo.command:demo",
 }
 # Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 not allowed, 5 not reachable now.
 EXIT = (

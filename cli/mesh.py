@@ -22,7 +22,12 @@ def mesh() -> None:
 @click.option("--data", metavar="DIR")
 @click.option("--site", default="default", help="The site the new node will stand at.")
 @click.option(
-    "--role", "roles", multiple=True, default=("writer",), help="writer, mirror, courier."
+    "--role",
+    "roles",
+    multiple=True,
+    default=("writer", "admin"),
+    show_default=True,
+    help="What the node may do: writer (publish), admin (users, tokens), mirror, courier.",
 )
 @click.option("--hours", default=24.0, help="Hours until it expires.")
 def invite(data: str | None, site: str, roles: tuple[str, ...], hours: float) -> None:

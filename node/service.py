@@ -134,7 +134,7 @@ async def _blob_store(config: Config) -> Store:
             prefix=config.blobs.prefix,
             endpoint=config.blobs.endpoint or None,
         )
-    store = FileStore(config.path / "blobs")
+    store = FileStore(config.path)
     await store.open()
     return store
 

