@@ -9,7 +9,7 @@ Spec: distribution-spec 1.1, image-spec 1.1.
 from __future__ import annotations
 
 from formats.contract import Body, BodyKind, Format, RootRoute, Route, Scope
-from formats.oci import blobs, listings, manifests, roots
+from formats.oci import blobs, listings, manifests, removal, roots
 from formats.oci.documents import MANIFEST_MAX
 from formats.oci.errors import challenge, error_body
 
@@ -74,7 +74,7 @@ FORMAT = Format(
         Route("DELETE", BLOB, blobs.delete_blob, Scope.DELETE),
         Route("GET", REFERENCE, manifests.get_manifest),
         Route("PUT", REFERENCE, manifests.put_manifest, Scope.WRITE, MANIFEST),
-        Route("DELETE", REFERENCE, manifests.delete_manifest, Scope.DELETE),
+        Route("DELETE", REFERENCE, removal.delete_manifest, Scope.DELETE),
         Route("GET", "/{image*}/tags/list", listings.list_tags),
         Route("GET", "/{image*}/referrers/{digest}", listings.list_referrers),
     ),

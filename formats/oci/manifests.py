@@ -1,6 +1,6 @@
-"""Publishing and removing manifests: the commit point of a push.
+"""Reading and publishing manifests: the commit point of a push.
 
-Spec: distribution-spec 1.1 §Pushing manifests, §Content management.
+Spec: distribution-spec 1.1 §Pulling manifests, §Pushing manifests.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import replace
 import msgspec
 
 from formats.contract import Answer, Publish, Repository, Request, Response, Staged, blob_response
-from formats.oci import names
+from formats.oci import names, removal
 from formats.oci.documents import Descriptor, Document, read_manifest
 from formats.oci.errors import API_VERSION, ManifestBlobUnknownError
-from formats.oci.holdings import find_manifest, in_use, load_document, read_tag, tagged_digest
+from formats.oci.holdings import find_manifest
 from store.blobs import Ingested
 from store.digest import Digest
 from store.errors import (
@@ -25,7 +25,7 @@ from store.errors import (
     ManifestInvalidError,
     ManifestUnknownError,
 )
-from store.facts import Delete, Fact, File, Point
+from store.facts import Fact, File, Point
 from store.facts import Publish as PublishFact
 from store.rows import Artifact
 
@@ -68,6 +68,7 @@ async def put_manifest(request: Request, repository: Repository) -> Answer:
         files += (_referrer_file(image, digest, document, ingest.result),)
     facts: list[Fact] = [PublishFact(repository.key, image, str(digest), files)]
     facts += [each async for each in _points(repository, image, tags, digest)]
+    facts += [each async for each in removal.reprieve(repository, image, document)]
     response = _created(request, image, digest, document)
     return Publish(tuple(facts), response, unstage=tuple((image, name) for name in consumed))
 
@@ -90,28 +91,33 @@ def _coordinates(request: Request, data: bytes) -> tuple[Digest, Sequence[str]]:
 async def _holdings(
     repository: Repository, image: str, document: Document
 ) -> tuple[Sequence[File], Sequence[str]]:
-    """The blobs a manifest needs, as files, and which of them wait in the staging area.
+    """The blobs a manifest brings, as files, and the names of those that need not wait any more.
 
-    Raises ManifestBlobUnknownError.
+    What the image has already is not published again: a base layer that every push names would
+    gather a claim from each.  Raises ManifestBlobUnknownError.
     """
     staged = {each.name: each for each in await repository.staged(image)}
     files: dict[Digest, File] = {}
+    named: set[Digest] = set()
     missing: list[Digest] = []
     config = () if document.config is None else ((document.config, "config"),)
     for descriptor, role in (*config, *((each, "layer") for each in document.blobs)):
-        if descriptor.digest in files:
+        if descriptor.digest in named:
             continue
         path = names.blob_path(image, descriptor.digest)
-        found = staged.get(str(descriptor.digest)) or await repository.find(path)
+        found = await repository.find(path) or staged.get(str(descriptor.digest))
         if found is not None:
-            files[descriptor.digest] = _blob_file(path, role, descriptor, found)
-        elif not descriptor.external:
+            check_size(descriptor, found.size)
+            named.add(descriptor.digest)
+        if isinstance(found, Staged):
+            files[descriptor.digest] = _blob_file(path, role, found)
+        elif found is None and not descriptor.external:
             missing.append(descriptor.digest)
     missing += [d async for d in _missing_children(repository, image, document, staged)]
     if missing:
         listed = ", ".join(str(each) for each in missing[:10])
         raise ManifestBlobUnknownError(f"{image} lacks {listed}")
-    return list(files.values()), [str(each) for each in files if str(each) in staged]
+    return list(files.values()), sorted(str(each) for each in named if str(each) in staged)
 
 
 async def _missing_children(
@@ -125,16 +131,17 @@ async def _missing_children(
             yield digest
 
 
-def _blob_file(path: str, role: str, descriptor: Descriptor, found: Artifact | Staged) -> File:
-    if found.size != descriptor.size:
+def check_size(descriptor: Descriptor, size: int) -> None:
+    """A wrong size would fail every pull.  Raises ManifestInvalidError."""
+    if size != descriptor.size:
         raise ManifestInvalidError(
-            f"{descriptor.digest} has {found.size} bytes, the manifest says {descriptor.size}"
+            f"{descriptor.digest} has {size} bytes, the manifest says {descriptor.size}"
         )
-    if isinstance(found, Artifact):
-        role = found.role
-    manifest_id = found.manifest_id if isinstance(found, Artifact) else b""
+
+
+def _blob_file(path: str, role: str, found: Staged) -> File:
     checksums = tuple(sorted(found.checksums.items()))
-    return File(path, role, str(found.digest), found.size, manifest_id, checksums)
+    return File(path, role, str(found.digest), found.size, checksums=checksums)
 
 
 def _manifest_file(image: str, digest: Digest, document: Document, blob: Ingested) -> File:
@@ -206,38 +213,3 @@ def _created(request: Request, image: str, digest: Digest, document: Document) -
         headers.append(("oci-subject", str(document.subject)))
     headers += [("oci-tag", tag) for tag in request.query.get("tag", ())]
     return Response(201, headers=tuple(headers))
-
-
-# --- removing -----------------------------------------------------------------------------------
-async def delete_manifest(request: Request, repository: Repository) -> Answer:
-    """Remove a tag; or a manifest, with its tags and the blobs that nothing else here names."""
-    image, reference = names.image_name(request), request.params["reference"]
-    if names.is_digest(reference):
-        digest, artifact = await find_manifest(repository, image, reference)
-        facts = [each async for each in _removal(repository, image, digest, artifact)]
-        return Publish(tuple(facts), Response(202))
-    pointer = await repository.pointer(image, reference) if names.TAG.match(reference) else None
-    if pointer is None or await tagged_digest(repository, image, reference) is None:
-        raise ManifestUnknownError(f"{image} has no tag {reference[:200]!r}")
-    fact = Point(repository.key, image, reference, None, pointer.records)
-    return Publish((fact,), Response(202))
-
-
-async def _removal(
-    repository: Repository, image: str, digest: Digest, artifact: Artifact
-) -> AsyncIterator[Fact]:
-    document = await load_document(repository, artifact)
-    gone = [artifact.path]
-    if document.subject is not None:
-        gone.append(names.referrer_path(image, document.subject, digest))
-    own = {each.digest for each in document.blobs}
-    own |= {document.config.digest} if document.config is not None else set()
-    unused = own - await in_use(repository, image, without=artifact.path) if own else own
-    gone += [names.blob_path(image, each) for each in sorted(unused)]
-    for path in gone:
-        found = await repository.find(path)
-        if found is not None:
-            yield Delete(repository.key, path, (found.record,))
-    for pointer in await repository.pointers(image):
-        if read_tag(pointer.value) == digest:
-            yield Point(repository.key, image, pointer.name, None, pointer.records)

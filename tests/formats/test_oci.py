@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formats.contract import Principal, Request
-from formats.oci import FORMAT, documents
+from formats.oci import FORMAT, documents, removal
 from formats.oci.errors import challenge
 from formats.oci.roots import read_scopes
 from store.errors import ManifestInvalidError, UnauthorizedError
@@ -281,13 +281,43 @@ async def test_deleting_tags_manifests_and_blobs() -> None:
     assert await delete(f"/app/manifests/{sha256(first)}") == 202
     for target in ("one", sha256(first)):
         assert code(await get(repository, f"/app/manifests/{target}")) == "MANIFEST_UNKNOWN"
-    assert (await get(repository, f"/app/blobs/{sha256(b'1')}")).status == 404
-    assert (await get(repository, f"/app/blobs/{sha256(LAYER)}")).status == 200
     assert (await get(repository, "/app/manifests/two")).body == second
     assert await push_image(repository, "app", "one", LAYER, b"1") == first, "equal bytes return"
     await push_blob(repository, "app", b"loose")
     assert await delete(f"/app/blobs/{sha256(b'loose')}") == 202
     assert await delete(f"/app/blobs/{sha256(b'loose')}") == 404
+
+
+async def test_unused_blobs_go_after_a_grace_period() -> None:
+    repository = FakeRepository()
+    images = [await push_image(repository, "app", f"v{n}", LAYER, b"%d" % n) for n in range(4)]
+    own = [f"/app/blobs/{sha256(b'%d' % n)}" for n in range(4)]
+
+    async def delete(manifest: bytes) -> None:
+        target = f"/app/manifests/{sha256(manifest)}"
+        assert (await perform(FORMAT, "DELETE", target, repository)).status == 202
+
+    async def there() -> list[bool]:
+        return [(await get(repository, each)).status == 200 for each in own]
+
+    await delete(images[0])
+    await delete(images[1])
+    assert await there() == [True] * 4, "a push elsewhere may name them"
+    assert (await push(repository, "app", "v1", images[1])).status == 201
+    repository.revision += int(removal.GRACE)
+    await delete(images[2])
+    assert await there() == [False, True, True, True]
+    assert (await get(repository, f"/app/blobs/{sha256(LAYER)}")).status == 200
+    assert {each.path for each in await repository.flags("app")} == {own[2].removeprefix("/")}
+
+
+async def test_what_an_image_has_is_not_published_again() -> None:
+    repository = FakeRepository()
+    await push_image(repository, "app", "1", LAYER)
+    record = repository.files[f"app/blobs/{sha256(LAYER)}"].record
+    await push_image(repository, "app", "2", LAYER, b"more")
+    assert repository.files[f"app/blobs/{sha256(LAYER)}"].record == record
+    assert not await repository.staged("app")
 
 
 # --- listings -----------------------------------------------------------------------------------
