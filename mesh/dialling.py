@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass, field
 
 BUSY_INTERVAL = 0.5  # seconds between dials while work is pending for the peer
+ATTEMPTS_MAX = 8  # dials to one peer under way: each is a fresh socket, none waits for its RTO
 BACKOFF_MIN = 1.0  # seconds
 BACKOFF_MAX = 300.0  # seconds between dials to a peer nobody needs
 DEFERENCE = 1.0  # seconds that the node with the larger id lets the other one dial first
@@ -17,8 +19,7 @@ class Dial:
 
     next_at: float
     pause: float = BACKOFF_MIN
-    dialling: bool = False
-    failures: int = 0
+    attempts: int = 0  # under way
     last_error: str = ""
     turn: int = 0  # which of its addresses comes next
 
@@ -47,19 +48,28 @@ class Dialling:
         dial = self.want(peer, now)
         dial.pause, dial.next_at = BACKOFF_MIN, min(dial.next_at, now)
 
+    def begin(self, peer: bytes, now: float, *, busy: bool) -> Dial:
+        """A dial begins.  While there is work, the next one does not wait for its end."""
+        dial = self.dials[peer]
+        dial.attempts += 1
+        dial.turn += 1
+        dial.next_at = now + self._busy_pause() if busy else math.inf
+        return dial
+
     def failed(self, peer: bytes, error: str, now: float, *, busy: bool) -> None:
         """A dial came to nothing: decorrelated jitter, short while there is work."""
         dial = self.dials.get(peer)
         if dial is None:
             return
-        dial.dialling, dial.last_error = False, error
-        dial.failures += 1
-        dial.turn += 1
+        dial.attempts, dial.last_error = max(0, dial.attempts - 1), error
         if busy:
-            dial.next_at = now + BUSY_INTERVAL * (0.5 + self.rng.random() / 2)
+            dial.next_at = min(dial.next_at, now + self._busy_pause())
         else:
             dial.pause = min(BACKOFF_MAX, BACKOFF_MIN + self.rng.random() * (3 * dial.pause))
             dial.next_at = now + dial.pause
+
+    def _busy_pause(self) -> float:
+        return BUSY_INTERVAL * (0.5 + self.rng.random() / 2)
 
     def hurry(self, now: float) -> None:
         """Work has come up: nobody waits longer than the busy interval."""
@@ -68,9 +78,14 @@ class Dialling:
 
     def due(self, now: float) -> list[bytes]:
         """Return whom to dial now."""
-        return [p for p, dial in self.dials.items() if dial.next_at <= now and not dial.dialling]
+        return [peer for peer, dial in self.dials.items() if dial.next_at <= now and _free(dial)]
 
     def deadline(self) -> float | None:
         """Return when somebody is due."""
-        waiting = [dial.next_at for dial in self.dials.values() if not dial.dialling]
-        return min(waiting, default=None)
+        waiting = [dial.next_at for dial in self.dials.values() if _free(dial)]
+        found = min(waiting, default=math.inf)
+        return None if found == math.inf else found
+
+
+def _free(dial: Dial) -> bool:
+    return dial.attempts < ATTEMPTS_MAX

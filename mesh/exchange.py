@@ -15,6 +15,7 @@ from mesh.asking import Asking
 from mesh.beliefs import ABSENT, OPEN, PeerBelief
 from mesh.download import Download
 from mesh.effects import (
+    DropBulk,
     Effect,
     Finish,
     GiveUp,
@@ -91,6 +92,16 @@ class Exchange:
         belief.bulk = ABSENT
         belief.fail(now)
         return self.schedule(now)
+
+    def stuck(self, peer: bytes, now: float) -> list[Effect]:
+        """The peer is well, but its bulk socket does not move: try with a fresh one."""
+        belief = self.peers.get(peer)
+        if belief is None or belief.bulk != OPEN:
+            return []
+        self._requests.drop_peer(peer)
+        belief.bulk = ABSENT
+        belief.fail(now)
+        return [DropBulk(peer, "it does not move"), *self.schedule(now)]
 
     # --- what this node wants ------------------------------------------------------------------
     def want(

@@ -56,6 +56,7 @@ class Connection:
         self.address = address
         self.dialled = dialled
         self.joining = False  # a joiner's: it only takes the root documents, and comes again
+        self.attempt: trio.CancelScope | None = None  # around the dial that led here
         self.reason = ""
         self.heard_at = trio.current_time()
         self.established_at = 0.0

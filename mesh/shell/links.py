@@ -17,7 +17,7 @@ import trio
 
 from mesh.addresses import AddressBook
 from mesh.carrier import Accepted, Carrier, Dialled, Stream, scheme_of
-from mesh.dialling import Dialling
+from mesh.dialling import Dial, Dialling
 from mesh.handshake import Self, Ticket
 from mesh.link import Gate, JoinAsked, Link
 from mesh.messages import BULK, CONTROL, Message, OpenBulk
@@ -95,6 +95,7 @@ class Links:
         self._me = me
         self._gate = gate
         self._secret_of = secret_of
+        self._attempts: dict[bytes, set[trio.CancelScope]] = {}
         self._accepted = 0
         self._nursery: trio.Nursery | None = None
         self._wake = trio.Event()
@@ -118,6 +119,15 @@ class Links:
             self.dialling.want(peer, trio.current_time())
             self._wake.set()
 
+    def suspect(self, peer: bytes) -> None:
+        """The link is silent though there is work: dial beside it, and take what answers first."""
+        self.dialling.dials.setdefault(peer, Dial(trio.current_time()))
+        self._wake.set()
+
+    def trust(self, peer: bytes) -> None:
+        """The link is heard again."""
+        self.dialling.drop(peer)
+
     def hurry(self) -> None:
         """Work has come up: dial soon whoever is not linked."""
         self.dialling.hurry(trio.current_time())
@@ -138,7 +148,7 @@ class Links:
             self._wake = trio.Event()
             now = trio.current_time()
             for peer in self.dialling.due(now):
-                self.dialling.dials[peer].dialling = True
+                self.dialling.begin(peer, now, busy=self._hooks.busy(peer))
                 self._start(self._dial_control, peer)
             deadline = self.dialling.deadline()
             with trio.move_on_after(60.0 if deadline is None else max(0.01, deadline - now)):
@@ -152,14 +162,22 @@ class Links:
         error = "no address is known"
         dial = self.dialling.dials.get(peer)
         addresses = self._addresses.of(peer)
+        attempts = self._attempts.setdefault(peer, set())
         if dial is not None and addresses:
             address = addresses[dial.turn % len(addresses)]
-            error = await self._dial(peer, address, CONTROL)
+            with trio.CancelScope() as scope:
+                attempts.add(scope)
+                try:
+                    error = await self._dial(peer, address, CONTROL, scope)
+                finally:
+                    attempts.discard(scope)
         now = trio.current_time()
         self.dialling.failed(peer, error, now, busy=self._hooks.busy(peer))
         self._wake.set()
 
-    async def _dial(self, peer: bytes, address: str, channel: int) -> str:
+    async def _dial(
+        self, peer: bytes, address: str, channel: int, scope: trio.CancelScope | None = None
+    ) -> str:
         """Dial and run the connection to its end.  Return what went wrong."""
         key = self._hooks.key_of(peer)
         if key is None:
@@ -184,6 +202,7 @@ class Links:
             log.warning("mesh.wrong_server", address=address, expected=peer.hex(), why=str(error))
             return str(error)
         connection = Connection(link, dialled.stream, address, self, dialled=True)
+        connection.attempt = scope
         await self._run(connection)
         return connection.reason
 
@@ -297,6 +316,8 @@ class Links:
             self._drop_bulk(peer, "the control link was replaced")
         self.control[peer] = connection
         self.dialling.drop(peer)
+        for attempt in self._attempts.pop(peer, set()) - {connection.attempt}:
+            attempt.cancel()  # one link is enough
         if connection.dialled:
             self._addresses.hint(peer, connection.address)
         log.info("mesh.linked", peer=peer.hex(), address=connection.address)

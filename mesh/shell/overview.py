@@ -46,7 +46,7 @@ def _peer(known: Known, book: AddressBook, member: Member, now: float) -> PeerSt
         node=member.node,
         name=member.name,
         site=member.site,
-        state="up" if link else "dialling" if dial and dial.dialling else "down",
+        state="up" if link else "dialling" if dial and dial.attempts else "down",
         address=link.address if link else "",
         addresses=book.of(peer),
         since=now - link.established_at if link else 0.0,

@@ -48,6 +48,8 @@ from store.errors import RegistryError
 LEDGER = (Heads, Range, Records, RootGet, Root, Fork)
 CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as many again
 RECORDS_PER_MESSAGE = 8
+SILENCE = 2.0  # seconds, or four round trips, without a byte on a link that pings every second
+STUCK = 4.0  # seconds without a chunk that is owed, while the control link is well
 BULK_IDLE = 60.0  # seconds that an unused bulk socket stays open
 log = structlog.get_logger(__name__)
 
@@ -224,10 +226,23 @@ class Switchboard:
     def tend(self) -> None:
         """Look after the links: how often they ping, and bulk sockets that nobody uses."""
         now = trio.current_time()
-        for peer, connection in self.links.control.items():
+        for peer, connection in list(self.links.control.items()):
             connection.link.busy = self.busy(peer)
+            self._tend_link(peer, connection, now)
         for peer, connection in list(self.links.bulk.items()):
             idle = now - self._used.get(peer, now) > BULK_IDLE
             awaited = self._exchange.peers[peer].outstanding if peer in self._exchange.peers else 0
             if idle and not awaited and not len(connection.serving):
                 connection.close("idle")
+
+    def _tend_link(self, peer: bytes, connection: Connection, now: float) -> None:
+        """After an outage old sockets sleep for seconds; fresh ones do not (ruling 16)."""
+        rtt, silence = connection.link.rtt.smoothed, now - connection.heard_at
+        if connection.link.busy and silence > max(SILENCE, 4 * rtt):
+            self.links.suspect(peer)
+            return
+        self.links.trust(peer)
+        belief = self._exchange.peers.get(peer)
+        stuck = belief is not None and belief.snubbed and now - belief.progress_at > STUCK
+        if stuck and connection.link.busy and silence < SILENCE:
+            self.transfers.perform(self._exchange.stuck(peer, now))

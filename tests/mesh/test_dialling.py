@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from mesh.dialling import BACKOFF_MAX, BUSY_INTERVAL, DEFERENCE, Dialling
+from mesh.dialling import ATTEMPTS_MAX, BACKOFF_MAX, BUSY_INTERVAL, DEFERENCE, Dialling
 
 
 def make(node: bytes = b"a") -> Dialling:
@@ -22,6 +22,8 @@ def test_idle_peers_are_dialled_ever_less_often_but_always_again() -> None:
     dialling.want(b"b", now)
     for _ in range(60):
         assert dialling.due(now) == [b"b"]
+        dialling.begin(b"b", now, busy=False)
+        assert dialling.deadline() is None
         dialling.failed(b"b", "no answer", now, busy=False)
         deadline = dialling.deadline()
         assert deadline is not None
@@ -40,6 +42,18 @@ def test_with_work_pending_nobody_waits_longer_than_half_a_second() -> None:
         assert deadline is not None
         assert deadline - now <= BUSY_INTERVAL
         now = deadline
+
+
+def test_with_work_pending_a_dial_does_not_wait_for_the_one_before() -> None:
+    dialling, now = make(), 0.0
+    dialling.want(b"b", now)
+    for _ in range(ATTEMPTS_MAX):
+        assert dialling.due(now) == [b"b"]
+        dialling.begin(b"b", now, busy=True)
+        now += BUSY_INTERVAL
+    assert dialling.due(now) == []
+    dialling.failed(b"b", "no answer", now, busy=True)
+    assert dialling.due(now + BUSY_INTERVAL) == [b"b"]
 
 
 def test_hearing_of_a_peer_resets_its_pause() -> None:
