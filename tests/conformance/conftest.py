@@ -25,6 +25,7 @@ OUTPUT_TAIL = 6000  # characters of a failed client's output
 ClientPath = Callable[[str], Path]
 RunClient = Callable[..., str]
 NewNode = Callable[..., NodeProcess]
+HttpStatus = Callable[..., int]
 
 
 @pytest.fixture(scope="session")
@@ -95,23 +96,51 @@ def run_client(client: ClientPath, client_env: Mapping[str, str], tmp_path: Path
         status: int = 0,
     ) -> str:
         command = [str(client(name)), *map(str, arguments)]
-        finished = subprocess.run(
-            command,
-            cwd=cwd,
-            env={**client_env, **(env or {})},
-            input=stdin,
-            capture_output=True,
-            timeout=CLIENT_SECONDS_MAX,
-            check=False,
-        )
-        output = finished.stdout.decode(errors="replace")
-        if finished.returncode != status:
-            errors = finished.stderr.decode(errors="replace")
-            text = f"{output}\n{errors}"[-OUTPUT_TAIL:]
-            pytest.fail(f"`{name} {arguments[0]} …` ended with {finished.returncode}:\n{text}")
-        return output
+        return _finish(command, cwd, {**client_env, **(env or {})}, stdin, status)
 
     return run
+
+
+@pytest.fixture
+def run_shell(client_env: Mapping[str, str], tmp_path: Path) -> RunClient:
+    """Run lines as a user pastes them: `run_shell("docker login …")`; the first failure ends them."""
+
+    def run(script: str, *, cwd: Path = tmp_path, env: Mapping[str, str] | None = None) -> str:
+        return _finish(["/bin/sh", "-euc", script], cwd, {**client_env, **(env or {})}, b"", 0)
+
+    return run
+
+
+def _finish(
+    command: list[str], cwd: Path, env: Mapping[str, str], stdin: bytes, status: int
+) -> str:
+    finished = subprocess.run(
+        command,
+        cwd=cwd,
+        env=env,
+        input=stdin,
+        capture_output=True,
+        timeout=CLIENT_SECONDS_MAX,
+        check=False,
+    )
+    output = finished.stdout.decode(errors="replace")
+    if finished.returncode != status:
+        errors = finished.stderr.decode(errors="replace")
+        text = f"{output}\n{errors}"[-OUTPUT_TAIL:]
+        name = " ".join([Path(command[0]).name, *command[1:2]])
+        pytest.fail(f"`{name} …` ended with {finished.returncode}:\n{text}")
+    return output
+
+
+@pytest.fixture
+def http_status(run_client: RunClient) -> HttpStatus:
+    """Ask with curl for the status of a URL: `http_status(url, "-u", "me:token", "-X", "DELETE")`."""
+
+    def ask(url: str, *arguments: str | Path) -> int:
+        quiet = ["-sS", "-o", os.devnull, "-w", "%{http_code}"]
+        return int(run_client("curl", *quiet, *arguments, url))
+
+    return ask
 
 
 @pytest.fixture
@@ -153,6 +182,25 @@ def new_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewNode]:
 def node(new_node: NewNode) -> NodeProcess:
     """Start the node that one test file talks to."""
     return new_node("node")
+
+
+@pytest.fixture(scope="module")
+def token(node: NodeProcess) -> str:
+    """Make a token that publishes to that node."""
+    return node.token("write")
+
+
+@pytest.fixture(scope="module")
+def private(node: NodeProcess) -> Callable[[str], str]:
+    """Make a repository of a format that only its users see; give its key."""
+
+    def create(format_key: str) -> str:
+        key = f"private-{format_key}"
+        arguments = ["--data", str(node.data), key, "--format", format_key, "--private"]
+        node.command("repo", "create", *arguments)
+        return key
+
+    return create
 
 
 @pytest.fixture(scope="module")

@@ -40,9 +40,7 @@ def test_curl_resumes(node: NodeProcess, token: str, run_client: RunClient, tmp_
     assert (tmp_path / "g").read_bytes() == data
 
 
-def test_a_wrong_checksum_is_refused(
-    node: NodeProcess, token: str, run_client: RunClient
-) -> None:
+def test_a_wrong_checksum_is_refused(node: NodeProcess, token: str, run_client: RunClient) -> None:
     url = f"{node.url}/general/generic/wrong.txt"
     header = f"X-Checksum-Sha256: {hashlib.sha256(b'other').hexdigest()}"
     status = ["-o", "answer", "-w", "%{http_code}"]
