@@ -303,16 +303,19 @@ async def test_random_cancellation_keeps_the_pool_whole(facts: Database) -> None
 
 
 # --- shutdown ------------------------------------------------------------------------------------
-async def test_closing_waits_for_work_in_flight(sqlite_url: str) -> None:
-    gate = Gate()
-    async with trio.open_nursery() as nursery, open_database(sqlite_url, schema.facts) as database:
+async def test_closing_waits_for_work_in_flight(database_url: str) -> None:
+    gate = Gate() if database_url.startswith("sqlite") else NonBlockingGate()
+    async with (
+        trio.open_nursery() as nursery,
+        open_database(database_url, schema.facts) as database,
+    ):
         nursery.start_soon(database.write, gate)
         await until(gate.entered)
         for key in "abc":
             nursery.start_soon(database.write, put(key))
         await wait_all_tasks_blocked()
         gate.opened.set()
-    async with open_database(sqlite_url, schema.facts) as database:
+    async with open_database(database_url, schema.facts) as database:
         assert await database.read(keys) == ["a", "b", "c"]
 
 
