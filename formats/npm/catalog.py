@@ -13,10 +13,9 @@ from formats.npm.packument import Package, Release, Stored, Tags
 from store.errors import PackageUnknownError
 from store.rows import Artifact, FlagRow, Pointer
 
-TARBALL, MANIFEST, README, ATTESTATION = "tarball", "manifest", "readme", "attestation"
+TARBALL, MANIFEST, ATTESTATION = "tarball", "manifest", "attestation"
 DEPRECATED = "deprecated"
 MAINTAINERS, USERS = ":maintainers", ":users"  # pointers that are documents; no tag has a colon
-README_MAX = 1 << 20  # bytes of a readme that a packument shows
 
 
 def tarball_path(package: str, filename: str) -> str:
@@ -25,7 +24,7 @@ def tarball_path(package: str, filename: str) -> str:
 
 
 def beside(package: str, version: str, name: str) -> str:
-    """The coordinate of a version's manifest, readme or attestation."""
+    """The coordinate of a version's manifest or attestation."""
     return f"{package}/{version}/{name}"
 
 
@@ -108,9 +107,12 @@ async def _releases(
     return sorted(releases, key=lambda each: precedence(each.version))
 
 
+class _Readme(msgspec.Struct):
+    readme: str = ""
+
+
 async def _readme(repository: Repository, artifacts: Iterable[Artifact], version: str) -> str:
     for each in artifacts:
-        if each.role == README and each.version == version and each.size <= README_MAX:
-            data = await repository.load(each.digest, limit=README_MAX)
-            return data.decode("utf-8", "replace")
+        if each.role == MANIFEST and each.version == version:
+            return msgspec.json.decode(await repository.load(each.digest), type=_Readme).readme
     return ""

@@ -16,7 +16,6 @@ from formats.npm.body import ATTACHMENT, DOCUMENT
 from formats.npm.catalog import (
     DEPRECATED,
     MANIFEST,
-    README,
     TARBALL,
     beside,
     tarball_path,
@@ -172,9 +171,10 @@ def _compare(
 async def _files(
     manifest: Manifest, readme: str, blob: Ingested, repository: Repository
 ) -> list[File]:
-    """The tarball, the full manifest, and the readme, which would weigh down every manifest.
+    """The tarball and the full manifest.
 
-    The manifest is a file whose metadata it is too: small ones need no second read.
+    The manifest is kept whole as a file; that file's metadata is the same without the readme, which
+    would weigh down every packument.
     """
     name, version = manifest.name, manifest.version
     tarball = await repository.inspect(blob.digest, read_tarball)
@@ -182,13 +182,10 @@ async def _files(
     stored = _stored(manifest.rest, manifest.dist, blob, tarball, findings)
     path = tarball_path(name, tarball_name(name, version))
     files = [_file(path, TARBALL, blob, msgspec.json.encode(stored))]
-    full = msgspec.json.encode(manifest.rest)
+    short = msgspec.json.encode(manifest.rest)
+    whole = msgspec.json.encode({**manifest.rest, "readme": readme}) if readme else short
     place = beside(name, version, "package.json")
-    files.append(_file(place, MANIFEST, await _store(repository, full), full))
-    if readme:
-        blob = await _store(repository, readme.encode())
-        files.append(_file(beside(name, version, "readme"), README, blob))
-    return files
+    return [*files, _file(place, MANIFEST, await _store(repository, whole), short)]
 
 
 def _stored(
