@@ -8,36 +8,88 @@ downloads are streamed after.  Rights, quota and declared length are judged befo
 from __future__ import annotations
 
 import enum
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO, Protocol, TypeVar
 
 import msgspec
 
-from store.blobs import Ingest, Ingested
+from formats.parts import (
+    BodyDecoder,
+    Form,
+    FormFile,
+    PartData,
+    PartEnd,
+    PartEvent,
+    PartStart,
+    Session,
+)
+from formats.repository import (
+    DOCUMENT_MAX,
+    GENERATIONS_MAX,
+    Accounts,
+    Principal,
+    Registry,
+    Rendered,
+    Repository,
+    Signer,
+    Staged,
+    Uploads,
+)
+from store.blobs import Ingested
 from store.digest import Digest
 from store.errors import RegistryError
 from store.facts import Fact
-from store.rows import Artifact, FlagRow, Pointer
+from store.rows import Artifact
 
-DOCUMENT_MAX = 16 << 20  # bytes of a body that a handler may see as bytes
+__all__ = [
+    "BINARY",
+    "BLOB",
+    "DOCUMENT",
+    "DOCUMENT_MAX",
+    "FORM",
+    "GENERATIONS_MAX",
+    "NO_BODY",
+    "Accounts",
+    "Answer",
+    "BlobContent",
+    "Body",
+    "BodyDecoder",
+    "BodyKind",
+    "Form",
+    "FormFile",
+    "Format",
+    "Handler",
+    "PartData",
+    "PartEnd",
+    "PartEvent",
+    "PartStart",
+    "Prepare",
+    "Principal",
+    "Publish",
+    "Registry",
+    "Rendered",
+    "Repository",
+    "Request",
+    "Response",
+    "RootHandler",
+    "RootRoute",
+    "Route",
+    "Scope",
+    "Session",
+    "Signer",
+    "Staged",
+    "Uploads",
+    "blob_response",
+    "json_response",
+    "plain_error",
+    "redirect",
+]
+
 BINARY = "application/octet-stream"
-GENERATIONS_MAX = 3  # sets of generated documents that stay readable by digest
-
-T = TypeVar("T")
 
 
 class Scope(enum.Enum):
-    """What a caller must be allowed to do to the repository.  ``OPEN`` routes judge for themselves."""
+    """What a caller must be allowed to do to the repository; ``OPEN`` routes judge themselves."""
 
     OPEN = "open"
     READ = "read"
@@ -47,47 +99,6 @@ class Scope(enum.Enum):
 
 
 # --- bodies -------------------------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class PartStart:
-    """A part of a body begins.  A part with a filename, or with ``blob`` set, is ingested as a blob."""
-
-    name: str
-    filename: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    blob: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PartData:
-    """Bytes of the current part."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PartEnd:
-    """The current part is whole."""
-
-
-PartEvent = PartStart | PartData | PartEnd
-
-
-class BodyDecoder(Protocol):
-    """A push parser that splits a body into parts, holding no more than a few KiB.
-
-    Multipart is built in (``Body.FORM``); npm's base64 inside JSON and Cargo's framing bring theirs.
-    Raises RegistryError subclasses on malformed input.  Sans-I/O.
-    """
-
-    def feed(self, data: bytes) -> Iterable[PartEvent]:
-        """Take bytes, give the events they complete."""
-        ...
-
-    def finish(self) -> Iterable[PartEvent]:
-        """The body has ended; raises RejectedError if it is cut short."""
-        ...
-
-
 class BodyKind(enum.Enum):
     NONE = "none"  # a body, if any, is drained and ignored up to 64 KiB
     DOCUMENT = "document"  # small: request.document holds the bytes (maximum: Body.max)
@@ -120,46 +131,7 @@ FORM = Body(BodyKind.FORM)
 DOCUMENT = Body(BodyKind.DOCUMENT, DOCUMENT_MAX)
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """A decoded multi-part body: small fields (each ≤ 1 MiB, all ≤ 16 MiB) and ingested files."""
-
-    fields: Mapping[str, Sequence[str]]
-    files: Mapping[str, Sequence[FormFile]]
-
-    def first(self, name: str, default: str = "") -> str:
-        """The first value of a field."""
-        values = self.fields.get(name)
-        return values[0] if values else default
-
-
-@dataclass(frozen=True, slots=True)
-class FormFile:
-    """A file part: what the client called it, and the blob it became."""
-
-    filename: str
-    headers: Mapping[str, str]
-    blob: Ingested
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A resumable upload on this node.  ``size`` is how many bytes have been received."""
-
-    id: str
-    size: int
-
-
 # --- requests and responses ---------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks.  ``name`` is "" for an anonymous caller."""
-
-    name: str = ""
-    kind: str = "anonymous"  # anonymous | user | token
-    admin: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Request:
     """One request, its body already ingested.  Header names are lower-case; params decoded once."""
@@ -171,7 +143,7 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict[str, str])
     query: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    principal: Principal = Principal()
+    principal: Principal = field(default_factory=Principal)
     document: bytes = b""
     body: Ingested | None = None
     form: Form | None = None
@@ -196,7 +168,7 @@ class BlobContent:
 class Response:
     """What to answer.  The node adds Content-Length, ETag, Range, HEAD, 304 and security headers.
 
-    ``etag`` (unquoted) overrides the default, the digest of the content.  ``immutable`` content gets
+    ``etag`` (unquoted) overrides the default, the content's digest.  ``immutable`` content gets
     a year of caching; all else ``no-cache``.  ``modified`` is seconds since 1970.
     """
 
@@ -225,214 +197,6 @@ class Publish:
     strict: bool = False
     only_if_new: bool = False  # PreconditionFailedError when the coordinate exists
     unstage: tuple[tuple[str, str], ...] = ()  # staged (package, name)s to forget once committed
-
-
-# --- what a handler may ask of its repository ---------------------------------------------------
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """Ingested bytes that wait for their commit point, on this node only."""
-
-    name: str
-    digest: Digest
-    size: int
-    checksums: Mapping[str, str]
-    metadata: bytes
-    created: float
-
-
-class Signer(Protocol):
-    """The repository's OpenPGP key.  Signing is deterministic: equal input, equal bytes."""
-
-    async def public_key(self) -> bytes:
-        """The armoured public key (or keys, during a rotation)."""
-        ...
-
-    async def clear_sign(self, text: bytes, *, time: float) -> bytes:
-        """An inline-signed message (RFC 9580 §7)."""
-        ...
-
-    async def detach_sign(self, data: bytes, *, time: float) -> bytes:
-        """An armoured detached signature."""
-        ...
-
-
-class Uploads(Protocol):
-    """Resumable upload sessions of this repository on this node.  They survive a restart."""
-
-    async def create(self, package: str) -> Session:
-        """Open a session that belongs to ``package``."""
-        ...
-
-    async def status(self, session: str, package: str) -> Session:
-        """Raises SessionUnknownError, also when it belongs to another repository or package."""
-        ...
-
-    async def finish(
-        self, session: str, package: str, expected: Digest | None = None
-    ) -> Ingested:
-        """Verify and store the bytes.  Raises DigestMismatchError; the session then stays."""
-        ...
-
-    async def abort(self, session: str, package: str) -> None:
-        """Forget the session and its bytes."""
-        ...
-
-
-class Accounts(Protocol):
-    """Log-in routes that a protocol brings along (npm adduser, OCI token)."""
-
-    async def login(self, username: str, password: str) -> str:
-        """Mint a token for these credentials.  Raises UnauthorizedError, TooManyRequestsError."""
-        ...
-
-    async def logout(self, token: str) -> None:
-        """Revoke a token; an unknown one is not an error."""
-        ...
-
-
-class Repository(Protocol):
-    """One repository as its format sees it, local, remote, virtual or staging alike."""
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def options(self) -> Mapping[str, object]:
-        """The repository's format options, as configured (a JSON object)."""
-        ...
-
-    @property
-    def uploads(self) -> Uploads: ...
-
-    @property
-    def accounts(self) -> Accounts: ...
-
-    @property
-    def signer(self) -> Signer: ...
-
-    async def artifact(self, path: str) -> Artifact:
-        """The file at a coordinate.  Raises NotFoundError."""
-        ...
-
-    async def find(self, path: str) -> Artifact | None:
-        """The file at a coordinate, or None."""
-        ...
-
-    async def artifacts(self, package: str, version: str | None = None) -> Sequence[Artifact]:
-        """Files of a package (or of one version), in path order; empty if unknown."""
-        ...
-
-    async def by_digest(self, digest: Digest) -> Sequence[Artifact]:
-        """Visible files with these bytes (any algorithm the catalog knows)."""
-        ...
-
-    def all_artifacts(self, prefix: str = "") -> AsyncIterator[Artifact]:
-        """Every file, in path order, paged: never the whole list in memory."""
-        ...
-
-    async def packages(
-        self, *, prefix: str = "", after: str = "", limit: int = 1000
-    ) -> Sequence[str]:
-        """Package names in byte order, a page at a time."""
-        ...
-
-    async def pointer(self, package: str, name: str) -> Pointer | None: ...
-
-    async def pointers(self, package: str) -> Sequence[Pointer]:
-        """Pointers of a package, in name order."""
-        ...
-
-    def all_pointers(self, prefix: str = "") -> AsyncIterator[Pointer]:
-        """Pointers of every package whose name starts with ``prefix``, paged."""
-        ...
-
-    async def flags(self, package: str) -> Sequence[FlagRow]: ...
-
-    async def metadata(self, artifacts: Sequence[Artifact]) -> Sequence[bytes]:
-        """Each file's JSON metadata, fetched from blobs (and peers) where it is not inline."""
-        ...
-
-    async def load(self, digest: Digest, *, limit: int = DOCUMENT_MAX) -> bytes:
-        """A small blob's bytes.  Raises TooLargeError, BlobUnknownError, NoHolderError."""
-        ...
-
-    async def inspect(self, digest: Digest, reader: Callable[[BinaryIO], T]) -> T:
-        """Run a synchronous, bounded archive reader over a blob, in a worker thread."""
-        ...
-
-    def ingest(
-        self, *, checksums: Iterable[str] = ()
-    ) -> AbstractAsyncContextManager[Ingest]:
-        """Store bytes that the handler itself produced (extracted metadata, generated documents)."""
-        ...
-
-    async def stage(
-        self, package: str, name: str, blob: Ingested | Staged, metadata: bytes = b""
-    ) -> None:
-        """Keep a blob for a later commit point; replaces an equal name."""
-        ...
-
-    async def staged(self, package: str) -> Sequence[Staged]: ...
-
-    async def unstage(self, package: str, name: str) -> None: ...
-
-    async def cached(self, key: str, render: Callable[[], Awaitable[bytes]]) -> Rendered:
-        """A rendered document, kept until this repository's revision changes; single flight."""
-        ...
-
-    async def cached_set(
-        self, key: str, build: Callable[[], Awaitable[Mapping[str, Ingested]]]
-    ) -> Mapping[str, Ingested]:
-        """A set of generated documents, stored as blobs, that only ever change together."""
-        ...
-
-    async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
-        """Sets built under this key on this node, newest first, at most GENERATIONS_MAX.
-
-        Clients in mid-refresh ask for documents of the set before (by-hash paths); the blobs of
-        these sets are kept.
-        """
-        ...
-
-    @property
-    def modified(self) -> float:
-        """Ledger time of the newest change to this repository, seconds since 1970."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A rendered document and its validators."""
-
-    data: bytes
-    etag: str
-    modified: float
-
-
-class Registry(Protocol):
-    """The node as a format's root routes see it (``/v2/``, ``/v2/token``, ``/v2/_catalog``)."""
-
-    async def repositories(self, format_name: str, principal: Principal) -> Sequence[Repository]:
-        """Repositories of a format that the caller may read, in key order."""
-        ...
-
-    async def issue_token(
-        self, principal: Principal, access: Sequence[tuple[str, Sequence[str]]]
-    ) -> tuple[str, int]:
-        """A short-lived bearer token for (repository, actions) pairs, narrowed to the caller's
-        rights, and its life in seconds.  Actions are values of Scope; the repository ``*`` is all.
-        """
-        ...
-
-    async def authenticate(self, username: str, password: str) -> Principal:
-        """Who these credentials name; a token passes as the password of any user name.
-
-        Raises UnauthorizedError, TooManyRequestsError.
-        """
-        ...
-
-    @property
-    def accounts(self) -> Accounts: ...
 
 
 # --- the format itself --------------------------------------------------------------------------
@@ -508,7 +272,7 @@ class Format:
     ``mounts`` are URL prefixes (``/pypi``); below one comes the repository key, except that
     a mount of ``/v2`` style protocols looks the same: ``/v2/{repository}/…``.
     ``checksums`` names hashlib algorithms that every ingest of this format computes beside SHA-256.
-    ``client_settings`` maps a client's name to a text for ``str.format``, ready to paste, with these
+    ``client_settings`` maps a client's name to a text for ``str.format``, to paste, with these
     places: ``{url}`` of the repository, ``{secret_url}`` with user and token in it, ``{address}``
     (``//host:port/path``), ``{host}`` (with its port), ``{hostname}``, ``{path}``, ``{key}``,
     ``{user}``, ``{token}``; ``{http:…}`` and ``{https:…}`` hold text for such URLs only.

@@ -81,16 +81,17 @@ async def _assemble(
     """Wire the services over the stores."""
     catalog, staging = Catalog(facts), Staging(local)
     directory = Directory(catalog)
-    keys = NodeKeys(me, ledger)
+    keys, write, access = NodeKeys(me, ledger), ledger.append, config.access
     accounts = Accounts(
         directory,
-        ledger.append,
+        write,
         keys,
-        token_minutes=config.access.token_minutes,
-        login_attempts=config.access.login_attempts,
+        token_minutes=access.token_minutes,
+        login_attempts=access.login_attempts,
     )
-    keyring = await stack.enter_async_context(Keyring(catalog, keys, ledger.append))
+    keyring = await stack.enter_async_context(Keyring(catalog, keys, write))
     sessions = Sessions(config.path / "sessions", blobs)
+    opened = (sessions.of, keyring.signer)
     return Core(
         config=config,
         identity=me,
@@ -101,14 +102,12 @@ async def _assemble(
         staging=staging,
         audit=AuditLog(local),
         directory=directory,
-        gate=Gate(directory, anonymous_read=config.access.anonymous_read),
+        gate=Gate(directory, anonymous_read=access.anonymous_read),
         accounts=accounts,
         sessions=sessions,
         publisher=Publisher(ledger, catalog, blobs),
         keyring=keyring,
-        services=Services(
-            catalog, blobs, staging, RenderCache(), accounts, sessions.of, keyring.signer
-        ),
+        services=Services(catalog, blobs, staging, RenderCache(), accounts, *opened),
         formats=discover(),
         metrics=Metrics(),
     )

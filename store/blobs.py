@@ -41,7 +41,7 @@ class Ingest(Protocol):
 
 
 class BlobStore(Protocol):
-    """Immutable bytes, named by their SHA-256.  A blob is here whole and verified, or not at all."""
+    """Immutable bytes, named by their SHA-256: here whole and verified, or not at all."""
 
     async def size(self, digest: Digest) -> int:
         """Return the length in bytes.  Raises BlobUnknownError."""
@@ -52,7 +52,7 @@ class BlobStore(Protocol):
         ...
 
     def path(self, digest: Digest) -> Path | None:
-        """Return the local file, for zero-copy sends, or None.  Does not touch the disk's contents."""
+        """Return the local file, for zero-copy sends, or None.  Looks at no disk."""
         ...
 
     def read(

@@ -4,7 +4,8 @@ RegistryError 500
   NotFoundError 404       BlobUnknownError, ManifestUnknownError, PackageUnknownError,
                           RepositoryUnknownError, SessionUnknownError
   RejectedError 400       DigestInvalidError, DigestMismatchError, ManifestInvalidError,
-                          NameInvalidError, PathInvalidError, TooLargeError 413, RangeInvalidError 416,
+                          NameInvalidError, PathInvalidError, TooLargeError 413,
+                          RangeInvalidError 416,
                           UnsupportedError 415, NotAcceptableError 406
   ConflictError 409       VersionExistsError, PreconditionFailedError 412
   MethodNotAllowedError 405

@@ -19,7 +19,7 @@ class File(msgspec.Struct, array_like=True, frozen=True):
     """One artifact of a version: the stored filename and the bytes it names.
 
     ``path`` is the coordinate: unique within a repository and, unless ``Publish.mutable``, bound to
-    one content for ever.  ``metadata`` is the format's own JSON, as the client or the archive had it;
+    one content for ever.  ``metadata`` is the format's own JSON, as client or archive had it;
     above METADATA_INLINE_MAX bytes it is empty and ``metadata_digest`` names the blob.
     """
 
@@ -72,7 +72,7 @@ class Flag(msgspec.Struct, array_like=True, frozen=True, tag=3):
 
 
 class Delete(msgspec.Struct, array_like=True, frozen=True, tag=4):
-    """A tombstone: hides the records it saw at this coordinate, which then only takes equal bytes."""
+    """A tombstone: hides the records it saw here; the coordinate then only takes equal bytes."""
 
     repository: str
     path: str
