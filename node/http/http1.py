@@ -192,11 +192,11 @@ class Http1:
             if not body.complete:
                 await self._linger()
             return False
-        while not body.complete:
-            if body.left > self._limits.drain_size_max and body.left != float("inf"):
-                await self._linger()
-                return False
-            await body.read()
+        try:
+            while not body.complete:  # little, or the answer would have said "close"
+                await body.read()
+        except RejectedRequestError:
+            return False  # it is answered already, and one answer is all it gets
         self._buffer = body.ahead
         return not self._context.stopping or bool(self._buffer)
 

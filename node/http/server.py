@@ -66,7 +66,8 @@ async def serve(
     """Serve ``app`` until ``stop`` is set, then give requests in flight ``drain`` seconds.
 
     Reports where it listens once it answers.  When stopping, listeners and idle connections close
-    at once; after ``drain`` seconds whatever is left is cancelled, a stalled client included.
+    at once; after ``drain`` seconds whatever is left is cancelled, a stalled client included.  Then
+    the app's lifespan has as long again to end.
     ``body_max`` tells the largest body a request may have, before a byte of it is read.
 
     Raises OSError if an address cannot be bound.
@@ -79,7 +80,8 @@ async def serve(
             await lifespan_nursery.start(lifespan.handle_lifespan)
             await lifespan.wait_for_startup()
             await _Server(context, listeners, drain).run(stop, task_status)
-            await lifespan.wait_for_shutdown()
+            with trio.move_on_after(drain):
+                await lifespan.wait_for_shutdown()
             lifespan_nursery.cancel_scope.cancel()
     finally:
         for listener in listeners:

@@ -153,6 +153,14 @@ async def test_a_small_unread_body_is_read_away() -> None:
         assert (await client.get()).status == 200
 
 
+async def test_an_unread_body_that_stops_gets_no_second_answer() -> None:
+    async with running(deaf, read_timeout=0.1) as server:
+        client = await server.connect()
+        await client.send(POST % 5000 + b"x")
+        assert (await client.response()).status == 200
+        assert await client.closed()
+
+
 async def test_a_large_unread_body_ends_the_connection_after_the_answer() -> None:
     """The client is still sending when it is answered: it must see the answer, not a reset."""
     async with running(deaf, drain_size_max=1000) as server:
@@ -211,6 +219,16 @@ async def test_malformed_chunks_are_refused(chunk: bytes) -> None:
         assert found == b"" or found.startswith(b"HTTP/1.1 400 Bad Request\r\n")
         if chunk != b"2\nab\r\n0\r\n\r\n":
             assert found
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n\r\n"])
+async def test_a_head_too_large_is_refused(end: bytes) -> None:
+    """Whether it comes to an end or not."""
+    async with running(echo, head_size_max=1000) as server:
+        client = await server.connect()
+        await client.send(b"GET / HTTP/1.1\r\nHost: t\r\nX: " + b"y" * 1000 + end)
+        assert (await client.response()).status == 431
+        assert await client.closed()
 
 
 # Timeouts

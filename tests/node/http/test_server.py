@@ -71,6 +71,26 @@ async def test_an_app_without_lifespan_is_served_all_the_same() -> None:
         assert (await (await server.connect()).get()).status == 200
 
 
+async def test_a_lifespan_that_does_not_end_is_left_behind() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await trio.sleep_forever()
+
+    async with running(app, drain=0.1) as server:
+        server.stop.set()
+        await server.done.wait()
+
+
+async def test_a_lifespan_that_fails_to_start_is_an_error() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+
+    with pytest.RaisesGroup(pytest.RaisesExc(Exception, match="no database")):
+        await serve(app, [Binding(host="127.0.0.1", port=0)], stop=trio.Event())
+
+
 # Stopping
 
 
