@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass, field
 
 BUSY_INTERVAL = 0.5  # seconds between dials while work is pending for the peer
-ATTEMPTS_MAX = 8  # dials to one peer under way: each is a fresh socket, none waits for its RTO
+ATTEMPTS_MAX = 16  # dials to one peer under way: each is a fresh socket, none waits for its RTO
 BACKOFF_MIN = 1.0  # seconds
 BACKOFF_MAX = 300.0  # seconds between dials to a peer nobody needs
 DEFERENCE = 1.0  # seconds that the node with the larger id lets the other one dial first

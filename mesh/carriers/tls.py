@@ -53,6 +53,7 @@ class TlsCarrier:
         self._listen = tuple(listen)
         self._advertise = tuple(advertise)
         self._congestion = congestion
+        self.bound: tuple[str, ...] = ()  # where it really listens, whatever it advertises
         self._client, self._server = _contexts(seed)
 
     async def dial(self, address: str) -> Dialled:
@@ -86,7 +87,8 @@ class TlsCarrier:
                 for listener in listeners:
                     addresses.append(format_address(host, listener.socket.getsockname()[1]))
                     nursery.start_soon(self._accept, listener, handler, nursery, limit)
-            task_status.started(self._advertise or tuple(dict.fromkeys(addresses)))
+            self.bound = tuple(dict.fromkeys(addresses))
+            task_status.started(self._advertise or self.bound)
             await trio.sleep_forever()
 
     async def _accept(

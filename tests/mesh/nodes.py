@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ class Node:
     directory: Path
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     addresses: tuple[str, ...] = ()
+    carrier: Carrier | None = None
 
     @property
     def id(self) -> bytes:
@@ -76,8 +77,8 @@ class Node:
 class FencedTls(TlsCarrier):
     """Real TLS, with the reachability of a World."""
 
-    def __init__(self, fleet: Fleet, name: str, seed: bytes) -> None:
-        super().__init__(seed, listen=[("127.0.0.1", 0)])
+    def __init__(self, fleet: Fleet, name: str, seed: bytes, advertise: Sequence[str]) -> None:
+        super().__init__(seed, listen=[("127.0.0.1", 0)], advertise=advertise)
         self._fleet, self._name = fleet, name
 
     async def dial(self, address: str) -> Dialled:
@@ -99,12 +100,12 @@ class Fleet:
         self._stack = AsyncExitStack()
         self._nursery: trio.Nursery | None = None
 
-    def _carrier(self, name: str, identity: Identity) -> Carrier:
+    def _carrier(self, name: str, identity: Identity, advertise: Sequence[str]) -> Carrier:
         if self.tls:
-            return FencedTls(self, name, identity.seed)
+            return FencedTls(self, name, identity.seed, advertise)
         return MemoryCarrier(self.world, name, identity.key)
 
-    async def node(self, name: str) -> Node:
+    async def node(self, name: str, advertise: Sequence[str] = ()) -> Node:
         """Start a node, a mesh of its own."""
         directory = self.root / name
         directory.mkdir(exist_ok=True)
@@ -117,19 +118,20 @@ class Fleet:
         store = FileStore(directory / "blobs")
         await store.open()
         index = ChunkIndex(local, store)
+        carrier = self._carrier(name, identity, advertise)
         mesh = Mesh(
             identity=identity,
             ledger=ledger,
             store=store,
             index=index,
             partials=Partials(directory / "partial"),
-            carriers=[self._carrier(name, identity)],
+            carriers=[carrier],
             directory=directory,
             site=name,
             wait=self.wait,
             rng=random.Random(name),
         )
-        node = Node(name, identity, ledger, store, index, mesh, directory)
+        node = Node(name, identity, ledger, store, index, mesh, directory, carrier=carrier)
         self.nodes[name] = node
         await self.start(node)
         return node

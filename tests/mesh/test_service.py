@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import trio
 
+from mesh.carriers.tls import TlsCarrier, parse_address
 from store.errors import NoHolderError, RejectedError
 from tests.mesh.nodes import Fleet, Node, until
+from tests.mesh.proxy import Proxy
 
 carriers = pytest.mark.parametrize("tls", [False, True], ids=["memory", "tls"])
 
@@ -200,3 +202,37 @@ async def test_a_node_that_restarts_is_found_again(tmp_path: Path) -> None:
 
 async def _alone(node: Node) -> bool:
     return all(p.state != "up" for p in node.mesh.peers())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closes", [False, True], ids=["frozen", "closed"])
+async def test_a_flapping_link_carries_each_chunk_once(tmp_path: Path, closes: bool) -> None:
+    """Over real TLS, 1 s up and 0.7 s down: it moves again soon, and nothing comes twice."""
+    async with Fleet(tmp_path, tls=True).open() as fleet, trio.open_nursery() as nursery:
+        proxy = Proxy(rate=4e6)
+        await nursery.start(proxy.run)
+        a, b = await fleet.node("a", [proxy.address]), await fleet.node("b")
+        assert isinstance(a.carrier, TlsCarrier)
+        proxy.target = parse_address(a.carrier.bound[0])
+        fleet.world.reachable = lambda source, _: source == "b"  # all goes through the proxy
+        await fleet.join(b, a)
+        await linked(a, b)
+        data = content(5_000_000)
+        manifest = await a.add(data)
+
+        async def flap() -> None:
+            while True:
+                await trio.sleep(1.0)
+                proxy.freeze()
+                if closes:
+                    proxy.cut()
+                await trio.sleep(0.7)
+                proxy.thaw()
+
+        nursery.start_soon(flap)
+        with trio.fail_after(60):
+            assert await b.read(manifest) == data
+        (peer,) = b.mesh.peers()
+        assert peer.wasted < 0.01 * len(data)
+        assert proxy.carried < 1.1 * len(data)
+        nursery.cancel_scope.cancel()
