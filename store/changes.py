@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+import trio
 
 from store.fold import FILE, FLAG, POINTER, SETTING
 from store.projection import Touched
@@ -43,3 +45,34 @@ def changes(touched: Sequence[Touched]) -> list[Change]:
         )
         for _, group in sorted(groups.items())
     ]
+
+
+Observer = Callable[[Change], Awaitable[None]]
+
+
+class Listeners:
+    """Who is told of commits."""
+
+    def __init__(self) -> None:
+        self.observers: list[Observer] = []
+        self._subscribers: list[trio.MemorySendChannel[None]] = []
+
+    def subscribe(self) -> trio.MemoryReceiveChannel[None]:
+        """A channel that receives one item whenever chains have grown; bursts become one."""
+        sender, receiver = trio.open_memory_channel[None](1)
+        self._subscribers.append(sender)
+        return receiver
+
+    async def tell(self, touched: Sequence[Touched]) -> None:
+        """Tell everybody of a commit.  Not cancelled: what is committed must be told."""
+        with trio.CancelScope(shield=True):
+            for change in changes(touched):
+                for observer in self.observers:
+                    await observer(change)
+        for sender in list(self._subscribers):
+            try:
+                sender.send_nowait(None)
+            except trio.WouldBlock:
+                continue  # it has not yet looked at the last one
+            except trio.BrokenResourceError:
+                self._subscribers.remove(sender)

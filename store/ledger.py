@@ -10,21 +10,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import sqlalchemy as sa
 import trio
 
-from store import appending, applying, chain, forks, hlc, identity, judging, rebase, root, standing
+from store import (
+    appending,
+    applying,
+    chain,
+    confirming,
+    forks,
+    hlc,
+    identity,
+    judging,
+    rebase,
+    root,
+    standing,
+)
 from store.appending import Appended, Check
 from store.applying import Outcome
 from store.authority import Authority
 from store.chain import HELD, Anchor
-from store.changes import Change, changes
+from store.changes import Change, Listeners, Observer
 from store.errors import RejectedError
-from store.facts import Fact
+from store.facts import Confirm, Fact
 from store.identity import Identity
 from store.projection import Tables, Touched
 from store.records import BATCH_MAX, Batch, read_batch
@@ -33,7 +45,8 @@ from store.schema import records
 from store.standing import AuthorStatus, Rejections
 
 T = TypeVar("T")
-Observer = Callable[[Change], Awaitable[None]]
+PAUSE = 1.0  # seconds between two looks at what is pending, at least
+INTERVAL = 30.0  # seconds between them while nothing happens
 
 
 class Port(Protocol):
@@ -60,8 +73,7 @@ class Ledger:
         self._authorities = chain.Authorities()
         self._authority = Authority("", {})
         self._anchor = Anchor(0, "")
-        self._observers: list[Observer] = []
-        self._subscribers: list[trio.MemorySendChannel[None]] = []
+        self._listeners = Listeners()
         self._rejections = Rejections()
         self._recheck_at = 0.0  # when the next held record may become valid
 
@@ -159,7 +171,7 @@ class Ledger:
             return done, anchor, renewed
 
         done, self._anchor, renewed = await self._database.write(unit)
-        await self._committed([*renewed, *done.touched])
+        await self._listeners.tell([*renewed, *done.touched])
         return done
 
     async def apply(self, batches: Sequence[Batch | bytes]) -> list[Outcome]:
@@ -183,7 +195,7 @@ class Ledger:
         if any(result.status == HELD for each in outcomes for result in each.results):
             await self._plan_recheck()
         if any(outcome.stored for outcome in outcomes) or touched:
-            await self._committed(touched)
+            await self._listeners.tell(touched)
         return outcomes
 
     async def recheck(self) -> int:
@@ -205,8 +217,31 @@ class Ledger:
         touched = await self._database.write(unit)
         await self._plan_recheck()
         if touched:
-            await self._committed(touched)
+            await self._listeners.tell(touched)
         return len(touched)
+
+    async def confirm(self) -> int:
+        """Confirm what was published away from its home, where this node is the home; how many."""
+        now = self._clock()
+
+        def unit(connection: sa.Connection) -> list[Confirm]:
+            authority = self._state(connection)[1]
+            return confirming.due(connection, authority, self.node, now=now)
+
+        facts = await self._database.read(unit)
+        if facts:
+            await self.append(facts, actor="home")
+        return len(facts)
+
+    async def run(self) -> None:
+        """Keep held and pending records moving, until cancelled.  One task of the node's."""
+        grown = self.subscribe()
+        while True:
+            await self.recheck()
+            await self.confirm()
+            await trio.sleep(PAUSE)
+            with trio.move_on_after(INTERVAL):
+                await grown.receive()
 
     async def _plan_recheck(self) -> None:
         query = sa.select(sa.func.min(records.c.hlc)).where(
@@ -265,7 +300,7 @@ class Ledger:
             touched = await self._database.write(unit)
         except RejectedError:
             return False
-        await self._committed(touched or [])
+        await self._listeners.tell(touched or [])
         return touched is not None
 
     # --- authority -------------------------------------------------------------------------------
@@ -299,7 +334,7 @@ class Ledger:
             return False
         await self._reload()
         await self._plan_recheck()
-        await self._committed(touched)
+        await self._listeners.tell(touched)
         return True
 
     async def rebase(self, documents: Sequence[bytes]) -> None:
@@ -311,21 +346,19 @@ class Ledger:
         """
         now = self._clock()
         mesh, verified = rebase.verify_history(documents)
-        if not Authority(mesh, {each.id: doc for each, doc in verified}).is_member(self.node):
+        after = Authority(mesh, {each.id: document for each, document in verified})
+        if not after.is_member(self.node):
             raise RejectedError("the root document does not list this node")
 
         def unit(connection: sa.Connection) -> tuple[Anchor, list[Touched]]:
-            anchor, before = self._state(connection)
-            known = self._authorities.load(connection, mesh).documents
-            for signed, document in verified:
-                if signed.id not in known:
-                    chain.store_root(connection, mesh, signed, document.version)
-            after = self._authorities.load(connection, mesh)
-            return rebase.move(connection, self._signer, anchor, before, after, now=now)
+            anchor = self._state(connection)[0]
+            rebase.store_history(connection, mesh, verified)
+            known = self._authorities.load(connection, mesh)
+            return rebase.move(connection, self._signer, anchor, known, now=now)
 
         self._anchor, touched = await self._database.write(unit)
         await self._reload()
-        await self._committed(touched)
+        await self._listeners.tell(touched)
 
     async def renew_incarnation(self) -> int:
         """Begin a new life of this node, after a restore; returns its incarnation."""
@@ -336,7 +369,7 @@ class Ledger:
             return rebase.renew(connection, self._signer, anchor, authority, now=now)
 
         self._anchor, touched = await self._database.write(unit)
-        await self._committed(touched)
+        await self._listeners.tell(touched)
         return self._anchor.incarnation
 
     # --- telling others --------------------------------------------------------------------------
@@ -345,26 +378,11 @@ class Ledger:
 
         Writers return after it: whoever wrote, reads what it wrote.  Cancelling does not reach it.
         """
-        self._observers.append(observer)
+        self._listeners.observers.append(observer)
 
     def subscribe(self) -> trio.MemoryReceiveChannel[None]:
         """A channel that receives one item whenever chains have grown; bursts become one."""
-        sender, receiver = trio.open_memory_channel[None](1)
-        self._subscribers.append(sender)
-        return receiver
-
-    async def _committed(self, touched: Sequence[Touched]) -> None:
-        with trio.CancelScope(shield=True):  # what is committed must be told
-            for change in changes(touched):
-                for observer in self._observers:
-                    await observer(change)
-        for sender in list(self._subscribers):
-            try:
-                sender.send_nowait(None)
-            except trio.WouldBlock:
-                continue  # it has not yet looked at the last one
-            except trio.BrokenResourceError:
-                self._subscribers.remove(sender)
+        return self._listeners.subscribe()
 
 
 def _parse(batch: Batch | bytes) -> Batch | Outcome:

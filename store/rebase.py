@@ -50,6 +50,16 @@ def verify_history(
     return mesh, verified
 
 
+def store_history(
+    connection: sa.Connection, mesh: str, verified: Sequence[tuple[SignedRoot, RootDocument]]
+) -> None:
+    """Keep the verified documents of a mesh that are not known yet."""
+    known = chain.read_documents(connection, mesh)
+    for signed, document in verified:
+        if signed.id not in known:
+            chain.store_root(connection, mesh, signed, document.version)
+
+
 def rejudge_changed(
     connection: sa.Connection, before: Authority, after: Authority, *, now: float
 ) -> list[Touched]:
@@ -75,7 +85,6 @@ def move(
     connection: sa.Connection,
     signer: Identity,
     anchor: Anchor,
-    before: Authority,
     after: Authority,
     *,
     now: float,

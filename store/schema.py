@@ -123,6 +123,13 @@ sa.Index(
     sqlite_where=sa.text("conflicted = 1"),  # as a query says it
     postgresql_where=files.c.conflicted,
 )
+sa.Index(  # what waits for its home's word
+    "files_pending",
+    files.c.repository,
+    files.c.hlc,
+    sqlite_where=files.c.pending,
+    postgresql_where=files.c.pending,
+)
 
 burnt = sa.Table(  # deleted coordinates, which only take the same bytes again
     "burnt",

@@ -121,6 +121,13 @@ sa.Index(
     sqlite_where=sa.text("conflicted = 1"),
     postgresql_where=files.c.conflicted,
 )
+sa.Index(  # what waits for its home's word
+    "files_pending",
+    files.c.repository,
+    files.c.hlc,
+    sqlite_where=files.c.pending,
+    postgresql_where=files.c.pending,
+)
 
 burnt = sa.Table(
     "burnt",
