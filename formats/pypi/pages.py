@@ -53,7 +53,9 @@ async def project_page(request: Request, repository: Repository) -> Response:
         page = simple.project_json if media_type == simple.JSON else simple.project_html
         return page(project, request.base_url)
 
-    key = f"project:{media_type}:{request.base_url}:{name}"
+    # Links are relative, but for those to attestations, which only https pages have.
+    base = request.base_url if request.base_url.startswith("https://") else ""
+    key = f"project:{media_type}:{base}:{name}"
     return await _rendered(repository, key, media_type, render)
 
 
