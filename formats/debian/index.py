@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import groupby, islice
+from operator import itemgetter
 
 import msgspec
 
@@ -46,15 +48,28 @@ class Listing:
 
 async def find_shelves(repository: Repository, distribution: str) -> Mapping[str, Sequence[str]]:
     """Components of a suite and the architectures of each, in order; ``source`` among them."""
-    pairs: set[tuple[str, str]] = set()
+
+    async def render() -> bytes:
+        return msgspec.json.encode(await _all_shelves(repository))
+
+    rendered = await repository.cached("shelves", render)
+    found: dict[str, list[str]] = {}
+    for place in msgspec.json.decode(rendered.data, type=list[tuple[str, str, str]]):
+        if distribution in {FLAT, place[0]}:
+            held = found.setdefault(place[1], [])
+            held += [place[2]] if place[2] not in held else []
+    return {component: sorted(found[component]) for component in sorted(found)}
+
+
+async def _all_shelves(repository: Repository) -> Sequence[tuple[str, str, str]]:
+    """Every (distribution, component, architecture) of the repository, found in one walk."""
+    found: set[tuple[str, str, str]] = set()
     async for pointer in repository.all_pointers():
         place = pool.read_place(pointer)
-        if place is not None and distribution in {FLAT, place.distribution}:
-            pairs.add((place.component, place.architecture))
-    found: dict[str, list[str]] = {}
-    for component, architecture in sorted(pairs)[:SHELVES_MAX]:
-        found.setdefault(component, []).append(architecture)
-    return found
+        if place is not None:
+            found.add((place.distribution, place.component, place.architecture))
+    suites = groupby(sorted(found), key=itemgetter(0))
+    return [each for _, shelves in suites for each in islice(shelves, SHELVES_MAX)]
 
 
 async def listings(repository: Repository, distribution: str) -> AsyncIterator[Sequence[Listing]]:

@@ -30,7 +30,10 @@ async def suite_document(request: Request, repository: Repository) -> Response:
 
 async def flat_document(request: Request, repository: Repository) -> Response:
     """A document of the flat twin, which lists the whole pool.  Raises NotFoundError."""
-    return await _document(repository, index.FLAT, request.params["file"])
+    name = request.params["file"]
+    if name not in release.FLAT_NAMES:  # else a stray request would have the whole pool rendered
+        raise NotFoundError(f"no such file: {name[:200]}")
+    return await _document(repository, index.FLAT, name)
 
 
 async def flat_by_hash(request: Request, repository: Repository) -> Response:

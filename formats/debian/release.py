@@ -13,11 +13,12 @@ from email.utils import formatdate
 
 from formats.contract import Repository
 from formats.debian import index, pool
-from formats.debian.twins import store
+from formats.debian.twins import TWINS, store
 from store.blobs import Ingested
 from store.errors import NotFoundError
 
 RELEASE, SIGNED, DETACHED = "Release", "InRelease", "Release.gpg"
+FLAT_NAMES = frozenset({RELEASE, SIGNED, DETACHED, *(f"Packages{s}" for s in ("", *TWINS))})
 HASHES = {"SHA256": "sha256", "SHA512": "sha512"}
 
 

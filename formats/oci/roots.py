@@ -14,7 +14,7 @@ from formats.oci.errors import API_VERSION
 from formats.oci.listings import PAGE_MAX, next_link, page_asked
 from store.errors import RejectedError, UnauthorizedError
 
-SCOPE = re.compile(r"repository(?:\([^)]*\))?:(?P<name>[^:\s]+):(?P<actions>[\w,*]*)\Z")
+SCOPE = re.compile(r"repository(?:\([^)]*\))?:(?P<name>[A-Za-z0-9][^:\s]*):(?P<actions>[\w,*]*)\Z")
 CATALOG = "registry:catalog:*"
 SCOPES_MAX = 100
 RIGHTS = {

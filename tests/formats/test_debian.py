@@ -300,6 +300,7 @@ async def test_empty_and_unknown_suites() -> None:
     assert (await get(repository, "/Packages")).status == 200
     for path in ("/dists/none/InRelease", "/dists/-/Release", f"{STABLE}/nothing", "/nothing"):
         assert (await get(repository, path)).status == 404
+    assert repository.renders == 4, "stray names render nothing"
     for path in ("/gpg-key.asc", f"{STABLE}/gpg-key.asc"):
         assert b"PUBLIC KEY" in (await get(repository, path)).body
 
@@ -387,7 +388,57 @@ async def test_sources_may_come_one_by_one() -> None:
     ] == ["demo"]
 
 
+async def test_an_orig_tarball_may_be_in_the_pool_already() -> None:
+    repository = FakeRepository()
+    await send_source(repository)
+    files = {**make_source(), "demo_2.0-1_amd64.deb": make_deb(version="2.0-1")}
+    again = await put(repository, "/incoming/b.changes", make_changes(files))
+    assert (again.status, repository.revision) == (201, 2)
+
+
+def test_continuations_comments_and_signatures() -> None:
+    text = b"# comment\nA: 1\n 2\nB:\n"
+    assert control.read_paragraph(text) == {"A": "1\n 2", "B": ""}
+    signed = f"{control.SIGNED}\nHash: x\n\n- -A: 1\n".encode()
+    for cut in (signed, signed + b"- B: 2\n"):
+        with pytest.raises(ManifestInvalidError):
+            control.read_paragraph(cut)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x 1 a_1.tar.gz", f"{'0' * 64} 1 ../a", f"{'0' * 64} -1 a_1.tar.gz", f"{'0' * 64} 1"],
+)
+def test_malformed_lists_of_files(line: str) -> None:
+    for text in (f"\n {line}", ""):
+        with pytest.raises(ManifestInvalidError):
+            control.listed_files({"Checksums-Sha256": text})
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("demo_2.0-2.dsc", ""),
+        ("demo_2.0-1.dsc", "Version: 2.0_1"),
+        ("demo_2.0-1.dsc", "Version: 2.0-1\nSource: x"),
+    ],
+)
+async def test_bad_dscs(name: str, change: str) -> None:
+    dsc = (
+        make_source()["demo_2.0-1.dsc"]
+        .decode()
+        .replace("Version: 2.0-1", change or "Version: 2.0-1")
+    )
+    assert (await put(FakeRepository(), f"/pool/main/{name}", dsc.encode())).status == 400
+
+
 # --- hostile input ------------------------------------------------------------------------------
+def tar_twice(name: str, data: bytes) -> bytes:
+    """A tar with one name in it two times."""
+    one = tar({name: data})[: 512 + -(-len(data) // 512) * 512]
+    return one + one + bytes(1024)
+
+
 GOOD = make_deb()
 CONTROL = gzip.compress(tar({"control": b"Package: demo\nVersion: 1\nArchitecture: all\n"}))
 DATA = gzip.compress(tar({"a": b"b"}))
@@ -408,6 +459,14 @@ HOSTILE: dict[str, bytes] = {
     "many": ar([START, *((f"_{each}", b"") for each in range(20))]),
     "no control": ar([START, ("control.tar.gz", DATA), ("data.tar.gz", DATA)]),
     "climbing": ar([START, ("control.tar.gz", CONTROL), ("data.tar", tar({"../x": b""}))]),
+    "newline": ar([START, ("control.tar.gz", CONTROL), ("data.tar", tar({"a\nb": b""}))]),
+    "control is a link": ar([START, ("control.tar", tar({"control": "x"})), ("data.tar.gz", DATA)]),
+    "huge control": ar(
+        [START, ("control.tar", tar({"control": bytes(2 << 20)})), ("data.tar.gz", DATA)]
+    ),
+    "two control files": ar(
+        [START, ("control.tar", tar_twice("control", b"Package: a\n")), ("data.tar.gz", DATA)]
+    ),
     "bomb": ar(
         [START, ("control.tar.gz", CONTROL), ("data.tar.gz", gzip.compress(bytes(40 << 20)))]
     ),

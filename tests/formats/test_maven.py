@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -277,6 +278,24 @@ async def test_folders() -> None:
     page = await get(repository, f"{DEMO}/1.0/")
     assert b'<a href="./demo-1.0.pom">' in page.body
     assert (await get(repository, "/org/exam")).status == 404
+
+
+async def test_checksums_that_were_not_computed() -> None:
+    repository = FakeRepository()
+    path = f"{DEMO}/1.0/demo-1.0.jar"
+    await put(repository, path, b"x")
+    held = repository.files[path[1:]]
+    repository.files[path[1:]] = replace(held, checksums={"sha256": held.digest.hex})
+    found = await get(repository, f"{path}.sha1")
+    assert found.body.decode() == hashlib.sha1(b"x").hexdigest()
+
+
+async def test_signatures_are_kept() -> None:
+    repository = FakeRepository()
+    path = f"{DEMO}/1.0/demo-1.0.jar.asc"
+    assert (await put(repository, path, b"-----BEGIN")).status == 201
+    assert (await get(repository, path)).body == b"-----BEGIN"
+    assert repository.files[path[1:]].role == "signature"
 
 
 # --- POMs ---------------------------------------------------------------------------------------

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.contract import Principal, Request
+from formats.contract import Principal, Publish, Request, Response
 from formats.oci import FORMAT, documents, removal
 from formats.oci.errors import challenge
 from formats.oci.roots import read_scopes
+from store import facts
 from store.errors import ManifestInvalidError, UnauthorizedError
 from tests.formats.fake import FakeRegistry, FakeRepository, Result, perform, perform_root
 
@@ -375,6 +376,57 @@ async def test_referrers() -> None:
     assert (await get(repository, "/app/referrers/nonsense")).status == 400
 
 
+async def test_an_index_of_referrers_that_is_none_is_passed_over() -> None:
+    repository = FakeRepository()
+    subject = await push_image(repository, "app", "v1", LAYER)
+    tag = sha256(subject).replace(":", "-")
+    assert (await push(repository, "app", tag, subject)).status == 201
+    listed = await get(repository, f"/app/referrers/{sha256(subject)}")
+    assert json.loads(listed.body)["manifests"] == []
+
+
+async def test_a_tag_of_an_unknown_value_is_no_tag() -> None:
+    repository = FakeRepository()
+    manifest = await push_image(repository, "app", "v1", LAYER)
+    fact = facts.Point("repo", "app", "odd", b"not a digest")
+    repository.apply(Publish((fact,), Response()))
+    assert code(await get(repository, "/app/manifests/odd")) == "MANIFEST_UNKNOWN"
+    removed = await perform(FORMAT, "DELETE", "/app/manifests/odd", repository)
+    assert code(removed) == "MANIFEST_UNKNOWN"
+    assert (await get(repository, f"/app/manifests/{sha256(manifest)}")).status == 200
+
+
+async def test_removing_a_referrer_and_blobs_that_are_gone() -> None:
+    repository = FakeRepository()
+    subject = await push_image(repository, "app", "v1", LAYER)
+    note = image(subject=descriptor(subject, documents.OCI_MANIFEST))
+    await push(repository, "app", sha256(note), note)
+    target = f"/app/referrers/{sha256(subject)}"
+    for each in (note, subject):
+        gone = await perform(FORMAT, "DELETE", f"/app/manifests/{sha256(each)}", repository)
+        assert gone.status == 202
+    assert json.loads((await get(repository, target)).body)["manifests"] == []
+    for data in (LAYER, CONFIG):
+        gone = await perform(FORMAT, "DELETE", f"/app/blobs/{sha256(data)}", repository)
+        assert gone.status == 202
+    for name in ("a", "b"):
+        manifest = await push_image(repository, "app", name, name.encode())
+        repository.revision += int(removal.GRACE)
+        target = f"/app/manifests/{sha256(manifest)}"
+        assert (await perform(FORMAT, "DELETE", target, repository)).status == 202
+    assert {each.path for each in await repository.flags("app")} == {
+        f"app/blobs/{sha256(each)}" for each in (b"b", CONFIG)
+    }
+
+
+async def test_too_many_tags_in_one_push() -> None:
+    repository = FakeRepository()
+    await push_blob(repository, "app", CONFIG)
+    tags = "&".join(f"tag=t{number}" for number in range(40))
+    refused = await push(repository, "app", f"{sha256(image())}?{tags}", image())
+    assert (refused.status, code(refused)) == (400, "MANIFEST_INVALID")
+
+
 # --- roots --------------------------------------------------------------------------------------
 async def test_anonymous_callers_are_challenged_with_a_scope() -> None:
     registry = FakeRegistry()
@@ -419,12 +471,16 @@ async def test_tokens() -> None:
     assert json.loads(renewed.body)["refresh_token"] == offline["refresh_token"]
     assert registry.issued[-1][0].name == "alice"
     assert (await post(b"grant_type=password&username=alice&password=no")).status == 401
+    token = offline["refresh_token"].encode()
+    kept = await post(b"grant_type=password&access_type=offline&username=x&password=" + token)
+    assert json.loads(kept.body)["refresh_token"] == offline["refresh_token"]
     assert (await post(b"grant_type=magic")).status == 400
     assert (await post(b"\xff")).status == 400
 
 
 def test_scopes_that_make_no_sense_give_nothing() -> None:
     odd = ["", "x", "repository:", "repository:a", "registry:catalog:x", "repository::pull"]
+    odd += ["repository:*:push", "repository:*/a:pull"]  # a star would be every repository
     assert read_scopes(odd) == []
     assert read_scopes(["registry:catalog:*"]) == [("*", ["read"])]
     assert read_scopes(["repository(plugin):a/b:pull repository:a/c:push,x"]) == [
