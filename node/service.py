@@ -91,7 +91,6 @@ async def _assemble(
     )
     keyring = await stack.enter_async_context(Keyring(catalog, keys, write))
     sessions = Sessions(config.path / "sessions", blobs)
-    opened = (sessions.of, keyring.signer)
     return Core(
         config=config,
         identity=me,
@@ -107,7 +106,9 @@ async def _assemble(
         sessions=sessions,
         publisher=Publisher(ledger, catalog, blobs),
         keyring=keyring,
-        services=Services(catalog, blobs, staging, RenderCache(), accounts, *opened),
+        services=Services(
+            catalog, blobs, staging, RenderCache(), accounts, sessions.of, keyring.signer
+        ),
         formats=discover(),
         metrics=Metrics(),
     )

@@ -34,7 +34,12 @@ TABLE = RouteTable(
         ("HEAD", "/simple/demo", "/simple/{project}/", {"project": "demo"}),
         ("GET", "//simple///demo//", "/simple/{project}/", {"project": "demo"}),
         ("PUT", "/a/b%20c/d", "/{path*}", {"path": "a/b c/d"}),
-        ("GET", "/x/y/blobs/sha256:1", "/{image*}/blobs/{digest}", {"image": "x/y", "digest": "sha256:1"}),
+        (
+            "GET",
+            "/x/y/blobs/sha256:1",
+            "/{image*}/blobs/{digest}",
+            {"image": "x/y", "digest": "sha256:1"},
+        ),
         ("GET", "/blobs/blobs/d", "/{image*}/blobs/{digest}", {"image": "blobs", "digest": "d"}),
         ("GET", "/@scope%2fname", "/{package}", {"package": "@scope/name"}),
     ],
@@ -46,7 +51,14 @@ def test_first_match_answers(method: str, path: str, template: str, params: dict
 
 @pytest.mark.parametrize(
     "path",
-    ["/simple/..%2fx", "/simple/%2e%2e", "/simple/a%00", "/simple/a%5cb", "/simple/%ff", "/simple/" + "a" * 256],
+    [
+        "/simple/..%2fx",
+        "/simple/%2e%2e",
+        "/simple/a%00",
+        "/simple/a%5cb",
+        "/simple/%ff",
+        "/simple/" + "a" * 256,
+    ],
 )
 def test_hostile_components_are_refused(path: str) -> None:
     with pytest.raises(PathInvalidError):
