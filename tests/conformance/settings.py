@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.conformance.nodes import NodeProcess
@@ -37,7 +38,12 @@ class Settings:
 
 
 def printed(node: NodeProcess, client: str, token: str, *, repository: str = "") -> Settings:
-    """Ask a node for a client's settings."""
+    """Ask a node for a client's settings.  One question has one answer: it is asked once."""
+    return _printed(node, client, token, repository)
+
+
+@cache
+def _printed(node: NodeProcess, client: str, token: str, repository: str) -> Settings:
     chosen = ["--repository", repository] if repository else []
     text = node.command("client", client, "--data", str(node.data), "--token", token, *chosen)
     files: dict[str, str] = {}
