@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 BUSY_INTERVAL = 0.5  # seconds between dials while work is pending for the peer
 ATTEMPTS_MAX = 16  # dials to one peer under way: each is a fresh socket, none waits for its RTO
+AT_ONCE = 0.2  # seconds, jittered, so that two nodes that lose each other do not dial in step
 BACKOFF_MIN = 1.0  # seconds
 BACKOFF_MAX = 300.0  # seconds between dials to a peer nobody needs
 DEFERENCE = 1.0  # seconds that the node with the larger id lets the other one dial first
@@ -44,9 +45,10 @@ class Dialling:
         self.dials.pop(peer, None)
 
     def heard(self, peer: bytes, now: float) -> None:
-        """Something was heard of the peer: try at once."""
+        """Something was heard of the peer, or it was just lost: try at once."""
         dial = self.want(peer, now)
-        dial.pause, dial.next_at = BACKOFF_MIN, min(dial.next_at, now)
+        dial.pause = BACKOFF_MIN
+        dial.next_at = min(dial.next_at, now + AT_ONCE * self.rng.random())
 
     def begin(self, peer: bytes, now: float, *, busy: bool) -> Dial:
         """A dial begins.  While there is work, the next one does not wait for its end."""

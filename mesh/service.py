@@ -178,9 +178,10 @@ class Mesh:
 
         Raises RejectedError for a bad invitation, NoHolderError if the inviter does not answer.
         """
+        old = list(self._links.control.values())
         found = await self._joining.join(text)
-        for peer in list(self._links.control.values()):
-            peer.close("joining another mesh")
+        for connection in old:
+            connection.close("joined another mesh")
         for address in found.addresses:
             self._addresses.hint(found.node, address)
         self._addresses.records.clear()

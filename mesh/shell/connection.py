@@ -110,7 +110,8 @@ class Connection:
                     await self._guard(self._write)  # ends when the last words are out
                     nursery.cancel_scope.cancel()
         finally:
-            self.link.close(self.reason or "closed")
+            self.reason = self.reason or "stopped here"
+            self.link.close(self.reason)
             self._drained.set()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
                 await self.stream.aclose()

@@ -159,7 +159,7 @@ class Links:
             self._nursery.start_soon(partial(task, *args))  # type: ignore[arg-type]
 
     async def _dial_control(self, peer: bytes) -> None:
-        error = "no address is known"
+        error: str | None = "no address is known"
         dial = self.dialling.dials.get(peer)
         addresses = self._addresses.of(peer)
         attempts = self._attempts.setdefault(peer, set())
@@ -171,14 +171,15 @@ class Links:
                     error = await self._dial(peer, address, CONTROL, scope)
                 finally:
                     attempts.discard(scope)
-        now = trio.current_time()
-        self.dialling.failed(peer, error, now, busy=self._hooks.busy(peer))
+        if error is not None:
+            now = trio.current_time()
+            self.dialling.failed(peer, error, now, busy=self._hooks.busy(peer))
         self._wake.set()
 
     async def _dial(
         self, peer: bytes, address: str, channel: int, scope: trio.CancelScope | None = None
-    ) -> str:
-        """Dial and run the connection to its end.  Return what went wrong."""
+    ) -> str | None:
+        """Dial, and run the connection to its end.  Return why there was no link, or None."""
         key = self._hooks.key_of(peer)
         if key is None:
             return "not a member"
@@ -204,7 +205,7 @@ class Links:
         connection = Connection(link, dialled.stream, address, self, dialled=True)
         connection.attempt = scope
         await self._run(connection)
-        return connection.reason
+        return None if connection.established_at else connection.reason
 
     async def open_stream(self, address: str) -> Dialled:
         """Dial an address on whichever carrier takes it.  Raises OSError, trio.TooSlowError."""
