@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from store import bulk
+from store.paging import keyed
 from store.schema import files, packages, pointers
 
 PackageKey = tuple[str, str]  # repository, package
@@ -71,9 +72,12 @@ def _upsert(dialect: str) -> str:
 
 def _rewrite(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> None:
     """Where rows have gone, the newest may be among them."""
-    key = (packages.c.repository, packages.c.package)
-    chosen = sa.tuple_(*key).in_(list(deltas))
-    before = {tuple(row[:2]): row for row in connection.execute(sa.select(packages).where(chosen))}
+    chosen = list(keyed((packages.c.repository, packages.c.package), deltas))
+    before = {
+        tuple(row[:2]): row
+        for condition in chosen
+        for row in connection.execute(sa.select(packages).where(condition))
+    }
     rows: list[tuple[Any, ...]] = []
     for (repository, package), delta in deltas.items():
         _, _, count, size, hlc = before.get((repository, package), ("", "", 0, 0, 0))
@@ -82,7 +86,8 @@ def _rewrite(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> N
             newest = _newest(connection, repository, package)
         if newest:
             rows.append((repository, package, count + delta.files, size + delta.size, newest))
-    connection.execute(sa.delete(packages).where(chosen))
+    for condition in chosen:
+        connection.execute(sa.delete(packages).where(condition))
     bulk.insert(connection, packages, rows)
 
 
