@@ -15,6 +15,7 @@ from store.authority import Authority
 from store.bulk import chunks
 from store.counting import Delta
 from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, Rules
+from store.paging import keyed
 from store.schema import burnt, claims, files, settings
 from store.states import (
     HLC,
@@ -201,9 +202,9 @@ class Tables:
         columns = list(table.primary_key)
         before: dict[Key, Row] = {}
         for part in chunks(known):
-            query = sa.select(table).where(sa.tuple_(*columns).in_(part))
-            for row in self.connection.execute(query):
-                before[tuple(row[: len(columns)])] = tuple(row)
+            for wanted in keyed(columns, part):
+                for row in self.connection.execute(sa.select(table).where(wanted)):
+                    before[tuple(row[: len(columns)])] = tuple(row)
         gone = [key for key, row in before.items() if after.get(key) != row]
         if gone:
             condition = [column == sa.bindparam(f"b_{column.name}") for column in columns]
