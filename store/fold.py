@@ -225,13 +225,19 @@ def _recency(claim: Claim) -> tuple[int, str, bytes, int]:
 
 
 # --- registers ----------------------------------------------------------------------------------
-def _current(claims: Iterable[Claim]) -> list[Claim]:
-    """Claims that no other claim has superseded; of one record only the last."""
+def latest(claims: Iterable[Claim]) -> dict[bytes, Claim]:
+    """Of each record its last claim about a register."""
     last: dict[bytes, Claim] = {}
     for claim in claims:
         held = last.get(claim.record)
         if held is None or held.ordinal < claim.ordinal:
             last[claim.record] = claim
+    return last
+
+
+def _current(claims: Iterable[Claim]) -> list[Claim]:
+    """Claims that no other claim has superseded."""
+    last = latest(claims)
     superseded = {id_ for claim in last.values() for id_ in claim.fact.seen}
     current = [claim for claim in last.values() if claim.record not in superseded]
     return current or list(last.values())  # a circle would take a broken hash; stay total

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from store import canonical, fold, hlc, limits, projection
+from store import canonical, fold, hlc, limits, projection, pruning
 from store.authority import UNKNOWN_ROOT, Authority
 from store.bulk import chunks
 from store.chain import HELD, REFUSED, VALID
@@ -94,7 +94,7 @@ def _changed(
 def _apply_verdicts(tables: Tables, changed: Iterable[tuple[str, Record, Verdict]]) -> None:
     connection = tables.connection
     gone: set[bytes] = set()
-    cells: set[str] = set()
+    scopes: dict[str, str] = {}  # of the cells that lose a claim
     new: list[tuple[str, Claim]] = []
     updates: list[dict[str, object]] = []
     for status, record, verdict in changed:
@@ -102,18 +102,23 @@ def _apply_verdicts(tables: Tables, changed: Iterable[tuple[str, Record, Verdict
         if status == VALID and verdict.status != VALID:
             gone.add(record.id)
             facts = read_body(record.body).facts if record.body else ()
-            cells |= {cell for fact in facts for cell in fold.cell_keys(fact)}
+            lost = [cell for fact in facts for cell in fold.cell_keys(fact)]
+            scopes.update(dict.fromkeys(lost, record.header.scope))
         elif status != VALID and verdict.status == VALID:
             new += projection.claims_of(record, verdict.facts)
     connection.execute(sa.update(records).where(records.c.id == sa.bindparam("b_id")), updates)
-    cells |= {cell for cell, _ in new}
-    old = projection.load_claims(connection, sorted(cells))
-    for part in chunks(sorted(cells) if gone else ()):
+    cells = sorted(scopes.keys() | {cell for cell, _ in new})
+    old = projection.load_claims(connection, cells)
+    restored = pruning.restore(connection, scopes)
+    for part in chunks(sorted(scopes)):
         chosen = claims.c.cell.in_(part), claims.c.record.in_(sorted(gone))
         connection.execute(sa.delete(claims).where(*chosen))
+    new = [pair for pair in new if pair[0] not in restored]  # whose records are read again
+    new += [pair for pairs in restored.values() for pair in pairs]
     projection.insert_claims(connection, new)
     after = {
-        cell: [claim for claim in about if claim.record not in gone] for cell, about in old.items()
+        cell: [claim for claim in about if claim.record not in gone and cell not in restored]
+        for cell, about in old.items()
     }
     for cell, claim in new:
         after.setdefault(cell, []).append(claim)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from store import bulk, canonical, counting, fold, records
+from store import bulk, canonical, counting, fold, pruning, records
 from store.authority import Authority
 from store.bulk import chunks
 from store.counting import Delta
@@ -56,7 +56,8 @@ def load_claims(connection: sa.Connection, cells: Iterable[str]) -> dict[str, li
         query = sa.select(claims.c.cell, *columns).where(claims.c.cell.in_(part))
         for cell, record, ordinal, hlc, author, fact in connection.execute(query):
             claim = Claim(bytes(record), ordinal, hlc, author, records.read_fact(fact))
-            found.setdefault(cell, []).append(claim)
+            if claim.record != records.ZERO:  # the mark of a pruned cell
+                found.setdefault(cell, []).append(claim)
     return found
 
 
@@ -183,6 +184,7 @@ class Tables:
                 row = register_row(kind, state, key)
             if row:
                 after[key] = row
+        pruning.prune_all(self.connection, {cell: new[cell] for cell in cells if cell in new})
         before = self._replace(TABLES[kind], [keys[cell] for cell in known], after)
         if kind == FILE:
             self._replace(burnt, [keys[cell] for cell in known], burns)
