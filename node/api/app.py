@@ -12,7 +12,7 @@ from quart import Response as QuartResponse
 from quart import request
 
 from node.access.gate import Caller
-from node.api import artifacts, auth, nodes, repositories, users
+from node.api import artifacts, auth, nodes, repositories, uploads, users
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
 from node.api.openapi import ErrorBody, document
 from node.core import VERSION, Core
@@ -28,7 +28,7 @@ from store.errors import (
 
 log = structlog.get_logger(__name__)
 BODY_MAX = 1 << 20  # bytes of a JSON body
-TABLES = (auth.table, repositories.table, artifacts.table, users.table, nodes.table)
+TABLES = (auth.table, repositories.table, artifacts.table, uploads.table, users.table, nodes.table)
 ENDPOINTS: tuple[Endpoint, ...] = tuple(e for table in TABLES for e in table.endpoints)
 WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 SCOPED = {
@@ -100,7 +100,7 @@ async def _answer(
     call = Call(core, caller, params, dict(request.args.items()), headers, _root(urls))
     admit(core, endpoint, call)
     if endpoint.streams:
-        call.chunks = _chunks()
+        call.chunks = Received()
     elif endpoint.body is not None:
         call.body = decode(await _small_body(), endpoint.body)
     found = await endpoint.handler(call)
@@ -140,9 +140,14 @@ def admit(core: Core, endpoint: Endpoint, call: Call) -> None:
     core.gate.require_action(call.caller, SCOPED[endpoint.access], call.entry)
 
 
-async def _chunks() -> AsyncIterator[bytes]:
-    async for chunk in request.body:
-        yield bytes(chunk)
+class Received(AsyncIterator[bytes]):
+    """The request body as it arrives."""
+
+    def __init__(self) -> None:
+        self._body = aiter(request.body)
+
+    async def __anext__(self) -> bytes:
+        return bytes(await anext(self._body))
 
 
 async def _small_body() -> bytes:

@@ -35,7 +35,8 @@ from node.http.asgi import Receive, Send
 from node.http.asgi import Scope as AsgiScope
 from node.packages.bodies import (
     IGNORED_MAX,
-    bounded,
+    Bounded,
+    Prepended,
     decoder_for,
     judge_length,
     read_blob,
@@ -64,6 +65,25 @@ PARAMETERS_MAX = 64
 
 class ClientGoneError(Exception):
     """The client hung up before its body was whole: nobody is left to answer."""
+
+
+class Received(AsyncIterator[bytes]):
+    """The request body as it arrives.  Raises ClientGoneError."""
+
+    def __init__(self, receive: Receive, seen: Observation) -> None:
+        self._receive, self._seen, self._more = receive, seen, True
+
+    async def __anext__(self) -> bytes:
+        while self._more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            self._more = message.get("more_body", False)
+            chunk: bytes = message.get("body", b"")
+            self._seen.received += len(chunk)
+            if chunk:
+                return chunk
+        raise StopAsyncIteration
 
 
 class Repositories(Protocol):
@@ -209,7 +229,9 @@ class Exchange:
         request = replace(self._request, path=path, params=match.params)
         if match.route.body.kind is not BodyKind.NONE:
             document = await read_document(
-                self._chunks(), self._headers, match.route.body.max or IGNORED_MAX
+                Received(self._receive, self.seen),
+                self._headers,
+                match.route.body.max or IGNORED_MAX,
             )
             request = replace(request, document=document)
         return await match.route.handler(request, self._parts.registry)
@@ -231,24 +253,24 @@ class Exchange:
         return answer.response if changed else answer.unchanged or answer.response
 
     async def _ingest(self, body: Body, repository: Repository) -> Request:
-        chunks = bounded(self._chunks(), self._parts.upload_max or None)
+        chunks = Bounded(Received(self._receive, self.seen), self._parts.upload_max or None)
         checksums = self._mounted.format.checksums
         blobs = self._parts.blobs
         if body.kind is BodyKind.DOCUMENT:
             document = await read_document(chunks, self._headers, body.max or IGNORED_MAX)
             return replace(self._request, document=document)
         if body.kind is BodyKind.BLOB:
-            limited = bounded(chunks, body.max)
+            limited: AsyncIterator[bytes] = Bounded(chunks, body.max)
             if body.optional:
                 first = await anext(limited, b"")
                 if not first:
                     return self._request
-                limited = _prepend(first, limited)
+                limited = Prepended(first, limited)
             blob = await read_blob(limited, blobs, checksums)
             return replace(self._request, body=blob)
         if body.kind in {BodyKind.FORM, BodyKind.DECODED}:
             decoder = decoder_for(body, self._headers)
-            form = await read_form(bounded(chunks, body.max), decoder, blobs, checksums)
+            form = await read_form(Bounded(chunks, body.max), decoder, blobs, checksums)
             return replace(self._request, form=form)
         if body.kind is BodyKind.SESSION:
             session = self._request.params[body.session]
@@ -256,22 +278,9 @@ class Exchange:
                 self._request, session=await self._parts.sessions.append(session, chunks)
             )
         if self._method in WRITES:
-            async for _ in bounded(chunks, IGNORED_MAX):
+            async for _ in Bounded(chunks, IGNORED_MAX):
                 pass
         return self._request
-
-    async def _chunks(self) -> AsyncIterator[bytes]:
-        """The request body as it arrives.  Raises ClientGoneError."""
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGoneError
-            chunk = message.get("body", b"")
-            self.seen.received += len(chunk)
-            if chunk:
-                yield chunk
-            more = message.get("more_body", False)
 
     async def _fail(self, error: RegistryError) -> None:
         """Tell the error in the format's own words; after the head has gone, only cut off."""
@@ -295,12 +304,6 @@ class Exchange:
         if challenge is None:
             return 'Basic realm="Atoll"'
         return challenge(self._request, error)
-
-
-async def _prepend(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for chunk in rest:
-        yield chunk
 
 
 def _allowed(message: str) -> str:

@@ -48,14 +48,34 @@ def judge_length(body: Body, headers: Mapping[str, str], *, limit: int = 0) -> N
         raise TooLargeError(f"a body of {length} bytes; at most {min(limits)} are taken here")
 
 
-async def bounded(chunks: AsyncIterator[bytes], limit: int | None) -> AsyncIterator[bytes]:
-    """Pass chunks on.  Raises TooLargeError past ``limit`` bytes."""
-    total = 0
-    async for chunk in chunks:
-        total += len(chunk)
-        if limit is not None and total > limit:
-            raise TooLargeError(f"the body is larger than {limit} bytes")
-        yield chunk
+class Bounded(AsyncIterator[bytes]):
+    """Passes chunks on.  Raises TooLargeError past ``limit`` bytes.
+
+    An object rather than a generator: a body that is left half-read needs no cleaning up.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], limit: int | None) -> None:
+        self._chunks, self._limit, self._total = chunks, limit, 0
+
+    async def __anext__(self) -> bytes:
+        chunk = await anext(self._chunks)
+        self._total += len(chunk)
+        if self._limit is not None and self._total > self._limit:
+            raise TooLargeError(f"the body is larger than {self._limit} bytes")
+        return chunk
+
+
+class Prepended(AsyncIterator[bytes]):
+    """A chunk that was looked at already, then the others."""
+
+    def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        self._first, self._rest = first, rest
+
+    async def __anext__(self) -> bytes:
+        if self._first:
+            first, self._first = self._first, b""
+            return first
+        return await anext(self._rest)
 
 
 async def read_document(
@@ -67,7 +87,7 @@ async def read_document(
         raise UnsupportedError(f"unsupported Content-Encoding {coding[:40]!r}")
     inflate = zlib.decompressobj(31) if "gzip" in coding else None
     data = bytearray()
-    async for chunk in bounded(chunks, limit):
+    async for chunk in Bounded(chunks, limit):
         try:
             data += inflate.decompress(chunk, limit + 1 - len(data)) if inflate else chunk
         except zlib.error as error:
