@@ -66,10 +66,7 @@ class Responder:
         try:
             span = requested_span(self._headers, size, etag, response.modified)
         except RangeInvalidError as error:
-            headers.append((b"content-range", str(error).encode()))
-            headers.append((b"content-length", b"0"))
-            await self._start(416, headers)
-            await self._finish()
+            await self._unsatisfiable(str(error))
             return
         headers.append((b"accept-ranges", b"bytes"))
         if span is None:
@@ -78,6 +75,18 @@ class Responder:
             headers.append((b"content-range", span.content_range.encode()))
             headers.append((b"content-length", b"%d" % (span.stop - span.start)))
             await self._body(206, response, headers, span)
+
+    async def _unsatisfiable(self, content_range: str) -> None:
+        """No byte of the range exists; the validators of the whole would only confuse."""
+        text = b"no byte of that range exists\n"
+        headers = [
+            (b"content-range", content_range.encode()),
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(text)),
+            *SECURITY,
+        ]
+        await self._start(416, headers)
+        await self._send({"type": "http.response.body", "body": text})
 
     async def _whole(self, response: Response, size: int, headers: RawHeaders) -> None:
         if response.status not in BODILESS and response.status >= 200:
