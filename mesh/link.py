@@ -283,6 +283,7 @@ class Link:
         self.channel = channel
         self._decoder.frame_max = BULK_FRAME_MAX if channel == BULK else CONTROL_FRAME_MAX
         self.peer = Peer(node, said.incarnation, said.site, roles, said.features, channel, skew)
+        self._pinged = self._now - PING_IDLE  # measure at once
         self._events.append(Established(self.peer))
 
     def _receive(self, message: Message) -> None:

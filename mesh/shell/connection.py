@@ -66,6 +66,7 @@ class Connection:
         self._owner = owner
         self._work = trio.Event()  # there may be something to write
         self._drained = trio.Event()
+        self._sooner = trio.Event()  # the link's deadline may be earlier than it was
         self._scope = trio.CancelScope()
 
     @property
@@ -82,6 +83,12 @@ class Connection:
         except UnavailableError as error:
             self.close(str(error))
         self.wake()
+
+    def set_busy(self, *, busy: bool) -> None:
+        """While work is pending the link is watched more closely."""
+        if self.link.busy is not busy:
+            self.link.busy = busy
+            self._sooner.set()
 
     def wake(self) -> None:
         """There may be something to write."""
@@ -145,6 +152,7 @@ class Connection:
                     await self._owner.heard(self, message)
                 case Established():
                     self.established_at = trio.current_time()
+                    self._sooner.set()
                     await self._owner.established(self)
                 case JoinAsked():
                     self.joining = True
@@ -182,7 +190,10 @@ class Connection:
 
     async def _tick(self) -> None:
         while not self.link.closed:
-            await trio.sleep_until(self.link.deadline())
+            self._sooner = trio.Event()
+            with trio.move_on_at(self.link.deadline()):
+                await self._sooner.wait()
+                continue
             self.link.tick(trio.current_time())
             await self._dispatch()
 

@@ -227,7 +227,7 @@ class Switchboard:
         """Look after the links: how often they ping, and bulk sockets that nobody uses."""
         now = trio.current_time()
         for peer, connection in list(self.links.control.items()):
-            connection.link.busy = self.busy(peer)
+            connection.set_busy(busy=self.busy(peer))
             self._tend_link(peer, connection, now)
         for peer, connection in list(self.links.bulk.items()):
             idle = now - self._used.get(peer, now) > BULK_IDLE

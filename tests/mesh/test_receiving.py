@@ -1,0 +1,117 @@
+"""What comes, measured against what was asked."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from mesh import messages as m
+from mesh.asking import Asking, average
+from mesh.beliefs import OPEN, PeerBelief
+from mesh.download import Download, Holder
+from mesh.effects import DropBulk, TellBulk, Write
+from mesh.receiving import Receiving
+from mesh.requests import Requests
+from mesh.scheduler import Ask
+from tests.mesh.world import CHUNK, blob
+
+HELD, CONTENT = blob(8)
+RAW = HELD.blob.raw
+P, Q = b"p" * 32, b"q" * 32
+
+
+class Desk:
+    """One blob, two peers that have all of it."""
+
+    def __init__(self) -> None:
+        self.peers = {peer: PeerBelief(peer, linked=True, bulk=OPEN) for peer in (P, Q)}
+        download = Download(RAW, HELD.size, HELD.id, authenticated=True, started=0.0)
+        download.take_manifest(HELD)
+        download.open, download.local = True, 1
+        self.download = download
+        self.requests = Requests(self.peers, {RAW: download})
+        rng = random.Random(1)
+        self.asking = Asking(b"me", self.peers, {RAW: download}, self.requests, rng)
+        self.receiving = Receiving(self.peers, {RAW: download}, self.requests, self.asking)
+
+    def ask(self, peer: bytes, *chunks: int) -> int:
+        effect = self.requests.issue(self.download, Ask(peer, chunks, len(chunks) * CHUNK), now=0.0)
+        assert isinstance(effect, TellBulk)
+        assert isinstance(effect.message, m.Want)
+        return effect.message.request
+
+    def data(self, request: int, first: int, count: int = 1) -> m.Data:
+        return m.Data(request, first, count, CONTENT[first * CHUNK : (first + count) * CHUNK])
+
+
+def test_what_was_asked_is_written_and_no_longer_awaited() -> None:
+    desk = Desk()
+    request = desk.ask(P, 2, 3)
+    (effect,) = desk.receiving.received(P, desk.data(request, 2, 2), 0.1)
+    assert effect == Write(RAW, P, 2, 2, CONTENT[2 * CHUNK : 4 * CHUNK])
+    assert desk.peers[P].outstanding == 0
+    assert desk.requests.pending == {}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        m.Data(1, 5, 1, CONTENT[5 * CHUNK : 6 * CHUNK]),
+        m.Data(1, 2, 1, b"too short"),
+        m.Data(77, 2, 1, CONTENT[2 * CHUNK : 3 * CHUNK]),
+        m.Data(1, 4000, 96, b""),
+    ],
+)
+def test_what_was_not_asked_is_a_strike(answer: m.Data) -> None:
+    desk = Desk()
+    desk.ask(P, 2)
+    effects = desk.receiving.received(P, answer, 0.1)
+    assert not any(isinstance(effect, Write) for effect in effects)
+    assert desk.peers[P].strikes == 1
+
+
+def test_nobody_answers_for_somebody_else() -> None:
+    desk = Desk()
+    request = desk.ask(P, 2)
+    assert desk.receiving.received(Q, desk.data(request, 2), 0.1) == []
+    assert desk.peers[Q].strikes == 1
+    assert request in desk.requests.pending
+
+
+def test_the_loser_of_a_race_is_called_off_and_not_blamed() -> None:
+    desk = Desk()
+    slow, fast = desk.ask(P, 4), desk.ask(Q, 4)
+    effects = desk.receiving.received(Q, desk.data(fast, 4), 0.1)
+    assert TellBulk(P, m.Cancel(slow)) in effects
+    desk.receiving.received(P, desk.data(slow, 4), 0.2)
+    assert desk.peers[P].strikes == 0
+    assert desk.peers[P].wasted == CHUNK
+
+
+def test_two_strikes_end_the_bulk_socket() -> None:
+    desk = Desk()
+    assert list(desk.receiving.blame(P, "one", 0.0)) == []
+    desk.ask(P, 1)
+    (effect,) = desk.receiving.blame(P, "two", 0.0)
+    assert effect == DropBulk(P, "two")
+    assert desk.requests.pending == {}
+
+
+def test_refusals_free_the_chunks_for_others() -> None:
+    desk = Desk()
+    for peer in (P, Q):
+        desk.download.holders[peer] = Holder(m.COMPLETE, HELD.size, HELD.id)
+    desk.peers[Q].bulk = OPEN
+    request = desk.ask(P, *range(8))
+    effects = desk.receiving.received(P, m.Nope(request, m.GONE), 0.1)
+    asked = [e.peer for e in effects if isinstance(e, TellBulk)]
+    assert set(asked) == {Q}
+    assert "had not" in desk.peers[P].notes[-1]
+    desk.receiving.received(Q, m.Busy(next(iter(desk.requests.pending)), 700), 0.2)
+    assert not desk.peers[Q].usable(0.8)
+    assert desk.peers[Q].usable(1.0)
+
+
+def test_the_average_chunk() -> None:
+    assert average(Desk().download) == CHUNK
