@@ -22,6 +22,8 @@ from store.schema import heads, records
 
 ACTOR_MAX = 255  # characters
 
+NEWEST = sa.select(sa.func.max(records.c.hlc)).where(records.c.status == VALID)
+
 Check = Callable[[sa.Connection], None]
 
 
@@ -125,8 +127,7 @@ def append(
 
 def newest(connection: sa.Connection, now: float) -> int:
     """The newest timestamp that counts here, so that what we write follows all that we saw."""
-    query = sa.select(sa.func.max(records.c.hlc)).where(records.c.status == VALID)
-    return min(connection.execute(query).scalar() or 0, hlc.bound(now))
+    return min(connection.execute(NEWEST).scalar() or 0, hlc.bound(now))
 
 
 def signing_points(made: Sequence[Record]) -> list[Record]:

@@ -31,6 +31,11 @@ from store.states import (
     register_row,
 )
 
+# Built once: SQLAlchemy then only looks up what it compiled.
+CLAIMS = sa.select(claims).where(claims.c.cell.in_(sa.bindparam("cells", expanding=True)))
+REPOSITORIES = sa.select(settings.c.key, settings.c.value).where(
+    settings.c.kind == "repository", settings.c.key.in_(sa.bindparam("keys", expanding=True))
+)
 Moved = tuple[Row | None, Row | None]  # a row before and after
 
 
@@ -50,11 +55,9 @@ class Touched(NamedTuple):
 
 def load_claims(connection: sa.Connection, cells: Iterable[str]) -> dict[str, list[Claim]]:
     """The stored claims of some cells."""
-    columns = (claims.c.record, claims.c.ordinal, claims.c.hlc, claims.c.author, claims.c.fact)
     found: dict[str, list[Claim]] = {}
     for part in chunks(cells):
-        query = sa.select(claims.c.cell, *columns).where(claims.c.cell.in_(part))
-        for cell, record, ordinal, hlc, author, fact in connection.execute(query):
+        for cell, record, ordinal, hlc, author, fact in connection.execute(CLAIMS, {"cells": part}):
             claim = Claim(bytes(record), ordinal, hlc, author, records.read_fact(fact))
             if claim.record != records.ZERO:  # the mark of a pruned cell
                 found.setdefault(cell, []).append(claim)
@@ -97,10 +100,7 @@ def load_rules(
     """The rules of repositories that have a home."""
     found: dict[str, Rules] = {}
     for part in chunks(repositories):
-        query = sa.select(settings.c.key, settings.c.value).where(
-            settings.c.kind == "repository", settings.c.key.in_(part)
-        )
-        for key, value in connection.execute(query):
+        for key, value in connection.execute(REPOSITORIES, {"keys": part}):
             found[key] = read_rules(value, authority)
     return found
 
