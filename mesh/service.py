@@ -271,27 +271,33 @@ class Mesh:
     async def _replicate_forever(self, catalog: CatalogPort) -> None:
         """Fetch every blob that a record names, a few at a time, as records come in."""
         changes = self._ledger.subscribe()
-        limit = trio.CapacityLimiter(REPLICATE_AT_ONCE)
+        limit = trio.Semaphore(REPLICATE_AT_ONCE)
         while True:
             missed = False
-            async with trio.open_nursery() as nursery:
-                async for digest, size, manifest_id in catalog.referenced():
-                    if not await self._store.has(digest):
-                        missed = True
-                        await limit.acquire_on_behalf_of(digest)
-                        nursery.start_soon(self._replicate_one, digest, size, manifest_id, limit)
+            try:
+                async with trio.open_nursery() as nursery:
+                    async for digest, size, manifest_id in catalog.referenced():
+                        if not await self._store.has(digest):
+                            missed = True
+                            await limit.acquire()
+                            nursery.start_soon(
+                                self._replicate_one, digest, size, manifest_id, limit
+                            )
+            except* RegistryError as errors:  # the store or the catalog cannot answer now
+                missed = True
+                log.warning("mesh.not_replicated", why=str(errors.exceptions[0]))
             with trio.move_on_after(REPLICATE_PAUSE if missed else 3600.0):
                 await changes.__anext__()
 
     async def _replicate_one(
-        self, digest: Digest, size: int, manifest_id: bytes, limit: trio.CapacityLimiter
+        self, digest: Digest, size: int, manifest_id: bytes, limit: trio.Semaphore
     ) -> None:
         try:
             await self.fetch(digest, size=size, manifest_id=manifest_id, priority=POLICY)
         except RegistryError as error:
             log.info("mesh.not_replicated", blob=str(digest), why=str(error))
         finally:
-            limit.release_on_behalf_of(digest)
+            limit.release()
 
     # --- looking -------------------------------------------------------------------------------
     def peers(self) -> list[PeerStatus]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import structlog
 import trio
@@ -15,8 +16,9 @@ from mesh.messages import Fork, Message
 from mesh.ports import LedgerPort
 from mesh.shell.links import Links
 from store import canonical
+from store.applying import Outcome
 from store.authority import Authority
-from store.errors import RegistryError
+from store.errors import RegistryError, UnavailableError
 from store.records import Batch
 from store.root import read_document, read_signed
 
@@ -32,6 +34,15 @@ def root_state(authority: Authority) -> sync.Reach:
     """Return the version and a digest of the root documents in force."""
     ids = b"".join(sorted(authority.in_force))
     return authority.version, hashlib.sha256(ids).digest()
+
+
+@contextmanager
+def outage(doing: str) -> Iterator[None]:
+    """Outlive a ledger that cannot answer now; what was not done is done at the next occasion."""
+    try:
+        yield
+    except UnavailableError as error:
+        log.warning("mesh.ledger_unavailable", doing=doing, why=str(error))
 
 
 class Ledgers:
@@ -59,7 +70,8 @@ class Ledgers:
             nursery.start_soon(self._tick_forever)
             task_status.started()
             async for _ in grown:
-                await self._catch_up()
+                with outage("catching up"):
+                    await self._catch_up()
 
     async def restart(self) -> None:
         """We are in another mesh now: forget what peers of the old one had."""
@@ -86,9 +98,10 @@ class Ledgers:
 
     async def _send_forks(self, peer: bytes) -> None:
         """Proofs travel apart from records: which branch a node saw first must not matter."""
-        for proof in await self.ledger.forks():
-            if len(proof) < FORK_MAX:
-                self._links.send(peer, Fork(proof))
+        with outage("sending proofs"):
+            for proof in await self.ledger.forks():
+                if len(proof) < FORK_MAX:
+                    self._links.send(peer, Fork(proof))
 
     async def _take_fork(self, peer: bytes, said: Fork) -> None:
         if await self.ledger.accept_fork(said.proof):
@@ -126,10 +139,11 @@ class Ledgers:
     # --- answering -----------------------------------------------------------------------------
     async def _answer(self, asked: sync.ReadRecords | sync.ReadRoots) -> None:
         try:
-            if isinstance(asked, sync.ReadRecords):
-                await self._send_records(asked)
-            else:
-                await self._send_roots(asked)
+            with outage("answering"):
+                if isinstance(asked, sync.ReadRecords):
+                    await self._send_records(asked)
+                else:
+                    await self._send_roots(asked)
         finally:
             self._answers[asked.peer] -= 1
 
@@ -184,7 +198,11 @@ class Ledgers:
 
     async def _apply(self, effects: list[sync.ApplyRecords]) -> None:
         raw: list[Batch | bytes] = [effect.batch for effect in effects]
-        outcomes = await self.ledger.apply(raw)
+        try:
+            outcomes = await self.ledger.apply(raw)
+        except UnavailableError as error:  # a full disk, a database that is away: ask again later
+            log.warning("mesh.not_applied", why=str(error))
+            outcomes = [Outcome(refused=str(error)) for _ in effects]
         for effect, outcome in zip(effects, outcomes, strict=True):
             key = (effect.author, effect.incarnation)
             named = (outcome.author, outcome.incarnation) == (key[0].hex(), key[1])
@@ -202,7 +220,8 @@ class Ledgers:
                     resend_from=outcome.resend_from,
                 )
             )
-        await self._catch_up()
+        with outage("catching up"):
+            await self._catch_up()
 
     async def _adopt(self, effect: sync.AdoptRoot) -> None:
         try:

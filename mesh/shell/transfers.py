@@ -42,6 +42,7 @@ from store.errors import (
     ReadOnlyError,
     RegistryError,
     StoreFullError,
+    UnavailableError,
 )
 from store.partial import PartialBlob
 
@@ -197,7 +198,7 @@ class Transfers:
             if known is None:
                 small = size <= WHOLE_MAX
                 known = Manifest.whole(blob, size) if small else await self._index.manifest(blob)
-        except (BlobUnknownError, DigestMismatchError):
+        except (BlobUnknownError, DigestMismatchError, UnavailableError):
             self._manifests.pop(blob.raw, None)
             return None
         if known is not None:
@@ -280,7 +281,10 @@ class Transfers:
         except RegistryError as error:
             self._fail(raw, error)
             return
-        await self._index.record(ingested)
+        try:
+            await self._index.record(ingested)
+        except UnavailableError as error:  # the index can be made again from the blobs
+            log.warning("mesh.not_indexed", blob=str(fetch.blob), why=str(error))
         del self.fetches[raw]
         fetch.end()
         self.perform(self.exchange.finished(raw, trio.current_time(), right=True))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
 from mesh.carriers.tls import TlsCarrier, parse_address
+from store.chunks import Manifest
+from store.digest import Digest
 from store.errors import NoHolderError, RejectedError
 from tests.mesh.nodes import Fleet, Node, until
 from tests.mesh.proxy import Proxy
@@ -235,4 +238,30 @@ async def test_a_flapping_link_carries_each_chunk_once(tmp_path: Path, closes: b
         (peer,) = b.mesh.peers()
         assert peer.wasted < 0.01 * len(data)
         assert proxy.carried < 1.1 * len(data)
+        nursery.cancel_scope.cancel()
+
+
+class Everything:
+    """A catalog of these blobs."""
+
+    def __init__(self, *manifests: Manifest) -> None:
+        self.manifests = manifests
+
+    async def referenced(self) -> AsyncIterator[tuple[Digest, int, bytes]]:
+        for manifest in self.manifests:
+            yield manifest.blob, manifest.size, manifest.id
+
+
+async def test_a_node_that_keeps_everything_fetches_unasked(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet, trio.open_nursery() as nursery:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        manifests = [await a.add(content(300_000 + i, seed=i)) for i in range(8)]
+        nursery.start_soon(b.mesh._replicate_forever, Everything(*manifests))
+
+        async def all_here() -> bool:
+            return all([await b.has(manifest) for manifest in manifests])
+
+        await until(all_here)
         nursery.cancel_scope.cancel()
