@@ -1,68 +1,58 @@
-"""Package counts after deletions: right, and found by an index however many packages change."""
+"""Package rows follow the visible rows, whatever comes and goes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 import sqlalchemy as sa
 
 from store import bulk, counting
-from store.counting import Delta
-from store.paging import keyed
-from store.schema import facts, packages
+from store.facts import Delete, Point
+from store.schema import packages
+from tests.store.ledgers import MemoryPort, Node, publish, single
 
 
-@pytest.fixture
-def connection() -> Iterator[sa.Connection]:
-    engine = sa.create_engine("sqlite://")
-    facts.create_all(engine)
-    with engine.begin() as connection:
-        yield connection
-    engine.dispose()
+def counted(node: Node) -> dict[str, tuple[int, int, bool]]:
+    """Files, size, and whether the time is that of the newest visible row."""
+    newest: dict[str, int] = {}
+    for row in (*node.rows("files"), *node.rows("pointers")):
+        newest[row["package"]] = max(newest.get(row["package"], 0), row["hlc"])
+    return {
+        row["package"]: (row["files"], row["size"], newest[row["package"]] == row["hlc"])
+        for row in node.rows("packages")
+    }
 
 
-def removal(files: int, size: int, hlc: int) -> Delta:
-    delta = Delta()
-    delta.files, delta.size = -files, -size
-    delta.went(hlc)
-    return delta
+async def test_a_package_is_there_as_long_as_something_of_it_is() -> None:
+    node = await single()
+    await node.append(publish("a", "12"), publish("b", "345"))
+    await node.append(Point("generic", "demo", "latest", b"b"))
+    assert counted(node) == {"demo": (2, 5, True)}
+    await node.append(Delete("generic", "b", ()))
+    assert counted(node) == {"demo": (1, 2, True)}
+    await node.append(Delete("generic", "a", ()))
+    assert counted(node) == {"demo": (0, 0, True)}
+    await node.append(Point("generic", "demo", "latest", None))
+    assert counted(node) == {}
 
 
-def test_removals_from_several_repositories_are_counted(connection: sa.Connection) -> None:
-    rows = [("a", "one", 3, 30, 9), ("a", "two", 2, 20, 9), ("b", "one", 1, 10, 9)]
-    bulk.insert(connection, packages, rows)
-    counting.write(connection, {("a", "one"): removal(1, 10, 5), ("b", "one"): removal(1, 10, 9)})
-    found = [tuple(row) for row in connection.execute(sa.select(packages).order_by(*packages.c))]
-    # The last file of b/one was its newest row, and nothing else is visible there: no package left.
-    assert found == [("a", "one", 2, 20, 9), ("a", "two", 2, 20, 9)]
+async def test_a_mutable_file_counts_once_and_may_change_its_package() -> None:
+    node = await single()
+    await node.append(publish("m", "1", mutable=True))
+    await node.append(publish("m", "22", mutable=True))
+    assert counted(node) == {"demo": (1, 2, True)}
+    await node.append(publish("m", "333", mutable=True, package="other"))
+    assert counted(node) == {"other": (1, 3, True)}
 
 
-def test_no_statement_scans_the_package_table(connection: sa.Connection) -> None:
-    bulk.insert(connection, packages, [("a", f"p{n}", 2, 2, 9) for n in range(50)])
-    statements: list[str] = []
+async def test_differences_add_up() -> None:
+    port = MemoryPort()
+    delta = counting.Delta()
+    delta.files, delta.size = 1, 10
+    delta.came(5)
 
-    def note(_c: object, _cursor: object, sql: str, *_: object) -> None:
-        statements.append(sql)
+    def unit(connection: sa.Connection) -> list[tuple[object, ...]]:
+        bulk.insert(connection, packages, [("r", "old", 1, 1, 9)])
+        for _ in range(2):
+            counting.write(connection, {("r", "new"): delta, ("r", "old"): delta})
+        return [tuple(row) for row in connection.execute(sa.select(packages))]
 
-    sa.event.listen(connection, "before_cursor_execute", note)
-    counting.write(connection, {("a", f"p{n}"): removal(1, 1, 5) for n in range(20)})
-    sa.event.remove(connection, "before_cursor_execute", note)
-    looked = [sql for sql in statements if sql.startswith(("SELECT", "DELETE"))]
-    assert looked
-    for sql in looked:
-        values = (None,) * sql.count("?")
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", values).all()
-        assert not [row for row in plan if str(row[3]).startswith("SCAN")], (sql, plan)
-
-
-def test_composite_keys_of_a_catalog_table_use_its_index(connection: sa.Connection) -> None:
-    key = list(packages.primary_key)
-    for condition in keyed(key, [("a", "one"), ("a", "two"), ("b", "one")]):
-        query = (
-            sa.select(packages)
-            .where(condition)
-            .compile(connection, compile_kwargs={"literal_binds": True})
-        )
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all()
-        assert all(str(row[3]).startswith("SEARCH") for row in plan), plan
+    assert sorted(await port.write(unit)) == [("r", "new", 2, 20, 5), ("r", "old", 3, 21, 9)]
