@@ -20,6 +20,7 @@ from node.repositories.local import LocalRepository, Services
 from node.repositories.publishing import Publisher
 from node.repositories.sessions import Sessions
 from node.signing import Keyring
+from store import hlc
 from store.audit import AuditLog
 from store.catalog import Catalog
 from store.digest import Digest
@@ -73,6 +74,10 @@ class Core:
         """The repository as its format sees it."""
         found = self.format_of(entry.format)
         return LocalRepository(entry, self.services, found.checksums if found else ())
+
+    def changed(self, key: str) -> float:
+        """When this node last saw a repository change, by its own clock."""
+        return hlc.seconds(self.catalog.revision(key))
 
     def directory_repositories(self) -> list[RepositoryEntry]:
         """Every repository, in key order."""

@@ -6,6 +6,7 @@ arises, is told in the body of the format whose mount was asked (formats.md rule
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -95,6 +96,10 @@ class Repositories(Protocol):
 
     def open(self, entry: RepositoryEntry) -> Repository:
         """The repository as its format sees it."""
+        ...
+
+    def changed(self, key: str) -> float:
+        """When this node last saw it change, seconds since 1970 by this node's clock."""
         ...
 
 
@@ -207,6 +212,7 @@ class Exchange:
             raise RepositoryUnknownError(f"no {self._mounted.format.name} repository {key!r}")
         self.seen.repository = key
         self.responder.private = not entry.is_public
+        self.responder.note_change(self._parts.repositories.changed(key), time.time())
         mount = f"{self._request.root_url}{self._mounted.mount}/{key}"
         match = self._mounted.routes.match(self._method, below)
         self._request = replace(self._request, path=below, base_url=mount, params=match.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,12 +51,28 @@ def _listed(header: str, etag: str, *, weak: bool) -> bool:
     return False
 
 
-def not_modified(headers: Mapping[str, str], etag: str, modified: float | None) -> bool:
-    """Tell whether the client's copy is current; If-None-Match wins over If-Modified-Since."""
+def shown_change(changed: float, now: float) -> float:
+    """The Last-Modified of a document that changes, seconds since 1970.
+
+    A second that is not over may see another change, so until then it is not named: a client that
+    can only ask by date, as apt, would be told that its copy is current.
+    """
+    return math.floor(changed) - (1 if math.floor(now) <= math.floor(changed) else 0)
+
+
+def not_modified(
+    headers: Mapping[str, str], etag: str, modified: float | None, *, exact: bool = False
+) -> bool:
+    """Tell whether the client's copy is current; If-None-Match wins over If-Modified-Since.
+
+    ``exact`` takes the date for a mark: another node, whose change is older, has another document.
+    """
     if "if-none-match" in headers:
         return bool(etag) and _listed(headers["if-none-match"], etag, weak=True)
     since = _parse_date(headers.get("if-modified-since", ""))
-    return since is not None and modified is not None and int(modified) <= since
+    if since is None or modified is None:
+        return False
+    return int(modified) == since if exact else int(modified) <= since
 
 
 def requested_span(

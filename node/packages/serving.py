@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import trio
@@ -12,7 +13,13 @@ import trio
 from formats.contract import BlobContent, Response
 from node.blobs import Blobs
 from node.http.asgi import Send
-from node.packages.conditions import Span, http_date, not_modified, requested_span
+from node.packages.conditions import (
+    Span,
+    http_date,
+    not_modified,
+    requested_span,
+    shown_change,
+)
 from store.digest import Digest
 from store.errors import RangeInvalidError
 
@@ -45,12 +52,25 @@ class Responder:
     ) -> None:
         self._send, self._method, self._headers, self._blobs = send, method, headers, blobs
         self.private = private
+        self._changed: tuple[float, float] | None = None
         self.started = False
         self.status = 0
         self.sent = 0
 
+    def note_change(self, changed: float, now: float) -> None:
+        """Note when this node last saw the repository change: the date of what can change.
+
+        Ledger time would not do, since records of the past arrive late.  Called before anything is
+        read, so that what is sent is of that moment or newer.
+        """
+        self._changed = (changed, now)
+
     async def answer(self, response: Response) -> None:
         """Send a response, or the part of it that the client asked for."""
+        shown, exact = response.modified, False
+        if self._changed is not None and shown is not None and not response.immutable:
+            response = replace(response, modified=self._changed[0])
+            shown, exact = shown_change(*self._changed), True
         content = response.content
         size = content.size if isinstance(content, BlobContent) else len(content)
         etag = f'"{response.etag or _default_etag(response)}"'
@@ -58,8 +78,8 @@ class Responder:
         if not readable:
             await self._whole(response, size, self._base_headers(response, ""))
             return
-        headers = self._base_headers(response, etag)
-        if not_modified(self._headers, etag, response.modified):
+        headers = self._base_headers(response, etag, shown)
+        if not_modified(self._headers, etag, response.modified, exact=exact):
             await self._start(304, headers)
             await self._finish()
             return
@@ -144,15 +164,17 @@ class Responder:
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._finish()
 
-    def _base_headers(self, response: Response, etag: str) -> RawHeaders:
+    def _base_headers(
+        self, response: Response, etag: str, modified: float | None = None
+    ) -> RawHeaders:
         headers = raw_headers(response.headers)
         named = {name for name, _ in headers}
         if response.media_type and b"content-type" not in named:
             headers.append((b"content-type", response.media_type.encode("latin-1", "replace")))
         if etag:
             headers.append((b"etag", etag.encode("latin-1", "replace")))
-            if response.modified is not None:
-                headers.append((b"last-modified", http_date(response.modified).encode()))
+            if modified is not None:
+                headers.append((b"last-modified", http_date(modified).encode()))
             if b"cache-control" not in named:
                 headers.append((b"cache-control", self._cache_control(response)))
             if isinstance(response.content, BlobContent):

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from node.packages.conditions import Span, http_date, not_modified, requested_span
+from node.packages.conditions import (
+    Span,
+    http_date,
+    not_modified,
+    requested_span,
+    shown_change,
+)
 from store.errors import RangeInvalidError
 
 ETAG, WHEN = '"abc"', 1_700_000_000.0
@@ -25,6 +31,19 @@ ETAG, WHEN = '"abc"', 1_700_000_000.0
 )
 def test_not_modified(headers: dict[str, str], *, expected: bool) -> None:
     assert not_modified(headers, ETAG, WHEN) is expected
+
+
+@pytest.mark.parametrize(
+    ("since", "expected"), [(WHEN, True), (WHEN - 1, False), (WHEN + 9, False)]
+)
+def test_the_date_of_what_can_change_is_a_mark(since: float, *, expected: bool) -> None:
+    headers = {"if-modified-since": http_date(since)}
+    assert not_modified(headers, ETAG, WHEN, exact=True) is expected
+
+
+@pytest.mark.parametrize(("now", "shown"), [(0.3, -1), (0.9, -1), (1.0, 0), (60.0, 0), (-5.0, -1)])
+def test_a_change_is_dated_only_when_its_second_is_over(now: float, shown: float) -> None:
+    assert shown_change(WHEN + 0.3, WHEN + now) == WHEN + shown
 
 
 @pytest.mark.parametrize(
