@@ -10,6 +10,7 @@ import json
 import random
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,11 @@ def deb(folder: Path, name: str, version: str, content: bytes) -> Path:
         f"Description: a sample\n long text\n"
     ).encode()
     target = folder / f"{name}_{version}_all.deb"
+    folders = dict.fromkeys(["./", "./usr/", "./usr/share/", f"./usr/share/{name}/"], b"")
     members = [
         ("debian-binary", b"2.0\n"),
         ("control.tar.gz", _tar_bytes({"./control": control})),
-        ("data.tar.gz", _tar_bytes({f"./usr/share/{name}/data.bin": content})),
+        ("data.tar.gz", _tar_bytes({**folders, f"./usr/share/{name}/data.bin": content})),
     ]
     with target.open("wb") as file:
         file.write(b"!<arch>\n")
@@ -88,6 +90,47 @@ def deb(folder: Path, name: str, version: str, content: bytes) -> Path:
             head = f"{member:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n"
             file.write(head.encode() + data + b"\n" * (len(data) % 2))
     return target
+
+
+def debian_source(folder: Path, name: str, version: str, content: bytes) -> Path:
+    """A native source package: the path of its ``.dsc``, beside the tarball that it lists."""
+    tarball = _tar_gz(folder / f"{name}_{version}.tar.gz", {f"{name}-{version}/data.bin": content})
+    target = folder / f"{name}_{version}.dsc"
+    target.write_text(
+        f"Format: 3.0 (native)\nSource: {name}\nBinary: {name}\nArchitecture: all\n"
+        f"Version: {version}\nMaintainer: T <t@example.org>\n{_listed([tarball])}"
+    )
+    return target
+
+
+def changes(folder: Path, name: str, version: str, *files: Path) -> Path:
+    """The ``.changes`` of an upload of these files to the suite stable."""
+    target = folder / f"{name}_{version}_all.changes"
+    target.write_text(
+        f"Format: 1.8\nDate: Mon, 01 Jan 2024 00:00:00 +0000\nSource: {name}\nBinary: {name}\n"
+        f"Architecture: source all\nVersion: {version}\nDistribution: stable\nUrgency: low\n"
+        f"Maintainer: T <t@example.org>\nChanged-By: T <t@example.org>\n"
+        f"Description:\n {name} - a sample\nChanges:\n {name} ({version}) stable; urgency=low\n"
+        f"{_listed(files, 'misc optional ')}"
+    )
+    return target
+
+
+def _listed(files: Iterable[Path], section: str = "") -> str:
+    """The checksum fields of a control file."""
+    text = ""
+    for title, algorithm in (
+        ("Checksums-Sha1", "sha1"),
+        ("Checksums-Sha256", "sha256"),
+        ("Files", "md5"),
+    ):
+        text += f"{title}:\n"
+        for file in files:
+            data = file.read_bytes()
+            digest = hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()
+            between = section if title == "Files" else ""
+            text += f" {digest} {len(data)} {between}{file.name}\n"
+    return text
 
 
 def oci_layout(folder: Path, tag: str, content: bytes) -> Path:
@@ -129,6 +172,8 @@ def _tar_bytes(files: dict[str, bytes], *, compress: bool = True) -> bytes:
         for path, data in files.items():
             info = tarfile.TarInfo(path)
             info.size, info.mode = len(data), 0o644
+            if path.endswith("/"):
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
             archive.addfile(info, io.BytesIO(data))
     return gzip.compress(buffer.getvalue(), mtime=0) if compress else buffer.getvalue()
 

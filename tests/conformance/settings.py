@@ -26,11 +26,17 @@ class Settings:
     def write(self, home: Path, folder: Path) -> None:
         """Write the files of HOME, and those without a folder into a project's folder."""
         for name, text in self.files.items():
-            if name.startswith("/etc/"):
-                continue
             target = home / name[2:] if name.startswith("~/") else folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(text, "utf-8")
+
+    def beneath(self, root: Path) -> Settings:
+        """The same for a system that lives in a folder: every path in /etc is there."""
+        files = {
+            name.replace("/etc/", f"{root}/etc/"): text.replace("/etc/", f"{root}/etc/")
+            for name, text in self.files.items()
+        }
+        return Settings(files, self.shell.replace("/etc/", f"{root}/etc/"))
 
     def exports(self) -> dict[str, str]:
         """Read the variables that the shell part exports."""
