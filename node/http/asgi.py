@@ -32,8 +32,8 @@ class RejectedRequestError(Exception):
         self.status = status
 
 
-class MessageOrderError(Exception):
-    """An app sent an ASGI message that its response's state does not allow."""
+class InvalidMessageError(Exception):
+    """An app sent an ASGI message out of order, or one that is no part of a response."""
 
 
 def extensions() -> dict[str, dict[str, Any]]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, TypeVar, cast
+from typing import Final
 
-import h11
 import trio
 
-from node.http.asgi import Message, MessageOrderError, RejectedRequestError
+from node.http.asgi import InvalidMessageError, Message, RejectedRequestError
 from node.http.body import RequestBody
 from node.http.files import pieces, read_piece
-from node.http.head import Headers, RequestHead, reason_phrase, server_headers
+from node.http.head import RequestHead, reason_phrase
 from node.http.limits import Limits
+from node.http.response import ResponseWriter
 from node.http.transport import Buffer, Transport
 
 INLINE_FILE_MAX: Final = 128 << 10  # below, one send of head and bytes beats sendfile's two calls
 JOIN_MAX: Final = 64 << 10  # above, a second send is cheaper than the copy
-BODILESS: Final = frozenset((204, 304))
 DISCONNECT: Final[Message] = {"type": "http.disconnect"}
 
-Data = TypeVar("Data")
+_FILE: Final = object()  # stands for a file's bytes while they are framed
 
 
 class Exchange:
@@ -37,9 +36,11 @@ class Exchange:
         self._plain = stream if isinstance(stream, Transport) else None
         self._limits = limits
         self._threads = threads
-        self._parser = head.parser
+        self._writer = ResponseWriter(
+            method=head.method, http_version=head.http_version, close=head.close
+        )
+        self._awaits_continue = head.expects_continue
         self._body = body
-        self._bodiless = head.method == "HEAD"
         self._start: Message | None = None
         self._head = b""
         self._body_told = False
@@ -72,7 +73,7 @@ class Exchange:
         if self._body.complete:
             self._body_told = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        if self._parser.they_are_waiting_for_100_continue and not self.started:
+        if self._awaits_continue and not self.started:
             await self._continue()
         try:
             data = await self._body.read()
@@ -87,8 +88,8 @@ class Exchange:
 
     async def _continue(self) -> None:
         """Tell the client to go on: only now is the body wanted (RFC 9110 §10.1.1)."""
-        event = h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")
-        await self._write(self._parser.send(event))
+        self._awaits_continue = False
+        await self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def hang_up(self) -> None:
         """Cancel the app: its client is gone, or the node will not wait for it any longer."""
@@ -106,7 +107,7 @@ class Exchange:
     # From app to client
 
     async def send(self, message: Message) -> None:
-        """Take one ASGI message.  Raises MessageOrderError, h11.LocalProtocolError: the app's bugs.
+        """Take one ASGI message.  Raises InvalidMessageError.
 
         The head waits for the first part of the body, and leaves with it.
         """
@@ -114,39 +115,33 @@ class Exchange:
         if kind == "http.response.start" and self._start is None:
             self._prepare(message)
         elif self._start is None or self.finished:
-            raise MessageOrderError(f"{kind} is out of order")
+            raise InvalidMessageError(f"{kind} is out of order")
         elif kind == "http.response.body":
             await self._send_body(message.get("body", b""), more=message.get("more_body", False))
         elif kind == "http.response.zerocopysend":
             await self._send_file(message)
         else:
-            raise MessageOrderError(f"unexpected {kind}")
+            raise InvalidMessageError(f"unexpected {kind}")
 
     def _prepare(self, message: Message) -> None:
         status = int(message["status"])
-        headers: Headers = [(bytes(name), bytes(value)) for name, value in message["headers"]]
-        names = {name.lower() for name, _ in headers}
-        headers += [pair for pair in server_headers() if pair[0] not in names]
         # The unread rest of a large body is not worth a connection, nor is one the client still
         # holds back: whether it follows after this answer is the client's choice.
-        self.close_after |= (
-            self._body.left > self._limits.drain_size_max
-            or self._parser.they_are_waiting_for_100_continue
+        self._writer.close |= (
+            self.close_after
+            or self._body.left > self._limits.drain_size_max
+            or self._awaits_continue
         )
-        if self.close_after:
-            headers.append((b"connection", b"close"))
         reason = reason_phrase(status, message.get("reason"))
-        event = h11.Response(status_code=status, headers=headers, reason=reason)
-        self._bodiless |= status in BODILESS
-        self._head = self._parser.send(event)
+        self._head = self._writer.head(status, list(message.get("headers", ())), reason)
+        self.close_after = self._writer.close
         self._start = message
 
     async def _send_body(self, data: Buffer, *, more: bool) -> None:
         parts: list[Buffer] = [self._head] if self._head else []
-        if data and not self._bodiless:
-            parts += self._frame(data)
+        parts += self._writer.frame(data, len(data))
         if not more:
-            end = self._parser.send(h11.EndOfMessage())
+            end = self._writer.end()
             if end:
                 parts.append(end)
         self._head = b""
@@ -163,7 +158,7 @@ class Exchange:
         """Send part of a file: by the kernel where possible, else in large pieces."""
         file, offset, count = message["file"], message.get("offset") or 0, message["count"]
         more = message.get("more_body", False)
-        if self._bodiless or not count:
+        if self._writer.bodiless or not count:
             await self._send_body(b"", more=more)
         elif count <= INLINE_FILE_MAX:
             data = await read_piece(file, offset, count, self._threads)
@@ -180,27 +175,18 @@ class Exchange:
     async def _send_file_by_kernel(
         self, plain: Transport, file: int, offset: int, count: int
     ) -> None:
-        span = _Span(count)
-        framed = self._frame(span)
+        framed = self._writer.frame(_FILE, count)
         head, self._head = self._head, b""
         await self._write(head)
         for part in framed:
-            if isinstance(part, _Span):
-                try:
-                    await plain.send_file(file, offset, count)
-                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                    self.broken = error
-                    await self._abandon(error)
-            else:
+            if isinstance(part, bytes):
                 await self._write(part)
-
-    def _frame(self, data: Data) -> list[Data | bytes]:
-        """Put the framing around a part of the body.
-
-        h11 only counts it and passes it through, so a stand-in for a file's bytes will do.
-        """
-        framed = self._parser.send_with_data_passthrough(h11.Data(data=cast("bytes", data)))
-        return cast("list[Data | bytes]", framed)
+                continue
+            try:
+                await plain.send_file(file, offset, count)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self.broken = error
+                await self._abandon(error)
 
     def _finish(self) -> None:
         self.finished = True
@@ -217,13 +203,3 @@ class Exchange:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self.broken = error
             await self._abandon(error)
-
-
-class _Span:
-    """Stands for a file's bytes while h11 frames them."""
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-
-    def __len__(self) -> int:
-        return self._count

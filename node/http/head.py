@@ -37,8 +37,6 @@ Headers = list[tuple[bytes, bytes]]
 class RequestHead:
     """A judged request head."""
 
-    parser: h11.Connection
-    """Has read the head and nothing else; writes the response."""
     method: str
     target: bytes
     headers: Headers
@@ -46,6 +44,10 @@ class RequestHead:
     body_length: int | None
     """Bytes to follow; None when they come in chunks."""
     upgrade: bytes
+    close: bool
+    """Whether the client will not send another request."""
+    expects_continue: bool
+    """Whether the client holds its body back until told to go on."""
 
 
 def parse_head(data: bytes, limits: Limits) -> RequestHead:
@@ -65,44 +67,47 @@ def parse_head(data: bytes, limits: Limits) -> RequestHead:
         raise RejectedRequestError(error.error_status_hint, str(error)) from error
     if not isinstance(request, h11.Request):
         raise RejectedRequestError(400, "malformed request head")
-    return _judge(parser, request)
+    return _judge(request)
 
 
-def _judge(parser: h11.Connection, request: h11.Request) -> RequestHead:
-    length: int | None = 0
-    chunked = upgrade = sized = None
+def _judge(request: h11.Request) -> RequestHead:
     headers = list(request.headers)
-    for name, value in headers:
-        if name == b"content-length":
-            length, sized = int(value), True
-        elif name == b"transfer-encoding":
-            chunked = True
-        elif name == b"upgrade":
-            upgrade = value.lower()
-    if chunked:
-        if sized:
+    fields = dict(headers)  # h11 has refused repetitions of what decides the framing
+    length: int | None = int(fields.get(b"content-length", 0))
+    if b"transfer-encoding" in fields:
+        if b"content-length" in fields:
             raise RejectedRequestError(400, "both Content-Length and Transfer-Encoding")
         if request.http_version < b"1.1":
             raise RejectedRequestError(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 §6.1
         length = None
     if request.method == b"CONNECT":
         raise RejectedRequestError(501, "CONNECT is not supported")
+    expects = fields.get(b"expect", b"").lower() == b"100-continue"
     return RequestHead(
-        parser=parser,
         method=request.method.decode("ascii"),
         target=request.target,
         headers=headers,
         http_version=request.http_version.decode("ascii"),
         body_length=length,
-        upgrade=upgrade or b"",
+        upgrade=fields.get(b"upgrade", b"").lower(),
+        close=b"close" in _connection_tokens(headers),
+        expects_continue=expects and request.http_version >= b"1.1",
     )
+
+
+def _connection_tokens(headers: Headers) -> set[bytes]:
+    values = b",".join(value for name, value in headers if name == b"connection")
+    return {token.strip() for token in values.lower().split(b",")}
 
 
 def wants_upgrade(head: RequestHead) -> bool:
     """Whether the client properly asks to go on in a protocol that Hypercorn speaks."""
     fields = dict(head.headers)
-    tokens = {token.strip() for token in fields.get(b"connection", b"").lower().split(b",")}
-    if b"upgrade" not in tokens or head.body_length != 0 or head.http_version != "1.1":
+    if (
+        b"upgrade" not in _connection_tokens(head.headers)
+        or head.body_length != 0
+        or head.http_version != "1.1"
+    ):
         return False
     if head.upgrade == b"websocket":
         return head.method == "GET" and b"sec-websocket-key" in fields

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from typing import Final
 
-import h11
 import trio
 
 from node.http.asgi import RejectedRequestError, Scope
@@ -163,7 +162,7 @@ class Http1:
         if exchange.broken is not None:
             raise exchange.broken
         if exchange.finished:
-            return await self._finish(exchange, body, head.parser)
+            return await self._finish(exchange, body)
         if exchange.sent:
             raise trio.BrokenResourceError("response was cut short")
         if exchange.verdict is not None:
@@ -186,9 +185,9 @@ class Http1:
             return error
         return None
 
-    async def _finish(self, exchange: Exchange, body: RequestBody, parser: h11.Connection) -> bool:
+    async def _finish(self, exchange: Exchange, body: RequestBody) -> bool:
         """Get the connection ready for its next request, or see it out.  True if it is ready."""
-        if exchange.close_after or parser.our_state is not h11.DONE:
+        if exchange.close_after:
             if not body.complete:
                 await self._linger()
             return False
