@@ -10,7 +10,16 @@ from store import canonical, hlc
 from store.facts import Point, Setting
 from store.identity import Identity
 from store.records import Batch, build, read_header, sign_head
-from tests.store.ledgers import Clock, Node, deliver, identity, mesh, publish, single
+from tests.store.ledgers import (
+    Clock,
+    Node,
+    deliver,
+    identity,
+    mesh,
+    publish,
+    revise,
+    single,
+)
 
 
 async def pair(count: int = 3) -> tuple[Node, Node, list[Batch]]:
@@ -271,3 +280,24 @@ async def test_bad_bodies_are_refused_and_the_chain_goes_on() -> None:
     assert reader.rows("claims") == []
     (status,) = await reader.ledger.authors_status()
     assert (status.refused, status.seq) == (len(bodies), len(bodies))
+
+
+async def test_a_chain_begins_at_one_and_names_nothing_before() -> None:
+    author, reader, batches = await pair(1)
+    await refused(reader, resigned(batches[0], author.identity, seq=0), "before the first")
+    await refused(reader, resigned(batches[0], author.identity, prev=bytes([1]) * 32), "before it")
+
+
+async def test_a_root_document_vouches_where_no_signature_can() -> None:
+    owner, leaver, reader = await mesh(3)
+    for number in range(3):
+        await leaver.append(publish(f"f{number}"))
+    members = owner.ledger.authority.members()
+    await owner.ledger.apply((await leaver.batches())[:2])
+    del members[leaver.ledger.node]
+    await revise(owner, members.values())
+    await reader.ledger.adopt((await owner.ledger.roots())[-1])
+    (whole,) = await leaver.batches_of(60 << 10)  # ends beyond what the document covers
+    (outcome,) = await reader.ledger.apply([whole])
+    assert (outcome.stored, outcome.reach, outcome.refused) == (2, 2, "")
+    assert [row["path"] for row in reader.rows("files")] == ["f0", "f1"]
