@@ -10,6 +10,7 @@ from node.garbage import collect
 from store.errors import RegistryError
 
 log = structlog.get_logger(__name__)
+RETRY = 30.0  # seconds after a chore that failed
 HOUSEKEEPING = 600.0  # seconds between rounds of the small chores
 
 
@@ -23,6 +24,7 @@ class Background:
         """Work until cancelled; a chore that fails is logged and tried again next time."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._housekeeping)
+            nursery.start_soon(self._ledger)
             nursery.start_soon(self._share_keys)
             if self._core.config.blobs.gc_interval > 0:
                 nursery.start_soon(self._garbage)
@@ -37,6 +39,15 @@ class Background:
                 await self._core.keyring.share()
             except RegistryError as error:
                 log.warning("housekeeping failed", error=str(error))
+
+    async def _ledger(self) -> None:
+        """Let held records count in time, and confirm what was published elsewhere."""
+        while True:
+            try:
+                await self._core.ledger.run()
+            except RegistryError as error:
+                log.warning("the ledger's chores failed", error=str(error))
+                await trio.sleep(RETRY)
 
     async def _share_keys(self) -> None:
         """Seal signing keys to new members as soon as the root document lists them."""
