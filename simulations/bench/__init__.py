@@ -1,0 +1,1 @@
+"""Figures of one node beside its peers: same machine, same payloads, interleaved runs."""
