@@ -20,6 +20,7 @@ from store.schema import claims, records
 
 NEWER = "it needs a newer version of Atoll"
 AHEAD = "its clock runs ahead"
+NOT_UNDERSTOOD = (records.c.status == REFUSED, records.c.reason.startswith(NEWER))
 PAGE = 500  # records judged again at once
 
 

@@ -139,7 +139,7 @@ class Ledger:
 
         self._anchor = await self._database.write(unit)
         await self._reload()
-        await self.recheck()
+        await self.recheck(upgraded=True)
 
     async def _reload(self) -> None:
         self._authority = await self._database.read(
@@ -198,20 +198,23 @@ class Ledger:
             await self._listeners.tell(touched)
         return outcomes
 
-    async def recheck(self) -> int:
-        """Judge held records again, since time or a root document has come; how many changed.
+    async def recheck(self, *, upgraded: bool = False) -> int:
+        """Judge held records again, since time has passed; how many cells changed.
 
-        Cheap to call often: it looks only when the next one is due.
+        Cheap to call often: it looks only when the next one is due.  ``upgraded`` looks as well at
+        what an earlier version of this node did not understand.
         """
         now = self._clock()
-        if now < self._recheck_at:
+        if now < self._recheck_at and not upgraded:
             return 0
 
         def unit(connection: sa.Connection) -> list[Touched]:
-            authority = self._state(connection)[1]
-            tables = Tables(connection, authority)
+            tables = Tables(connection, self._state(connection)[1])
+            forked = standing.forks_of(connection)
             due = (records.c.status == HELD, records.c.hlc <= hlc.bound(now))
-            judging.rejudge(tables, due, standing.forks_of(connection), now=now)
+            judging.rejudge(tables, due, forked, now=now)
+            if upgraded:
+                judging.rejudge(tables, judging.NOT_UNDERSTOOD, forked, now=now)
             return tables.finish()
 
         touched = await self._database.write(unit)
@@ -225,8 +228,7 @@ class Ledger:
         now = self._clock()
 
         def unit(connection: sa.Connection) -> list[Confirm]:
-            authority = self._state(connection)[1]
-            return confirming.due(connection, authority, self.node, now=now)
+            return confirming.due(connection, self._state(connection)[1], self.node, now=now)
 
         facts = await self._database.read(unit)
         if facts:

@@ -82,3 +82,21 @@ async def test_judging_again_pages_through_everything(monkeypatch: pytest.Monkey
     assert reader.catalog() == owner.catalog()
     assert reader.rows("files") == reader.rows("packages") == reader.rows("claims") == []
     assert {row["status"] for row in reader.rows("records")} == {REFUSED}
+
+
+async def test_an_upgrade_takes_what_was_not_understood(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner, reader = await mesh(2)
+    await owner.append(publish("a"))
+
+    def older(body: bytes) -> Body:
+        raise canonical.UnknownTagError("fact type 1 needs a newer version")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(judging, "read_body", older)
+        await deliver(owner, reader)
+        assert await reader.ledger.recheck(upgraded=True) == 0
+    assert reader.rows("files") == []
+    (status,) = await reader.ledger.authors_status()
+    assert "newer version" in next(iter(status.reasons))
+    await reader.ledger.initialise()
+    assert reader.catalog() == owner.catalog()
