@@ -40,7 +40,7 @@ class Header(msgspec.Struct, array_like=True, frozen=True, tag=1):
     hlc: Count
     mesh: NodeId
     root_version: Count
-    kind: Count
+    kind: Annotated[int, msgspec.Meta(ge=0, le=(1 << 31) - 1)]
     scope: Annotated[str, msgspec.Meta(max_length=SCOPE_MAX)]
     body_digest: Hash
 
@@ -89,7 +89,10 @@ def read_header(data: bytes) -> Header:
     """Decode a header.  Raises RejectedError."""
     if len(data) > HEADER_MAX:
         raise RejectedError("the header is too large")
-    return canonical.decode(data, _header)
+    header = canonical.decode(data, _header)
+    if "\0" in header.scope:  # no text column of PostgreSQL takes it
+        raise RejectedError("the scope holds a NUL")
+    return header
 
 
 def encode_fact(fact: Fact) -> bytes:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
+import hypothesis.strategies as st
 import msgspec
+import pytest
+from hypothesis import given, settings
 
 from store import canonical, hlc
 from store.facts import Point, Setting
@@ -301,3 +304,77 @@ async def test_a_root_document_vouches_where_no_signature_can() -> None:
     (outcome,) = await reader.ledger.apply([whole])
     assert (outcome.stored, outcome.reach, outcome.refused) == (2, 2, "")
     assert [row["path"] for row in reader.rows("files")] == ["f0", "f1"]
+
+
+plain = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.text(max_size=12)
+    | st.binary(max_size=40),
+    lambda inner: st.lists(inner, max_size=4),
+    max_leaves=12,
+)
+digests = st.just("sha256:" + "ab" * 32) | st.text(max_size=8)
+texts = st.sampled_from(["generic", "p", "", "\0", "x" * 2000, "é"])
+ids = st.lists(st.just(bytes(32)) | st.binary(max_size=33), max_size=3)
+likely = st.one_of(
+    st.tuples(
+        st.sampled_from([1, 9]),
+        texts,
+        texts,
+        texts,
+        st.lists(st.tuples(texts, texts, digests, st.integers(-1, 1 << 64)).map(list), max_size=3),
+    ),
+    st.tuples(st.just(2), texts, texts, texts, st.none() | st.binary(max_size=9), ids),
+    st.tuples(st.just(3), texts, texts, texts, texts, texts, st.none() | st.binary(), ids),
+    st.tuples(st.integers(4, 5), texts, texts, ids),
+    st.tuples(st.just(6), texts, texts, st.binary(max_size=33)),
+    st.tuples(st.just(7), texts, texts, digests, ids),
+    st.tuples(st.just(8), texts, texts, st.none() | st.binary(max_size=9), ids),
+).map(list)
+bodies = st.tuples(texts, st.lists(likely | plain, max_size=4)).map(list) | plain
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(bodies, min_size=1, max_size=6),
+    st.sampled_from(["generic", "", "p"]),
+    st.integers(0, 4),
+    st.sampled_from([1, 1 << 62, (1 << 63) - 50]),
+)
+async def test_whatever_a_member_signs_is_judged_and_nothing_breaks(
+    said: list[object], scope: str, kind: int, start: int
+) -> None:
+    node = await single()
+    await node.append(publish("a"))
+    (good,) = await node.batches()
+    last = read_header(good.records[0][0])
+    previous, batches = good.head.record, []
+    for number, value in enumerate(said, 1):
+        body = canonical.encode(value)
+        header = msgspec.structs.replace(
+            last,
+            seq=1 + number,
+            prev=previous,
+            hlc=max(last.hlc, start) + number,
+            kind=kind,
+            scope=scope,
+            body_digest=hashlib.sha256(body).digest(),
+        )
+        record = build(header, body)
+        previous = record.id
+        batches.append(Batch(((record.header_bytes, body),), sign_head(record, node.identity)))
+    outcomes = await node.ledger.apply(batches)
+    assert [outcome.stored for outcome in outcomes] == [1] * len(said)
+    await node.ledger.authors_status()
+    await node.append(publish("b"))
+
+
+@pytest.mark.parametrize("changes", [{"scope": "nul\0"}, {"kind": 1 << 31}, {"author": "short"}])
+async def test_headers_that_no_table_takes_are_refused(changes: dict[str, object]) -> None:
+    author, reader, batches = await pair(1)
+    bad = resigned(batches[0], author.identity, **changes)
+    (outcome,) = await reader.ledger.apply([bad])
+    assert outcome.refused
+    assert reader.rows("records") == []
