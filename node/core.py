@@ -102,7 +102,7 @@ class Core:
             entry = self.entry(key)
             may = [a for a in actions if entry and self.gate.may(principal, a, entry)]
             if key == EVERY:  # judged again for each repository when the token is shown
-                may = list(actions)
+                may = self.gate.reach(principal, actions)
             if may:
                 held.append((key, may))
         return self.accounts.bearer(principal, held)

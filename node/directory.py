@@ -6,14 +6,16 @@ again.  Hot paths (every request) look here and never in the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+import structlog
 
 from store.facts import Setting
 from store.rows import SettingRow
 
+log = structlog.get_logger(__name__)
 Value = TypeVar("Value", bound="Entry")
 
 
@@ -22,6 +24,11 @@ class Entry(msgspec.Struct, kw_only=True):
 
     created_at: float = 0.0
     created_by: str = ""
+
+    @property
+    def named(self) -> str:
+        """The key that the entry itself states; it counts only under that one."""
+        raise NotImplementedError
 
 
 class RepositoryEntry(Entry, kw_only=True):
@@ -37,6 +44,11 @@ class RepositoryEntry(Entry, kw_only=True):
     quota_bytes: int = 0
     options: dict[str, Any] = {}
 
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.key
+
 
 class UserEntry(Entry, kw_only=True):
     """A person or service account.  ``password`` is an Argon2 hash; "" forbids password logins."""
@@ -49,6 +61,11 @@ class UserEntry(Entry, kw_only=True):
     is_admin: bool = False
     disabled: bool = False
 
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.username
+
 
 class GroupEntry(Entry, kw_only=True):
     """Users under one name."""
@@ -56,6 +73,11 @@ class GroupEntry(Entry, kw_only=True):
     name: str
     description: str = ""
     members: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.name
 
 
 class TokenEntry(Entry, kw_only=True):
@@ -70,6 +92,11 @@ class TokenEntry(Entry, kw_only=True):
     expires_at: float = 0.0  # 0: never
     disabled: bool = False
 
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.id
+
 
 class GrantEntry(Entry, kw_only=True):
     """Actions that a user or group may take on repositories matching a key pattern."""
@@ -79,6 +106,11 @@ class GrantEntry(Entry, kw_only=True):
     principal: str
     repository: str  # a key or a glob
     actions: tuple[str, ...]  # read | write | delete | admin
+
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.id
 
 
 KINDS: Mapping[str, type[Entry]] = {
@@ -105,6 +137,7 @@ class Directory:
         self._catalog = catalog
         self._entries: dict[str, dict[str, Entry]] = {kind: {} for kind in KINDS}
         self._seen: dict[tuple[str, str], tuple[bytes, ...]] = {}
+        self._grants: dict[str, tuple[GrantEntry, ...]] = {}  # by user, until any right changes
         self.tokens_by_hash: dict[str, TokenEntry] = {}
 
     async def load(self) -> None:
@@ -123,11 +156,15 @@ class Directory:
         self._seen.pop((kind, key), None)
         if isinstance(old, TokenEntry):
             self.tokens_by_hash.pop(old.sha256, None)
+        if kind in {"group", "grant"}:
+            self._grants.clear()
         if row is None:
             return
-        entry = msgspec.json.decode(row.value, type=KINDS[kind])
-        self._entries[kind][key] = entry
         self._seen[kind, key] = row.records
+        entry = _read(kind, key, row.value)
+        if entry is None:
+            return
+        self._entries[kind][key] = entry
         if isinstance(entry, TokenEntry):
             self.tokens_by_hash[entry.sha256] = entry
 
@@ -145,6 +182,20 @@ class Directory:
         """The groups a user belongs to."""
         return frozenset(g.name for g in self.all(GroupEntry) if username in g.members)
 
+    def grants_of(self, username: str) -> Sequence[GrantEntry]:
+        """What a user was granted, directly or through groups."""
+        found = self._grants.get(username)
+        if found is None:
+            groups = self.groups_of(username)
+            found = tuple(
+                grant
+                for grant in self.all(GrantEntry)
+                if (grant.principal_type == "user" and grant.principal == username)
+                or (grant.principal_type == "group" and grant.principal in groups)
+            )
+            self._grants[username] = found
+        return found
+
     def change(self, key: str, entry: Entry) -> Setting:
         """The fact that stores an entry, superseding what this node has seen of it."""
         kind = _kind(type(entry))
@@ -154,6 +205,19 @@ class Directory:
         """The fact that removes an entry."""
         kind = _kind(model)
         return Setting(kind, key, None, self._seen.get((kind, key), ()))
+
+
+def _read(kind: str, key: str, value: bytes) -> Entry | None:
+    """Read an entry.  One that this version cannot read grants nothing, and stops no node."""
+    try:
+        entry = msgspec.json.decode(value, type=KINDS[kind])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        log.warning("unreadable setting", kind=kind, key=key[:80], error=str(error))
+        return None
+    if entry.named != key:
+        log.warning("a setting under a key that is not its own", kind=kind, key=key[:80])
+        return None
+    return entry
 
 
 def _kind(model: type[Entry]) -> str:

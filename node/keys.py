@@ -12,6 +12,7 @@ from nacl.signing import SigningKey, VerifyKey
 from store.errors import UnavailableError
 from store.identity import Identity
 from store.ledger import Ledger
+from store.root import ADMIN, OWNER
 
 SIGNING_ROLES = frozenset({"owner", "writer"})
 
@@ -32,10 +33,15 @@ class NodeKeys:
         return Ed25519PrivateKey.from_private_bytes(self._identity.seed)
 
     def public(self, node: str) -> Ed25519PublicKey | None:
-        """The current key of a member, or None."""
+        """The key of a node whose bearer tokens count here, or None.
+
+        Its own, and members' that may administer: a mirror or courier could otherwise log itself in
+        as anybody, everywhere.
+        """
         if node == self._identity.node:
             return Ed25519PublicKey.from_public_bytes(self._identity.key)
-        key = self._ledger.authority.current_key(node)
+        authority = self._ledger.authority
+        key = authority.current_key(node) if authority.roles(node) & {ADMIN, OWNER} else None
         return Ed25519PublicKey.from_public_bytes(key) if key else None
 
     def members(self) -> Sequence[str]:

@@ -8,6 +8,7 @@ from prometheus_client.exposition import generate_latest
 from node.packages.observe import Observation
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
 SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0, 600.0)
 
 
@@ -36,7 +37,9 @@ class Metrics:
 
     def request(self, seen: Observation) -> None:
         """Count a finished request."""
-        self._requests.labels(seen.format, seen.method, str(seen.status)).inc()
+        # Clients may make methods up; each new label would stay in memory for ever.
+        method = seen.method if seen.method in METHODS else "other"
+        self._requests.labels(seen.format, method, str(seen.status)).inc()
         self._seconds.labels(seen.format).observe(seen.seconds)
         if seen.sent:
             self._bytes.labels(seen.format, "sent").inc(seen.sent)

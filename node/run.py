@@ -21,6 +21,7 @@ from node.http.limits import Limits
 from node.http.server import Binding, Bound, serve
 from node.http.tls import own_certificate, server_context
 from node.packages.app import PackageApp, Parts
+from node.packages.caution import Refusals
 from node.packages.observe import Observation
 from node.packages.urls import ExternalUrl
 from node.routing import Router
@@ -122,6 +123,7 @@ def build_front(core: Core) -> Front:
             registry=core,
             repositories=core,
             writes=RateLimit(writes, 60.0, "writes"),
+            refusals=Refusals(core.audit),
             upload_max=core.config.http.upload_max,
         )
     )

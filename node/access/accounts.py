@@ -1,7 +1,9 @@
 """Who is asking: passwords, API tokens and signed bearer tokens become a Caller.
 
 A bearer token (JWT, EdDSA) is signed by the node that minted it and verifies on every member, by
-the public keys in the root document.  API tokens are shared settings that hold only a SHA-256.
+the public keys in the root document.  It names the password change that it knows of, so that it
+dies with the next one, whatever the clocks say.  API tokens are shared settings that hold only
+a SHA-256; they outlive a password and end when they expire or are revoked.
 """
 
 from __future__ import annotations
@@ -13,9 +15,11 @@ import secrets
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import jwt
+import msgspec
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -24,11 +28,27 @@ from node.access.gate import ANONYMOUS, SCOPES, Caller, allowed_by
 from node.access.passwords import Passwords
 from node.access.rates import RateLimit
 from node.directory import Directory, TokenEntry, UserEntry
+from node.turns import Turns
 from store.errors import NameInvalidError, UnauthorizedError
 from store.facts import Fact, Setting
 
 TOKEN_PREFIX = "atoll_"  # noqa: S105 - not a secret: lets scanners recognise leaked tokens
 AUDIENCE = "atoll"
+LOGIN_LIFE = 90 * 86400.0  # seconds that the token of a client that logs in (npm, docker) lives
+EXPIRED_KEPT = 86400.0  # seconds that an expired token is still listed
+USERNAME_MAX = 255  # characters; longer names are nobody's
+# Whose request is being answered, for the log-in routes of formats, which know no addresses.
+ASKING: ContextVar[str] = ContextVar("address", default="")
+
+
+class Claims(msgspec.Struct):
+    """What a bearer token says beyond the registered claims."""
+
+    sub: str = ""
+    allowed: tuple[str, ...] = ()
+    repositories: tuple[str, ...] = ()
+    access: tuple[tuple[str, tuple[str, ...]], ...] | None = None
+    password: float = 0.0  # the user's last password change, as the minting node knew it
 
 
 class Writer(Protocol):
@@ -66,6 +86,7 @@ class Accounts:
         self._life = token_minutes * 60
         self.passwords = Passwords()
         self._logins = RateLimit(login_attempts, 900.0, "failed logins")
+        self._turns: Turns[str] = Turns()
 
     # --- recognising a caller -------------------------------------------------------------------
     async def caller(self, headers: Mapping[str, str], *, address: str, native: bool) -> Caller:
@@ -110,13 +131,27 @@ class Accounts:
 
     async def by_password(self, username: str, password: str, address: str) -> Caller:
         """Verify a password.  Raises UnauthorizedError, TooManyRequestsError."""
-        bucket = f"{username}\0{address}"
         user = self._directory.get(UserEntry, username)
-        good = await self.passwords.verify(user.password if user else "", password)
-        if not good or user is None or user.disabled:
-            self._logins.take(bucket, trio.current_time())
+        encoded = user.password if user and not user.disabled else ""
+        if not self.passwords.remembers(encoded, password):
+            bucket = f"{username}\0{address or ASKING.get()}"
+            await self._guess(bucket, encoded, password)
+            user = self._directory.get(UserEntry, username)  # it may have changed meanwhile
+        if user is None or user.disabled or user.password != encoded:
             raise UnauthorizedError("wrong user name or password")
         return Caller(user.username, "user", user.is_admin, address=address)
+
+    async def _guess(self, bucket: str, encoded: str, password: str) -> None:
+        """Try a password that is not known to be right, one at a time for each who guesses.
+
+        Judged before it is tried, or the limit would only change what a wrong guess is told.
+        """
+        async with self._turns.of(bucket):
+            self._logins.check(bucket, trio.current_time())
+            if not await self.passwords.verify(encoded, password):
+                self._logins.take(bucket, trio.current_time())
+                raise UnauthorizedError("wrong user name or password")
+            self._logins.forgive(bucket)
 
     def _by_token(self, token: str, address: str) -> Caller:
         if token.startswith(TOKEN_PREFIX):
@@ -138,39 +173,42 @@ class Accounts:
             allowed=allowed_by(entry.scopes),
             repositories=entry.repositories,
             address=address,
+            expires_at=entry.expires_at,
         )
 
     def _by_bearer(self, token: str, address: str) -> Caller:
         claims = self._claims(token)
-        access = claims.get("access")
         pairs = None
-        if access is not None:
-            pairs = tuple((str(key), frozenset(map(str, actions))) for key, actions in access)
-        name = str(claims.get("sub", ""))
-        if not name:
+        if claims.access is not None:
+            pairs = tuple((key, frozenset(actions)) for key, actions in claims.access)
+        if not claims.sub:
             return Caller(allowed=ANONYMOUS.allowed, access=pairs, address=address)
-        user = self._directory.get(UserEntry, name)
-        if user is None or user.disabled or user.password_changed_at > claims["iat"] + 1:
+        user = self._directory.get(UserEntry, claims.sub)
+        if user is None or user.disabled or user.password_changed_at != claims.password:
             raise UnauthorizedError("the token is no longer valid")
-        allowed = frozenset(map(str, claims.get("allowed", ())))
-        patterns = tuple(map(str, claims.get("repositories", ())))
         return Caller(
-            name, "token", user.is_admin, allowed, patterns, access=pairs, address=address
+            user.username,
+            "token",
+            user.is_admin,
+            frozenset(claims.allowed),
+            claims.repositories,
+            access=pairs,
+            address=address,
         )
 
-    def _claims(self, token: str) -> dict[str, Any]:
+    def _claims(self, token: str) -> Claims:
         try:
             node = str(jwt.get_unverified_header(token).get("kid", ""))
             public = self._keys.public(node)
             if public is None:
                 raise UnauthorizedError("token of an unknown node")
             options: Any = {"require": ["exp", "iat", "aud"]}
-            claims: dict[str, Any] = jwt.decode(
+            claims = jwt.decode(
                 token, public, ["EdDSA"], options=options, audience=AUDIENCE, leeway=30
             )
-        except jwt.InvalidTokenError as error:
+            return msgspec.convert(claims, Claims)
+        except (jwt.InvalidTokenError, msgspec.ValidationError) as error:
             raise UnauthorizedError("invalid or expired token") from error
-        return claims
 
     # --- minting --------------------------------------------------------------------------------
     def bearer(
@@ -183,6 +221,7 @@ class Accounts:
         """Sign a short-lived token for the caller, never wider than its own credentials."""
         seconds = life or self._life
         now = int(time.time())
+        user = self._directory.get(UserEntry, caller.name)
         claims: dict[str, Any] = {
             "iss": self._keys.node,
             "aud": AUDIENCE,
@@ -190,6 +229,7 @@ class Accounts:
             "iat": now,
             "exp": now + seconds,
             "jti": uuid.uuid4().hex,
+            "password": user.password_changed_at if user else 0.0,
         }
         if isinstance(caller, Caller):
             claims["allowed"] = sorted(caller.allowed)
@@ -229,10 +269,19 @@ class Accounts:
         return secret, entry
 
     async def login(self, username: str, password: str) -> str:
-        """Log in for a client that keeps a token (npm).  Raises UnauthorizedError."""
+        """Log in for a client that keeps a token (npm, docker).
+
+        An API token given as the password is what the client keeps.  Raises UnauthorizedError,
+        TooManyRequestsError.
+        """
+        if password.startswith(TOKEN_PREFIX):
+            self._by_api_token(password, "")
+            return password
         caller = await self.by_password(username, password, "")
+        scopes = ["read", "write", "delete"]
+        expires = time.time() + LOGIN_LIFE
         secret, _ = await self.create_token(
-            caller.name, "login", ["read", "write", "delete"], actor=caller.name
+            caller.name, "login", scopes, actor=caller.name, expires_at=expires
         )
         return secret
 
@@ -241,6 +290,18 @@ class Accounts:
         entry = self._directory.tokens_by_hash.get(_hash(token))
         if entry is not None:
             await self._write([self._directory.remove(TokenEntry, entry.id)], actor=entry.username)
+
+    async def expire(self) -> int:
+        """Remove tokens that expired more than a day ago; returns how many."""
+        limit = time.time() - EXPIRED_KEPT
+        old = [
+            self._directory.remove(TokenEntry, each.id)
+            for each in self._directory.all(TokenEntry)
+            if 0 < each.expires_at < limit
+        ]
+        if old:
+            await self._write(old, actor="node")
+        return len(old)
 
     async def user_fact(self, entry: UserEntry, password: str | None) -> Setting:
         """The fact that creates or changes a user, with a new password if one is given."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from formats.contract import Principal, Scope
-from node.directory import Directory, GrantEntry, RepositoryEntry
+from node.directory import Directory, RepositoryEntry
 from store.errors import DeniedError, RepositoryUnknownError, UnauthorizedError
 
 ACTIONS = ("read", "write", "delete", "admin")
@@ -44,6 +44,7 @@ class Caller(Principal):
     repositories: tuple[str, ...] = ()  # key patterns the token is limited to; empty: no limit
     access: tuple[tuple[str, frozenset[str]], ...] | None = None  # a bearer token's exact pairs
     address: str = ""
+    expires_at: float = 0.0  # of the API token that was shown; 0: never, or another credential
 
 
 ANONYMOUS = Caller(allowed=frozenset({"read"}))
@@ -97,28 +98,43 @@ class Gate:
         """Let only administrators pass, with credentials that allow management."""
         if not caller.name:
             raise UnauthorizedError("authentication required")
-        if not caller.admin or (isinstance(caller, Caller) and "manage" not in caller.allowed):
-            raise DeniedError(f"{caller.name} may not manage this node")
+        if not self.manages(caller):
+            raise DeniedError(f"{caller.name} may not manage this node with these credentials")
+
+    def manages(self, caller: Principal) -> bool:
+        """Tell whether the caller administers the node, by credentials that reach all of it."""
+        if not caller.admin or not isinstance(caller, Caller):
+            return caller.admin
+        whole = not caller.repositories and caller.access is None
+        return whole and "manage" in caller.allowed
+
+    def reach(self, caller: Principal, actions: Iterable[str]) -> list[str]:
+        """Those of the actions that the caller's credentials allow on *every* repository.
+
+        Only what the credentials say; each repository still judges who is behind them.
+        """
+        if not isinstance(caller, Caller):
+            return list(actions)
+        pairs = caller.access
+        return [
+            action
+            for action in actions
+            if action in caller.allowed
+            and (pairs is None or any(k == EVERY and action in held for k, held in pairs))
+        ]
 
     def _within(self, caller: Caller, action: str, key: str) -> bool:
         if action not in caller.allowed:
             return False
         if caller.repositories and not any(fnmatchcase(key, p) for p in caller.repositories):
             return False
-        if caller.access is None or (
-            action == "read" and not caller.name and self._anonymous_read
-        ):
+        if caller.access is None or (action == "read" and not caller.name and self._anonymous_read):
             return True
         return any(action in actions and name in {key, EVERY} for name, actions in caller.access)
 
     def _granted(self, username: str, action: str, key: str) -> bool:
-        groups = self._directory.groups_of(username)
         return any(
             (action in grant.actions or "admin" in grant.actions)
             and fnmatchcase(key, grant.repository)
-            and (
-                (grant.principal_type == "user" and grant.principal == username)
-                or (grant.principal_type == "group" and grant.principal in groups)
-            )
-            for grant in self._directory.all(GrantEntry)
+            for grant in self._directory.grants_of(username)
         )

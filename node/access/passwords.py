@@ -11,6 +11,8 @@ import trio
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from store.errors import RejectedError
+
 REMEMBERED_MAX = 1024  # verified (hash, password) pairs
 REMEMBERED_FOR = 60.0  # seconds
 LENGTH_MAX = 1024  # bytes of a password that are looked at
@@ -31,7 +33,9 @@ class Passwords:
         self._decoy = ""
 
     async def hash(self, password: str) -> str:
-        """Return the encoded hash."""
+        """Return the encoded hash.  Raises RejectedError for one that ``verify`` would not take."""
+        if len(password.encode()) > LENGTH_MAX:
+            raise RejectedError(f"a password has at most {LENGTH_MAX} bytes")
         return await trio.to_thread.run_sync(self._hasher.hash, password, limiter=self._limiter)
 
     async def verify(self, encoded: str, password: str) -> bool:
@@ -42,15 +46,23 @@ class Passwords:
             self._decoy = self._decoy or await self.hash(secrets.token_hex(8))
             await self._verify_slow(self._decoy, password)
             return False
-        mark = hmac.new(self._key, f"{encoded}\0{password}".encode(), hashlib.sha256).digest()
-        if self._remembered.get(mark, 0.0) > trio.current_time():
+        if self.remembers(encoded, password):
             return True
         if not await self._verify_slow(encoded, password):
             return False
-        self._remembered[mark] = trio.current_time() + REMEMBERED_FOR
+        self._remembered[self._mark(encoded, password)] = trio.current_time() + REMEMBERED_FOR
         while len(self._remembered) > REMEMBERED_MAX:
             self._remembered.popitem(last=False)
         return True
+
+    def remembers(self, encoded: str, password: str) -> bool:
+        """Tell whether this password was found right within the last minute."""
+        if not encoded or len(password.encode()) > LENGTH_MAX:
+            return False
+        return self._remembered.get(self._mark(encoded, password), 0.0) > trio.current_time()
+
+    def _mark(self, encoded: str, password: str) -> bytes:
+        return hmac.new(self._key, f"{encoded}\0{password}".encode(), hashlib.sha256).digest()
 
     async def _verify_slow(self, encoded: str, password: str) -> bool:
         def run() -> bool:

@@ -27,7 +27,7 @@ from formats.contract import (
     Route,
     Scope,
 )
-from node.access.accounts import Accounts
+from node.access.accounts import ASKING, Accounts
 from node.access.gate import Gate
 from node.access.rates import RateLimit
 from node.blobs import Blobs
@@ -37,6 +37,7 @@ from node.http.asgi import Scope as AsgiScope
 from node.packages.bodies import (
     IGNORED_MAX,
     Bounded,
+    Fitting,
     Prepended,
     decoder_for,
     judge_length,
@@ -44,6 +45,7 @@ from node.packages.bodies import (
     read_document,
     read_form,
 )
+from node.packages.caution import Refusals, judge_origin
 from node.packages.observe import Observation, Observer
 from node.packages.serving import Responder
 from node.packages.urls import ExternalUrl
@@ -61,6 +63,7 @@ from store.errors import (
 
 log = structlog.get_logger(__name__)
 WRITES = frozenset({"PUT", "POST", "PATCH", "DELETE"})
+STORED = frozenset({BodyKind.BLOB, BodyKind.FORM, BodyKind.DECODED, BodyKind.SESSION})
 PARAMETERS_MAX = 64
 
 
@@ -118,6 +121,7 @@ class Parts:
     registry: Registry
     repositories: Repositories
     writes: RateLimit
+    refusals: Refusals
     upload_max: int = 0
 
 
@@ -181,6 +185,7 @@ class Exchange:
 
     async def run(self) -> None:
         """Answer, natively, whatever happens; bugs are logged and answered 500."""
+        ASKING.set(self.seen.address)
         try:
             response = await self._respond()
             await self.responder.answer(response)
@@ -203,6 +208,7 @@ class Exchange:
         )
         self.seen.actor = caller.name
         self._request = replace(self._request, principal=caller)
+        judge_origin(self._method, self._headers)
         root = await self._root_route()
         if root is not None:
             return root
@@ -247,7 +253,7 @@ class Exchange:
         judge_length(route.body, self._headers, limit=self._parts.upload_max)
         if route.body.prepare is not None:
             await route.body.prepare(self._request, repository)
-        self._request = await self._ingest(route.body, repository)
+        self._request = await self._ingest(route.body, entry)
         answer: Answer = await route.handler(self._request, repository)
         if not isinstance(answer, Publish):
             return answer
@@ -258,8 +264,11 @@ class Exchange:
             await repository.unstage(package, name)
         return answer.response if changed else answer.unchanged or answer.response
 
-    async def _ingest(self, body: Body, repository: Repository) -> Request:
+    async def _ingest(self, body: Body, entry: RepositoryEntry) -> Request:
         chunks = Bounded(Received(self._receive, self.seen), self._parts.upload_max or None)
+        if body.kind in STORED and entry.quota_bytes:
+            room = await self._parts.publisher.room(entry)
+            chunks = Fitting(chunks, self._headers, room)
         checksums = self._mounted.format.checksums
         blobs = self._parts.blobs
         if body.kind is BodyKind.DOCUMENT:
@@ -289,12 +298,19 @@ class Exchange:
         return self._request
 
     async def _fail(self, error: RegistryError) -> None:
-        """Tell the error in the format's own words; after the head has gone, only cut off."""
+        """Tell the error in the format's own words; after the head has gone, only cut off.
+
+        Returning without the rest makes the server break the connection: the client sees that the
+        body is short, and nobody mistakes a peer that left for a bug of ours.
+        """
         self.seen.error = f"{type(error).__name__}: {error}"
         if error.status >= 500:
             log.warning("request failed", request=self.seen.id, error=self.seen.error)
         if self.responder.started:
-            raise error
+            return
+        await self._parts.refusals.note(
+            error, self.seen, path=self._mounted.mount + self._rest, shown=self._headers
+        )
         response = self._mounted.format.error_body(error)
         extra: list[tuple[str, str]] = []
         if isinstance(error, UnauthorizedError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Protocol, Self
 
 from formats.contract import (
@@ -20,12 +21,20 @@ from formats.contract import (
 )
 from node.packages.multipart import MultipartDecoder
 from store.blobs import Ingest, Ingested
-from store.errors import RejectedError, TooLargeError, UnsupportedError
+from store.errors import (
+    RegistryError,
+    RejectedError,
+    StoreFullError,
+    TooLargeError,
+    UnsupportedError,
+)
 
 FIELD_MAX = 1 << 20  # bytes of one form field
 FIELDS_MAX = 16 << 20  # bytes of all form fields together
 PARTS_MAX = 10_000
 IGNORED_MAX = 64 << 10  # bytes of an unwanted body that are read away
+FRAMING_MAX = 1 << 20  # bytes of a body that may be framing and fields rather than files
+LENGTH_DIGITS_MAX = 19  # longer numbers exceed every limit, and Python refuses the longest
 
 
 class Ingester(Protocol):
@@ -37,7 +46,9 @@ class Ingester(Protocol):
 def declared_length(headers: Mapping[str, str]) -> int | None:
     """The Content-Length, or None."""
     text = headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    return int(text) if len(text) <= LENGTH_DIGITS_MAX else 10**LENGTH_DIGITS_MAX
 
 
 def judge_length(body: Body, headers: Mapping[str, str], *, limit: int = 0) -> None:
@@ -61,8 +72,11 @@ class Bounded(AsyncIterator[bytes]):
         chunk = await anext(self._chunks)
         self._total += len(chunk)
         if self._limit is not None and self._total > self._limit:
-            raise TooLargeError(f"the body is larger than {self._limit} bytes")
+            raise self._refusal()
         return chunk
+
+    def _refusal(self) -> RegistryError:
+        return TooLargeError(f"the body is larger than {self._limit} bytes")
 
 
 class Prepended(AsyncIterator[bytes]):
@@ -76,6 +90,23 @@ class Prepended(AsyncIterator[bytes]):
             first, self._first = self._first, b""
             return first
         return await anext(self._rest)
+
+
+class Fitting(Bounded):
+    """Passes chunks on while they may fit into a quota with ``room`` bytes left.
+
+    Raises StoreFullError, at once if the declared length says so.  Coarse: what is framing and what
+    is files only shows later, and the commit judges the files themselves.
+    """
+
+    def __init__(self, chunks: AsyncIterator[bytes], headers: Mapping[str, str], room: int) -> None:
+        super().__init__(chunks, room + FRAMING_MAX)
+        if (declared_length(headers) or 0) > room + FRAMING_MAX:
+            raise self._refusal()
+
+    def _refusal(self) -> RegistryError:
+        room = (self._limit or FRAMING_MAX) - FRAMING_MAX
+        return StoreFullError(f"the repository's quota leaves room for {room} bytes")
 
 
 async def read_document(
@@ -123,6 +154,7 @@ async def read_form(
                 await form.take(event)
         for event in decoder.finish():
             await form.take(event)
+        form.judge_end()
     return form.result()
 
 
@@ -142,15 +174,20 @@ class FormReader:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._open is not None:
-            error = rest[0] if isinstance(rest[0], BaseException) else RejectedError("cut short")
             opened, self._open = self._open, None
-            try:
-                await opened.__aexit__(type(error), error, error.__traceback__)
-            except RejectedError:
-                if kind is None:
-                    raise
+            await opened.__aexit__(kind, error, trace)
+
+    def judge_end(self) -> None:
+        """Refuse a body whose last part did not end.  Raises RejectedError."""
+        if self._part is not None:
+            raise RejectedError(f"the body ends within part {self._part.name[:80]!r}")
 
     async def take(self, event: PartEvent) -> None:
         """Follow the decoder."""
@@ -166,6 +203,7 @@ class FormReader:
         if self._parts > PARTS_MAX:
             raise TooLargeError(f"more than {PARTS_MAX} parts")
         self._part, self._field = part, bytearray()
+        self._count(len(part.name) + sum(len(n) + len(v) for n, v in part.headers.items()))
         if part.filename is not None or part.blob:
             self._open = self._into.ingest(checksums=self._checksums)
             self._ingest = await self._open.__aenter__()
@@ -175,9 +213,15 @@ class FormReader:
             await self._ingest.write(data)
             return
         self._field += data
-        self._fields_size += len(data)
-        if len(self._field) > FIELD_MAX or self._fields_size > FIELDS_MAX:
-            raise TooLargeError(f"form fields are larger than {FIELD_MAX} bytes")
+        self._count(len(data))
+        if len(self._field) > FIELD_MAX:
+            raise TooLargeError(f"a form field is larger than {FIELD_MAX} bytes")
+
+    def _count(self, size: int) -> None:
+        """Count what stays in memory: fields, names and headers of parts."""
+        self._fields_size += size
+        if self._fields_size > FIELDS_MAX:
+            raise TooLargeError(f"form fields are larger than {FIELDS_MAX} bytes together")
 
     async def _end(self) -> None:
         part, self._part = self._part, None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -16,14 +15,11 @@ from store import schema
 from store.catalog import Catalog
 from store.digest import Digest
 from store.errors import PreconditionFailedError, StoreFullError, VersionExistsError
-from store.facts import METADATA_INLINE_MAX, Fact, File, Publish
+from store.facts import METADATA_INLINE_MAX, Fact, File, Point, Publish
 from store.ledger import Ledger
+from store.rows import Artifact
 
-
-class Observer(Protocol):
-    """Told of every commit (metrics, audit)."""
-
-    def __call__(self, repository: str, facts: Sequence[Fact], actor: str) -> None: ...
+PATHS_MAX = 500  # paths in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +36,24 @@ class Publisher:
         Raises VersionExistsError when a coordinate holds other bytes (or, if strict, any),
         PreconditionFailedError, StoreFullError when the quota does not suffice.
         """
-        facts = [await self._spill(fact) for fact in wish.facts]
-        news = [fact for fact in facts if await self._is_news(fact, wish)]
+        news = [fact for fact in wish.facts if await self._is_news(fact, wish)]
         if not news:
             return False
+        facts = [await self._spill(fact) for fact in news]
 
         def check(connection: sa.Connection) -> None:
-            for fact in news:
+            for fact in facts:
                 if isinstance(fact, Publish):
-                    _check_coordinates(connection, fact, strict=wish.strict)
-            _check_quota(connection, repository, news)
+                    _check_coordinates(connection, fact, wish)
+            _check_quota(connection, repository, facts)
 
-        await self.ledger.append(news, actor=actor, check=check)
+        await self.ledger.append(facts, actor=actor, check=check)
         return True
+
+    async def room(self, repository: RepositoryEntry) -> int:
+        """Bytes that the quota leaves."""
+        found = await self.catalog.statistics(repository.key)
+        return max(0, repository.quota_bytes - found.size)
 
     async def _spill(self, fact: Fact) -> Fact:
         """Move large metadata into blobs (ruling 4)."""
@@ -74,57 +75,97 @@ class Publisher:
         )
 
     async def _is_news(self, fact: Fact, wish: Wish) -> bool:
-        """Tell whether the fact would change anything; equal bytes at an equal place do not."""
-        if not isinstance(fact, Publish):
-            return True
-        found: Mapping[str, object] = {
-            file.path: await self.catalog.find(fact.repository, file.path) for file in fact.files
-        }
-        taken = [path for path, artifact in found.items() if artifact is not None]
-        if wish.only_if_new and taken:
-            raise PreconditionFailedError(f"{taken[0]} exists")
-        if wish.strict and taken:
-            raise VersionExistsError(f"{taken[0]} exists")
+        """Tell whether the fact would change anything; equal bytes at an equal place do not.
+
+        Clients repeat themselves (a tag pushed again, a deploy run twice); a record for each would
+        grow every ledger of the mesh for nothing.
+        """
+        if isinstance(fact, Point):
+            held = await self.catalog.pointer(fact.repository, fact.package, fact.name)
+            if held is None:
+                return fact.value is not None
+            return held.value != fact.value or bool(held.siblings)
+        if not isinstance(fact, Publish) or wish.only_if_new or wish.strict:
+            return True  # judged in the transaction
         for file in fact.files:
             there = await self.catalog.find(fact.repository, file.path)
-            if there is None or str(there.digest) != file.digest:
+            if there is None or not _same(there, file, fact):
                 return True
         return False
 
 
-def _check_coordinates(connection: sa.Connection, fact: Publish, *, strict: bool) -> None:
-    """Refuse other bytes for a taken or burnt coordinate, inside the transaction."""
+def _same(there: Artifact, file: File, fact: Publish) -> bool:
+    """Whether publishing the file again says nothing that is not known."""
+    if str(there.digest) != file.digest:
+        return False
+    if not fact.mutable:
+        return True
+    if (there.package, there.version) != (fact.package, fact.version):
+        return False
+    if len(file.metadata) > METADATA_INLINE_MAX:
+        return str(there.metadata_digest) == str(Digest.of(file.metadata))
+    return there.metadata == file.metadata
+
+
+def _check_coordinates(connection: sa.Connection, fact: Publish, wish: Wish) -> None:
+    """Refuse what must not be replaced, inside the transaction: nobody can slip in between.
+
+    A taken coordinate takes no other bytes, nor does a deleted one, unless it is a mutable one.
+    """
+    visible = _digests(connection, schema.files, fact)
+    taken = next(iter(sorted(visible)), "")
+    if wish.only_if_new and taken:
+        raise PreconditionFailedError(f"{taken} exists")
+    if wish.strict and taken:
+        raise VersionExistsError(f"File already exists: {taken}")
     if fact.mutable:
         return
-    for table in (schema.files, schema.burnt):
-        rows = connection.execute(
-            sa.select(table.c.path, table.c.digest).where(
-                table.c.repository == fact.repository,
-                table.c.path.in_([file.path for file in fact.files]),
-            )
-        )
-        there = {row.path: row.digest for row in rows}
+    for held in (visible, _digests(connection, schema.burnt, fact)):
         for file in fact.files:
-            other = there.get(file.path)
-            if other is not None and (other != file.digest or (strict and table is schema.files)):
+            other = held.get(file.path, file.digest)
+            if other != file.digest:
                 raise VersionExistsError(
                     f"File already exists: {file.path} is taken by other bytes ({other})"
                 )
 
 
+def _digests(connection: sa.Connection, table: sa.Table, fact: Publish) -> dict[str, str]:
+    """Digests that a table has at the fact's paths."""
+    found: dict[str, str] = {}
+    paths = [file.path for file in fact.files]
+    for start in range(0, len(paths), PATHS_MAX):
+        query = sa.select(table.c.path, table.c.digest).where(
+            table.c.repository == fact.repository,
+            table.c.path.in_(paths[start : start + PATHS_MAX]),
+        )
+        found.update((row.path, row.digest) for row in connection.execute(query))
+    return found
+
+
 def _check_quota(
     connection: sa.Connection, repository: RepositoryEntry, facts: Sequence[Fact]
 ) -> None:
-    if not repository.quota_bytes:
+    """Refuse what would exceed the quota; what is replaced makes room for what replaces it."""
+    wanted = {
+        file.path: file.size for fact in facts if isinstance(fact, Publish) for file in fact.files
+    }
+    if not repository.quota_bytes or not wanted:
         return
     used = connection.execute(
         sa.select(sa.func.coalesce(sa.func.sum(schema.packages.c.size), 0)).where(
             schema.packages.c.repository == repository.key
         )
     ).scalar_one()
-    wanted = sum(f.size for fact in facts if isinstance(fact, Publish) for f in fact.files)
-    if int(used) + wanted > repository.quota_bytes:
+    replaced, paths = 0, list(wanted)
+    for start in range(0, len(paths), PATHS_MAX):
+        query = sa.select(sa.func.coalesce(sa.func.sum(schema.files.c.size), 0)).where(
+            schema.files.c.repository == repository.key,
+            schema.files.c.path.in_(paths[start : start + PATHS_MAX]),
+        )
+        replaced += int(connection.execute(query).scalar_one())
+    more = sum(wanted.values()) - replaced
+    if more > 0 and int(used) + more > repository.quota_bytes:
         raise StoreFullError(
             f"{repository.key} holds {used} of {repository.quota_bytes} bytes; "
-            f"{wanted} more do not fit"
+            f"{more} more do not fit"
         )

@@ -7,9 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import trio
-
 from formats.contract import GENERATIONS_MAX, Rendered
+from node.turns import Turns
 from store.blobs import Ingested
 from store.digest import Digest
 
@@ -33,7 +32,7 @@ class Shelf(Generic[Built]):
 
     def __init__(self, size_max: int, measure: Callable[[Built], int]) -> None:
         self._entries: OrderedDict[Key, Entry[Built]] = OrderedDict()
-        self._locks: dict[Key, tuple[trio.Lock, int]] = {}
+        self._turns: Turns[Key] = Turns()
         self._size, self._size_max, self._measure = 0, size_max, measure
 
     def peek(self, key: Key, revision: int) -> Built | None:
@@ -55,23 +54,14 @@ class Shelf(Generic[Built]):
         found = self.peek(key, revision())
         if found is not None:
             return found
-        lock, waiting = self._locks.get(key, (trio.Lock(), 0))
-        self._locks[key] = (lock, waiting + 1)
-        try:
-            async with lock:
-                found = self.peek(key, revision())
-                if found is not None:
-                    return found
-                at = revision()
-                built = await build()
-                self._keep(key, Entry(at, built, self._measure(built)))
-                return built
-        finally:
-            lock, waiting = self._locks[key]
-            if waiting == 1:
-                del self._locks[key]
-            else:
-                self._locks[key] = (lock, waiting - 1)
+        async with self._turns.of(key):
+            found = self.peek(key, revision())
+            if found is not None:
+                return found
+            at = revision()
+            built = await build()
+            self._keep(key, Entry(at, built, self._measure(built)))
+            return built
 
     def _keep(self, key: Key, entry: Entry[Built]) -> None:
         old = self._entries.pop(key, None)
