@@ -208,6 +208,7 @@ async def _alone(node: Node) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.serial  # real time decides how often the link flaps
 @pytest.mark.parametrize("closes", [False, True], ids=["frozen", "closed"])
 async def test_a_flapping_link_carries_each_chunk_once(tmp_path: Path, closes: bool) -> None:
     """Over real TLS, 1 s up and 0.7 s down: it moves again soon, and nothing comes twice."""
