@@ -15,6 +15,7 @@ import pytest
 
 from tests.conformance import clients as installed
 from tests.conformance import installers
+from tests.conformance.machine import Machine
 from tests.conformance.nodes import NodeProcess
 
 DOCKERD_SECONDS_MAX = 30.0
@@ -130,6 +131,16 @@ def _finish(
         name = " ".join([Path(command[0]).name, *command[1:2]])
         pytest.fail(f"`{name} …` ended with {finished.returncode}:\n{text}")
     return output
+
+
+@pytest.fixture
+def machine(
+    client: ClientPath, run_client: RunClient, run_shell: RunClient, tmp_path: Path
+) -> Machine:
+    """Make a private root that apt and dpkg install into."""
+    for name in ("apt-get", "curl", "dpkg-deb"):
+        client(name)
+    return Machine(tmp_path / "root", run_client, run_shell)
 
 
 @pytest.fixture
