@@ -237,13 +237,13 @@ class Ledger:
 
     async def run(self) -> None:
         """Keep held and pending records moving, until cancelled.  One task of the node's."""
-        grown = self.subscribe()
-        while True:
-            await self.recheck()
-            await self.confirm()
-            await trio.sleep(PAUSE)
-            with trio.move_on_after(INTERVAL):
-                await grown.receive()
+        with self.subscribe() as grown:
+            while True:
+                await self.recheck()
+                await self.confirm()
+                await trio.sleep(PAUSE)
+                with trio.move_on_after(INTERVAL):
+                    await grown.receive()
 
     async def _plan_recheck(self) -> None:
         query = sa.select(sa.func.min(records.c.hlc)).where(
