@@ -79,6 +79,21 @@ def peers_table(items: Sequence[Mapping[str, Any]]) -> Table:
     return found
 
 
+def authors_table(items: Sequence[Mapping[str, Any]]) -> Table:
+    """Lay out the authors whose ledgers are in trouble, with every reason.  Pure."""
+    found = Table("Author", "Name", "Records", "Trouble", title="Ledgers in trouble")
+    for each in items:
+        reasons = [f"{reason} ({count})" for reason, count in each["reasons"].items()]
+        if each["forked"] is not None:
+            reasons.append(f"forked: nothing counts from record {each['forked']} on")
+        if each["rejected"]:
+            reasons.append(f"refused {each['rejected_count']} times: {each['rejected']}")
+        if reasons:
+            state = f"{each['seq']} known, {each['held']} held, {each['refused']} refused"
+            found.add_row(each["author"][:8], each["name"], state, "; ".join(reasons))
+    return found
+
+
 @mesh.command(epilog="Example: atoll mesh peers --data ./node --json")
 @click.option("--data", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -87,10 +102,9 @@ def peers(data: str | None, *, as_json: bool) -> None:
     with connect(data) as node:
         found = node.call("GET", "/mesh/peers")
     show(found, peers_table(found["items"]), as_json=as_json, empty="No peers yet.")
-    bad = [each for each in found["authors"] if each.get("reason")]
-    if bad and not as_json:
-        rows = [(a["author"][:8], a["status"], a["reason"]) for a in bad]
-        show(bad, table(("Author", "Status", "Reason"), rows), as_json=False)
+    troubled = authors_table(found["authors"])
+    if troubled.row_count and not as_json:
+        show(found["authors"], troubled, as_json=False)
 
 
 @mesh.command(epilog="Example: atoll mesh topology --data ./node")
