@@ -50,6 +50,10 @@ class PeerBelief:
         """Tell whether it may be asked for chunks at all."""
         return self.linked and now >= self.banned_until and now >= self.busy_until
 
+    def trusted(self, now: float) -> bool:
+        """Tell whether what it says it has may be counted on at present."""
+        return now >= self.banned_until and not self.snubbed
+
     def source(self, has: int, chunk: int) -> Source:
         """Return the scheduler's view, for a blob of ``chunk``-size chunks of which it has some."""
         limit = window(self.rate.maximum, self.rtt.minimum, chunk)

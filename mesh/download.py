@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mesh import bits
-from mesh.messages import COMPLETE, COURIER, NONE, PARTIAL
+from mesh.messages import CHUNKS_MAX, COMPLETE, COURIER, NONE, PARTIAL
 from mesh.scheduler import Blob
 from store.chunking import WHOLE_MAX
 from store.chunks import Manifest, Root
@@ -19,7 +19,7 @@ from store.errors import ManifestInvalidError
 PAGES_INFLIGHT = 4  # manifest pages asked for at once
 PAGE_TIMEOUT = 3.0  # seconds, before another holder is asked for the page
 EMPTY = Digest.of(b"").raw
-CHUNKS_MAX = 1 << 22  # of one blob: 256 GiB even at the smallest average chunk
+LIES_MAX = 3  # claims of a holder that did not hold, until it no longer counts for this blob
 
 
 @dataclass(slots=True)
@@ -34,11 +34,19 @@ class Holder:
     asked_hops: int = -1
     answered: bool = False
     bad: bool = False  # gave a manifest or claims that did not hold
+    lies: int = 0
 
     @property
     def gives(self) -> bool:
         """Tell whether it says it has anything."""
+        if self.bad:
+            return False
         return self.state == COMPLETE or (self.state == PARTIAL and self.chunks != 0)
+
+    def lied(self) -> None:
+        """It has not what it said it had."""
+        self.lies += 1
+        self.bad = self.bad or self.lies >= LIES_MAX
 
 
 @dataclass(slots=True)

@@ -125,8 +125,9 @@ class Exchange:
         elif manifest and not download.authenticated:
             effects += self._authenticate(download, size, manifest)
         download.local += 1
+        download.path = ()  # we want it for ourselves: everybody may be asked
         download.priority = min(download.priority, priority)
-        download.hops = max(download.hops, HOPS_MAX - len(download.path))
+        download.hops = HOPS_MAX
         return effects + list(self.finding.widen(download, now)) + self.schedule(now)
 
     def unwant(self, blob: bytes, now: float) -> None:

@@ -90,7 +90,7 @@ class Finding:
 
     def widen(self, download: Download, now: float) -> Iterator[Effect]:
         """Let the neighbours look further, once it is clear that they cannot give it all."""
-        if download.widened or not download.hops or self._covered(download):
+        if download.widened or not download.hops or self._covered(download, now):
             return
         waiting = [
             holder
@@ -103,10 +103,12 @@ class Finding:
             download.widened, download.widened_at = True, now
             yield from self.seek(download, now)
 
-    def _covered(self, download: Download) -> bool:
+    def _covered(self, download: Download, now: float) -> bool:
+        """Tell whether the neighbours give all of it; who stalls or is banned gives nothing."""
         union = 0
         for peer, holder in download.holders.items():
-            if not self.peers[peer].linked or not download.usable_holder(holder):
+            belief = self.peers[peer]
+            if not belief.linked or not belief.trusted(now) or not download.usable_holder(holder):
                 continue
             if holder.state == COMPLETE:
                 return True
@@ -121,12 +123,13 @@ class Finding:
         Searches can wait for each other in a circle, so time decides as well: the farther a node
         is from who asked first, the fewer hops it has left, and the earlier it says no.
         """
-        if download.hops and not download.widened:
+        linked = [peer for peer, belief in self.peers.items() if belief.linked]
+        if linked and download.hops and not download.widened:
             return False
         holders = [
             download.holders.get(peer)
-            for peer, belief in self.peers.items()
-            if belief.linked and peer not in download.path
+            for peer in linked
+            if peer not in download.path and now >= self.peers[peer].banned_until
         ]
         if any(holder is not None and holder.gives for holder in holders):
             return False
@@ -178,8 +181,11 @@ class Finding:
             download.wanted_until = max(download.wanted_until, now + INTEREST_TTL)
             if not download.local:
                 download.serve_from = find.start
-            if find.hops and download.hops < find.hops - 1:
-                download.hops, download.widened = find.hops - 1, False
+            # Others want it too: whoever is not asked for the sake of one may be for the other's.
+            download.path = tuple(node for node in download.path if node in find.path)
+            hops = min(find.hops - 1, HOPS_MAX)
+            if download.hops < hops:
+                download.hops, download.widened = hops, False
             yield from self.state(download, peer, now)
 
     def looked_up(

@@ -21,7 +21,10 @@ Count = Annotated[int, Meta(ge=0, lt=1 << 62)]
 Text = Annotated[str, Meta(max_length=1024)]
 Name = Annotated[str, Meta(max_length=128)]
 Roles = Annotated[tuple[Name, ...], Meta(max_length=32)]
-Runs = Annotated[tuple[Count, ...], Meta(max_length=4096)]  # start, stop, start, stop, …
+CHUNKS_MAX = 1 << 22  # of one blob: 256 GiB even at the smallest average chunk
+ChunkIndex = Annotated[int, Meta(ge=0, le=CHUNKS_MAX)]  # a set of chunks takes at most 512 KiB
+Runs = Annotated[tuple[ChunkIndex, ...], Meta(max_length=4096)]  # start, stop, start, stop, …
+MaybeId = Annotated[bytes, Meta(max_length=32)]  # an Id, or empty: unknown
 
 CONTROL, BULK = 0, 1  # the channel a socket carries
 NONE, COMPLETE, PARTIAL, SEEKING = 0, 1, 2, 3  # HaveBlob.state
@@ -140,7 +143,7 @@ class Heads(Message, frozen=True):
 
     heads: Annotated[tuple[Head, ...], Meta(max_length=512)]
     root_version: Count
-    root: bytes
+    root: MaybeId
 
 
 class Range(Message, frozen=True):
@@ -195,7 +198,7 @@ class Find(Message, frozen=True):
 
     blob: Id
     size: Count
-    manifest: bytes
+    manifest: MaybeId
     hops: Annotated[int, Meta(ge=0, le=8)]
     path: Annotated[tuple[Id, ...], Meta(max_length=8)]
     start: Count = 0  # the byte from which its client reads
@@ -207,7 +210,7 @@ class HaveBlob(Message, frozen=True):
     blob: Id
     state: Annotated[int, Meta(ge=0, le=3)]
     size: Count
-    manifest: bytes
+    manifest: MaybeId
     hops: Annotated[int, Meta(ge=0, le=8)] = 0
 
 
@@ -222,7 +225,7 @@ class Bitfield(Message, frozen=True):
 
     blob: Id
     manifest: Id
-    start: Count
+    start: ChunkIndex
     bits: Annotated[bytes, Meta(max_length=32768)]
 
 
@@ -257,7 +260,7 @@ class Want(Message, frozen=True):
 
     request: Count
     blob: Id
-    manifest: bytes
+    manifest: MaybeId
     runs: Runs
     group: Count
     deadline_ms: Count
@@ -268,7 +271,7 @@ class Data(Message, frozen=True):
     """``count`` adjacent chunks from chunk ``first`` on; their bytes follow the header."""
 
     request: Count
-    first: Count
+    first: ChunkIndex
     count: Annotated[int, Meta(ge=1, le=4096)]
     raw: bytes = b""  # outside the array
 

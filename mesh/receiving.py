@@ -90,6 +90,7 @@ class Receiving:
         if said.reason == GONE and holder is not None:
             held = download.chunks_of(holder)
             holder.state, holder.chunks = PARTIAL, held & ~request.chunks
+            holder.lied()
             belief.notes.append(f"said it had chunks of sha256:{request.blob.hex()}, and had not")
         else:
             belief.busy_until = now + 1.0

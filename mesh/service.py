@@ -264,8 +264,12 @@ class Mesh:
         return 0 if partial is None else len(partial.manifest.chunks) - len(partial.missing)
 
     def _nowhere(self, blob: Digest, now: float) -> bool:
-        """Tell whether every member is linked, directly or not, and none of them has it."""
-        absent = [peer for peer in self._links.dialling.dials if peer not in self._links.control]
+        """Tell whether every member that could be dialled is linked, and none of them has it."""
+        absent = [
+            peer
+            for peer in self._links.dialling.dials
+            if peer not in self._links.control and self._addresses.of(peer)
+        ]
         return not absent and self._exchange.hopeless(blob.raw, now)
 
     async def _replicate_forever(self, catalog: CatalogPort) -> None:

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from mesh.messages import TYPES, Count, Data, Message
+from mesh.messages import TYPES, ChunkIndex, Count, Data, Message
 from store.errors import LocalProtocolError, RemoteProtocolError
 
 CONTROL_FRAME_MAX = 64 * 1024  # bytes after the length field
@@ -38,7 +38,7 @@ class _Header(msgspec.Struct, array_like=True, frozen=True):
     """Data without its payload."""
 
     request: Count
-    first: Count
+    first: ChunkIndex
     count: Annotated[int, msgspec.Meta(ge=1, le=4096)]
 
 

@@ -90,6 +90,11 @@ class PartialBlob:
         """Tell whether a chunk is here, verified."""
         return index in self._have
 
+    def next_missing(self, start: int, stop: int) -> int | None:
+        """Return the first chunk of ``[start, stop)`` that is not here."""
+        found = self._have.next_missing(start)
+        return found if found is not None and found < stop else None
+
     @property
     def wanted(self) -> list[int]:
         """The chunk that each open reader needs next: fetch these before any other."""
@@ -353,10 +358,8 @@ class ChunkBlocks(AsyncIterator[bytes]):
 
     def next_missing(self) -> int | None:
         """Return the first chunk ahead that is not here."""
-        for index in self._blob.manifest.locate(self._start, self._stop):
-            if not self._blob.have(index):
-                return index
-        return None
+        chunks = self._blob.manifest.locate(self._start, self._stop)
+        return self._blob.next_missing(chunks.start, chunks.stop)
 
     async def __anext__(self) -> bytes:
         if self._start >= self._stop:

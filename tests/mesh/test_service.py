@@ -266,3 +266,28 @@ async def test_a_node_that_keeps_everything_fetches_unasked(tmp_path: Path) -> N
 
         await until(all_here)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_node_alone_says_at_once_that_nobody_has_it(tmp_path: Path) -> None:
+    async with Fleet(tmp_path, wait=30.0).open() as fleet:
+        a = await fleet.node("a")
+        missing = await a.add(content(700_000))
+        await a.store.delete(missing.blob)
+        with trio.fail_after(2), pytest.raises(NoHolderError):
+            await a.read(missing)
+        with trio.fail_after(2), pytest.raises(NoHolderError):
+            await a.mesh.fetch(missing.blob)
+
+
+async def test_a_member_that_cannot_be_dialled_is_not_waited_for(tmp_path: Path) -> None:
+    async with Fleet(tmp_path, wait=30.0).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        b.scope.cancel()
+        await until(lambda: _alone(a))
+        a.mesh._addresses.keep(lambda node: node != b.id)
+        missing = await a.add(content(700_000))
+        await a.store.delete(missing.blob)
+        with trio.fail_after(2), pytest.raises(NoHolderError):
+            await a.read(missing)

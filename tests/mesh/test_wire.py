@@ -17,6 +17,7 @@ from store.errors import LocalProtocolError, RemoteProtocolError
 
 ids = st.binary(min_size=32, max_size=32)
 counts = st.integers(0, (1 << 62) - 1)
+indexes = st.integers(0, m.CHUNKS_MAX)
 samples: dict[type[m.Message], st.SearchStrategy[Any]] = {
     m.Challenge: st.builds(m.Challenge, counts, st.binary(min_size=16, max_size=64)),
     m.Ping: st.builds(m.Ping, counts, counts, counts),
@@ -30,8 +31,8 @@ samples: dict[type[m.Message], st.SearchStrategy[Any]] = {
     m.Find: st.builds(
         m.Find, ids, counts, ids, st.integers(0, 8), st.lists(ids, max_size=8).map(tuple)
     ),
-    m.Have: st.builds(m.Have, ids, ids, st.lists(counts, max_size=20).map(tuple)),
-    m.Data: st.builds(m.Data, counts, counts, st.integers(1, 4096), st.binary(max_size=3000)),
+    m.Have: st.builds(m.Have, ids, ids, st.lists(indexes, max_size=20).map(tuple)),
+    m.Data: st.builds(m.Data, counts, indexes, st.integers(1, 4096), st.binary(max_size=3000)),
     m.Nope: st.builds(m.Nope, counts, counts),
 }
 messages = st.one_of(*samples.values())
