@@ -1,0 +1,244 @@
+"""What must never happen, looked for at every step, and what must hold when all is quiet.
+
+The checker knows what no node knows: every blob's true bytes, every record that was really written
+with the right to it, and who lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from mesh import bits
+from mesh.asking import BUDGET_MAX
+from mesh.beliefs import OPEN
+from mesh.download import Download
+from mesh.scheduler import RUN_MAX, WINDOW_MAX
+from mesh.serving import CREDIT_MAX, REQUESTS_MAX, Piece
+from mesh.wire import CHUNK_MAX
+from simulations.life import Subject
+from simulations.world import ViolationError
+from store import schema
+from store.applying import Outcome
+from store.chain import VALID
+from store.chunks import Manifest
+from store.standing import forks_of
+
+CATALOG = ("files", "burnt", "pointers", "flags", "settings", "packages", "claims")
+SLACK = RUN_MAX + 2 * CHUNK_MAX  # bytes by which one request may pass a bound that was not reached
+COPIES_MAX = 2  # requests for one chunk to peers that move
+REFUSALS_KEPT = 20
+
+Key = tuple[bytes, int]
+
+
+class Checker:
+    """Watches every node of one history.  Raises ViolationError."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[bytes, tuple[Manifest, bytes]] = {}  # the truth
+        self.written: dict[bytes, tuple[str, str, int]] = {}  # record → its author's name, id, seq
+        self.roots: set[bytes] = set()
+        self.horizons: dict[str, tuple[int, dict[int, int]]] = {}  # author → version, seqs
+        self.liars: set[bytes] = set()
+        self.forkers: set[str] = set()
+        self.refusals: Counter[str] = Counter()
+        self._done: set[tuple[str, bytes]] = set()
+        self._finishing: set[tuple[str, bytes]] = set()
+        self._sure: dict[tuple[str, bytes], tuple[bytes, int]] = {}
+        self._heads: dict[str, dict[Key, int]] = {}
+        self._catalogs: dict[bytes, tuple[bytes, str]] = {}
+
+    # --- every step ----------------------------------------------------------------------------
+    def booted(self, node: Subject) -> None:
+        """A life begins: its bitmap must be right before anything is believed."""
+        self._heads.pop(node.name, None)
+        self._finishing = {key for key in self._finishing if key[0] != node.name}
+        for blob, part in node.disk.parts.items():
+            self._sure.pop((node.name, blob), None)
+            for index in bits.members(part.have):
+                if not part.holds(index):
+                    raise ViolationError(f"{node.name}: after a crash, a bit without its data")
+
+    def stepped(self, node: Subject) -> None:
+        """Look at a node after anything it did."""
+        if node.honest and node.alive:
+            self._check_requests(node)
+            self._check_serving(node)
+            self._check_heads(node)
+            for blob, download in node.life.transfers.exchange.downloads.items():
+                if download.open and download.manifest is not None:
+                    self._check_download(node, blob, download)
+
+    def _check_requests(self, node: Subject) -> None:
+        """What is awaited is what was asked, of peers that can answer, within bounds."""
+        exchange = node.life.transfers.exchange
+        owed: Counter[bytes] = Counter()
+        for download in exchange.downloads.values():
+            for request in download.requests.values():
+                owed[request.peer] += request.size
+        for peer, belief in exchange.peers.items():
+            place = node.places[peer]
+            if belief.outstanding != owed[peer]:
+                raise ViolationError(
+                    f"{node.name}: believes that {place} owes {belief.outstanding} bytes, "
+                    f"but its requests add up to {owed[peer]}"
+                )
+            if owed[peer] and not (belief.linked and belief.bulk == OPEN):
+                raise ViolationError(f"{node.name}: waits for {place}, which is not linked")
+            if belief.outstanding > WINDOW_MAX + SLACK:
+                raise ViolationError(f"{node.name}: too much in flight from {place}")
+        if owed.total() > BUDGET_MAX + SLACK:
+            raise ViolationError(f"{node.name}: {owed.total()} bytes in flight")
+        interests = exchange.finding.interests
+        counts = Counter(peer for of_blob in interests.values() for peer in of_blob)
+        for peer, count in exchange.finding.counts.items():
+            if counts[peer] != count:
+                raise ViolationError(f"{node.name}: counts {count} interests, has {counts[peer]}")
+
+    def _check_serving(self, node: Subject) -> None:
+        for peer, connection in node.life.links.bulk.items():
+            serving = connection.serving
+            if not -CHUNK_MAX <= serving.credit <= CREDIT_MAX or len(serving) > REQUESTS_MAX:
+                raise ViolationError(f"{node.name}: queue or credit of {node.places[peer]}")
+
+    def _check_heads(self, node: Subject) -> None:
+        """What a node says of its ledgers never shrinks while it lives."""
+        before = self._heads.setdefault(node.name, {})
+        for key, (seq, _) in node.life.ledgers.core.heads.items():
+            if seq < before.get(key, 0):
+                raise ViolationError(f"{node.name}: its ledger of {key[0].hex()[:8]} shrank")
+            before[key] = seq
+
+    def _check_download(self, node: Subject, blob: bytes, download: Download) -> None:
+        """Bits imply data; nothing is both here and awaited from two that move."""
+        part = node.disk.parts.get(blob)
+        if part is None or part.manifest.id != download.manifest_id:
+            if (node.name, blob) not in self._finishing:
+                raise ViolationError(f"{node.name}: fetches into a blob that is not open")
+            return
+        twins = any(len(places) > 1 for places in part.twins.values())  # come with each other
+        if download.have & ~part.have or (download.have & download.writing and not twins):
+            raise ViolationError(f"{node.name}: believes in chunks that did not verify")
+        known, sure = self._sure.get((node.name, blob), (b"", 0))
+        if known != part.manifest.id:
+            sure = 0
+        for index in bits.members(download.have & ~sure):
+            if not part.holds(index):
+                raise ViolationError(f"{node.name}: a bit without its data")
+        self._sure[node.name, blob] = (part.manifest.id, download.have)
+        self._check_copies(node, download)
+
+    def _check_copies(self, node: Subject, download: Download) -> None:
+        peers = node.life.transfers.exchange.peers
+        once = twice = 0
+        for request in download.requests.values():
+            if not request.chunks or request.chunks >> download.count:
+                raise ViolationError(f"{node.name}: a request for chunks that do not exist")
+            if not peers[request.peer].snubbed:
+                if request.chunks & twice:
+                    raise ViolationError(f"{node.name}: a chunk is asked for three times at once")
+                twice |= request.chunks & once
+                once |= request.chunks
+
+    # --- chunks --------------------------------------------------------------------------------
+    def served(self, node: Subject, piece: Piece, data: bytes) -> None:
+        """An honest node sends chunks: they must be those of the manifest it was asked under."""
+        download = node.life.transfers.exchange.downloads.get(piece.blob)
+        manifest = download.manifest if download is not None else None
+        if manifest is None:
+            manifest = node.disk.whole[piece.blob][0]
+        base = manifest.offset(piece.first)
+        for index in range(piece.first, piece.first + piece.count):
+            part = data[manifest.offset(index) - base : manifest.offset(index + 1) - base]
+            if hashlib.sha256(part).digest() != manifest.chunks.sha256(index):
+                raise ViolationError(f"{node.name}: serves a chunk that does not verify")
+
+    def finishing(self, node: Subject, blob: bytes) -> None:
+        """A node says that it has every chunk."""
+        key = (node.name, blob)
+        if key in self._finishing or key in self._done:
+            raise ViolationError(f"{node.name}: completes a blob twice")
+        self._finishing.add(key)
+
+    def refuted(self, node: Subject, blob: bytes) -> None:
+        """The whole was not what it should be: only a liar's manifest leads there."""
+        self._finishing.discard((node.name, blob))
+        if not self.liars:
+            raise ViolationError(f"{node.name}: every chunk verified, the whole is wrong")
+
+    def given_up(self, node: Subject, blob: bytes) -> None:
+        """The disk refused."""
+        self._finishing.discard((node.name, blob))
+
+    def completed(self, node: Subject, blob: bytes) -> None:
+        """A blob is published on a node."""
+        if node.disk.whole[blob][1] != self.blobs[blob][1]:
+            raise ViolationError(f"{node.name}: published wrong bytes")
+        self._done.add((node.name, blob))
+        self._finishing.discard((node.name, blob))
+
+    # --- records -------------------------------------------------------------------------------
+    def appended(self, node: Subject, records: Sequence[bytes], seq: int) -> None:
+        """A node has written records, and its ledger let it."""
+        first = seq - len(records) + 1
+        for number, record in enumerate(records, first):
+            self.written[record] = (node.name, node.identity.node, number)
+
+    def judged(self, node: Subject, peer: bytes, outcome: Outcome) -> None:
+        """A batch was judged."""
+        if outcome.refused and len(self.refusals) < REFUSALS_KEPT:
+            self.refusals[outcome.refused.split(":")[0]] += 1
+
+    def lost(self, node: Subject, owed: Sequence[bytes]) -> int:
+        """Return how many of these records do not count on a node."""
+        records = schema.facts.tables["records"].c
+        query = sa.select(records.id).where(records.status == VALID)
+        rows = node.disk.port.look(lambda connection: connection.execute(query).all())
+        return len(set(owed) - {bytes(row[0]) for row in rows})
+
+    def survey(self, node: Subject) -> tuple[bytes, str]:
+        """Look at all that counts on an honest node; return digests of its records and catalog."""
+        authority = node.life.ledger.authority
+        if not set(authority.documents) <= self.roots:
+            raise ViolationError(f"{node.name}: believes a root document that no owner signed")
+        records = schema.facts.tables["records"].c
+        query = sa.select(records.id, records.author, records.incarnation, records.seq)
+        rows = node.disk.port.look(
+            lambda connection: connection.execute(
+                query.where(records.status == VALID).order_by(records.id)
+            ).all()
+        )
+        for record, author, incarnation, seq in rows:
+            if bytes(record) not in self.written:
+                raise ViolationError(
+                    f"{node.name}: counts record {seq} of {author[:8]}, which had no right to be"
+                )
+            version, seqs = self.horizons.get(author, (1 << 62, {}))
+            if authority.version >= version and seq > seqs.get(incarnation, 0):
+                raise ViolationError(f"{node.name}: counts record {seq} of removed {author[:8]}")
+        return self._check_catalog(node, [bytes(row[0]) for row in rows])
+
+    def _check_catalog(self, node: Subject, valid: Sequence[bytes]) -> tuple[bytes, str]:
+        """Equal records, roots and forks give equal catalogs, wherever and whenever."""
+        forks = node.disk.port.look(forks_of)
+        roots = sorted(node.life.ledger.authority.documents)
+        state = hashlib.sha256(b"".join(valid) + b"|" + b"".join(roots) + repr(forks).encode())
+        tables = node.disk.port.look(_catalog)
+        catalog = hashlib.sha256(tables.encode()).hexdigest()[:16]
+        known = self._catalogs.setdefault(state.digest(), (catalog.encode(), node.name))
+        if known[0] != catalog.encode():
+            raise ViolationError(f"{node.name} and {known[1]}: equal records, different catalogs")
+        return state.digest(), catalog
+
+
+def _catalog(connection: sa.Connection) -> str:
+    """Return the whole catalog as text, the same for equal catalogs."""
+    lines = []
+    for name in CATALOG:
+        rows = connection.execute(sa.select(schema.facts.tables[name]))
+        lines += sorted(f"{name} {tuple(row)!r}" for row in rows)
+    return "\n".join(lines)

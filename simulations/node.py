@@ -1,0 +1,258 @@
+"""One simulated node: the real cores between a simulated network and a simulated disk.
+
+A node lives, crashes and lives again: its disk stays, everything else is lost.  ``mesh.shell`` and
+``mesh.service`` wire the same cores with tasks; here events do it, so that a seed replays.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from mesh.beliefs import PeerBelief
+from mesh.effects import ServeManifest
+from mesh.handshake import Self
+from mesh.messages import Fork, Heads, Hello, Message, Range, Records, Root, RootGet, Want
+from mesh.serving import Piece
+from simulations.checkers import Checker
+from simulations.connection import Connection
+from simulations.disk import FLUSH_SECONDS, Disk, at_once
+from simulations.liars import Honest
+from simulations.life import Life
+from simulations.network import Network, Stream
+from simulations.world import World
+from store.applying import Outcome
+from store.facts import Fact
+from store.identity import Identity
+
+LEDGER = (Heads, Range, Records, RootGet, Root, Fork)
+EPOCH = 1_700_000_000.0  # seconds since 1970 at the beginning of every history
+TEND = 0.5  # seconds between looks after the links
+
+
+class Node:
+    """A place, a key, a disk, and a life at a time."""
+
+    def __init__(
+        self,
+        world: World,
+        network: Network,
+        name: str,
+        identity: Identity,
+        places: dict[bytes, str],
+        checker: Checker,
+        *,
+        skew: float = 0.0,
+        vice: Honest,
+        honest: bool,
+    ) -> None:
+        self.world, self.network, self.name, self.identity = world, network, name, identity
+        self.places, self.checker, self.skew = places, checker, skew
+        self.id = bytes.fromhex(identity.node)
+        self.vice, self.honest = vice, honest
+        self.disk = Disk()
+        self.alive = False
+        self.lives = 0
+        self._life: Life | None = None
+
+    @property
+    def life(self) -> Life:
+        """What it has in memory; only while it is alive."""
+        assert self._life is not None
+        return self._life
+
+    # --- living and dying ----------------------------------------------------------------------
+    def boot(self) -> None:
+        """Begin a life with what the disk holds."""
+        self.alive = True
+        self.lives += 1
+        self.note(f"starts, life {self.lives}")
+        self.checker.booted(self)
+        self._life = Life(
+            self.world, self.network, self.name, self.places, self.disk, self.identity, self
+        )
+        self.roots_changed()
+        self.later(TEND, self._tend)
+        self.later(FLUSH_SECONDS, self._flush)
+        self.vice.begin(self)
+
+    def crash(self, rng: random.Random) -> None:
+        """Die at once: memory is lost, sockets with it, and what the disk had not yet sworn to."""
+        self.note("crashes")
+        self.alive = False
+        self.life.links.stop()
+        self.network.crash(self.name)
+        self.disk.crash(rng)
+        self._life = None
+
+    def later(self, delay: float, action: Callable[[], None]) -> None:
+        """Do something after a while, unless this life is over by then."""
+        life = self.lives
+
+        def act() -> None:
+            if self.alive and self.lives == life:
+                action()
+                self.checker.stepped(self)
+
+        self.world.after(delay, act)
+
+    def note(self, text: str) -> None:
+        """Write a line of history."""
+        self.world.note(f"{self.name}: {text}")
+
+    def _tend(self) -> None:
+        self.life.links.tend(self.life.transfers.stuck)
+        self.later(TEND, self._tend)
+
+    def _flush(self) -> None:
+        self.disk.flush()
+        self.later(FLUSH_SECONDS, self._flush)
+
+    # --- what its users do ---------------------------------------------------------------------
+    def append(self, facts: Sequence[Fact]) -> None:
+        """Publish: durable when this returns."""
+        done = at_once(self.life.ledger.append(facts, actor="user"))
+        self.checker.appended(self, done.records, done.head.seq)
+        self.later(0.001, self.life.ledgers.catch_up)
+
+    # --- Host ----------------------------------------------------------------------------------
+    def accepted(self, stream: Stream, source: str) -> None:
+        """Somebody has connected."""
+        self.life.links.accept(stream)
+
+    # --- hooks of links ------------------------------------------------------------------------
+    def me(self) -> Self:
+        """Return what we say of ourselves."""
+        ledger = self.life.ledger
+        roles = tuple(sorted(ledger.authority.roles(ledger.node)))
+        return Self(self.identity, bytes.fromhex(ledger.mesh), ledger.incarnation, "", roles)
+
+    def clock(self) -> float:
+        """Return the time of day as this node's clock has it."""
+        return EPOCH + self.world.now + self.skew
+
+    def key_of(self, node: bytes) -> bytes | None:
+        """Return a member's current key."""
+        return self.life.ledger.authority.current_key(node.hex())
+
+    def gate(self, said: Hello) -> str:
+        """Judge an introduction."""
+        ledger = self.life.ledger
+        if said.mesh.hex() != ledger.mesh:
+            return "this node belongs to another mesh"
+        if not ledger.authority.is_member(said.node.hex()):
+            return "not a member of this mesh"
+        if self.key_of(said.node) != said.key:
+            return "the key is not that member's current one"
+        return ""
+
+    def busy(self, peer: bytes) -> bool:
+        """Tell whether work is pending for the peer."""
+        return self.life.transfers.exchange.busy_with(peer)
+
+    def linked(self, peer: bytes, connection: Connection) -> None:
+        """A control link is up."""
+        self.note(f"linked with {self.places[peer]}")
+        exchange = self.life.transfers.exchange
+        belief = exchange.peers.setdefault(peer, PeerBelief(peer))
+        belief.rtt = connection.link.rtt
+        self.life.ledgers.linked(peer)
+        self.life.transfers.perform(exchange.linked(peer, self.world.now))
+        self.checker.stepped(self)
+
+    def unlinked(self, peer: bytes, reason: str) -> None:
+        """The control link is gone: dial again at once."""
+        life, now = self.life, self.world.now
+        life.ledgers.unlinked(peer)
+        life.transfers.perform(life.transfers.exchange.unlinked(peer, now))
+        if self.key_of(peer) is not None:
+            life.links.dialling.heard(peer, now)
+            life.links.meet(peer)
+        self.checker.stepped(self)
+
+    def bulk_opened(self, peer: bytes) -> None:
+        """A bulk socket is up."""
+        self.life.transfers.bulk_opened(peer)
+        self.checker.stepped(self)
+
+    def bulk_closed(self, peer: bytes) -> None:
+        """The bulk socket is gone."""
+        transfers = self.life.transfers
+        transfers.perform(transfers.exchange.bulk_closed(peer, self.world.now))
+        self.checker.stepped(self)
+
+    def heard(self, connection: Connection, message: Message) -> None:
+        """A peer said something.  Raises RemoteProtocolError."""
+        peer, life = connection.node, self.life
+        if connection.bulk:
+            if life.links.bulk.get(peer) is connection:
+                life.transfers.heard_bulk(connection, message)
+        elif life.links.control.get(peer) is not connection:
+            return
+        elif isinstance(message, LEDGER):
+            life.ledgers.heard(peer, message)
+        else:
+            exchange = life.transfers.exchange
+            life.transfers.perform(exchange.received(peer, message, self.world.now))
+        self.checker.stepped(self)
+
+    def feed(self, connection: Connection) -> None:
+        """A bulk socket can take more."""
+        if self.life.links.bulk.get(connection.node) is connection:
+            self.life.transfers.feed(connection)
+
+    # --- hooks of ledgers and transfers --------------------------------------------------------
+    def send(self, peer: bytes, message: Message) -> None:
+        """Send on the control link, whatever our vice makes of it."""
+        for said in self.vice.says(self, peer, message):
+            self.life.links.send(peer, said)
+
+    def send_bulk(self, connection: Connection, message: Message) -> None:
+        """Send on a bulk socket, whatever our vice makes of it."""
+        for said in self.vice.says(self, connection.node, message):
+            connection.send(said)
+
+    def serves(self, want: Want) -> bool:
+        """Tell whether a request is answered at all."""
+        return self.vice.serves(want)
+
+    def manifest_page(self, asked: ServeManifest, page: bytes) -> bytes:
+        """Return the page that is sent."""
+        return self.vice.manifest_page(self, asked, page)
+
+    def linked_peers(self) -> list[bytes]:
+        """Return who is linked now."""
+        return list(self.life.links.control)
+
+    def roots_changed(self) -> None:
+        """Root documents may have changed: meet the new members, leave those who are out."""
+        members = self.life.ledger.authority.members()
+        self.life.links.leave_out(frozenset(bytes.fromhex(node) for node in members))
+
+    def judged(self, peer: bytes, outcome: Outcome) -> None:
+        """A batch of a peer was judged."""
+        self.checker.judged(self, peer, outcome)
+
+    def served(self, piece: Piece, data: bytes) -> None:
+        """Chunks are about to be sent."""
+        if self.honest:
+            self.checker.served(self, piece, data)
+
+    def finishing(self, blob: bytes) -> None:
+        """Every chunk is said to be here."""
+        self.checker.finishing(self, blob)
+
+    def refuted(self, blob: bytes) -> None:
+        """Every chunk was here, and the whole was wrong."""
+        self.note(f"finds blob {blob.hex()[:8]} to be something else")
+        self.checker.refuted(self, blob)
+
+    def given_up(self, blob: bytes) -> None:
+        """The disk refused."""
+        self.note(f"cannot store blob {blob.hex()[:8]}")
+        self.checker.given_up(self, blob)
+
+    def completed(self, blob: bytes) -> None:
+        """A blob is published here."""
+        self.note(f"has all of blob {blob.hex()[:8]}")
+        self.checker.completed(self, blob)

@@ -1,0 +1,220 @@
+"""The plan of one history: who there is, how they are joined, what is done, and what goes wrong.
+
+All of it is drawn from the seed beforehand, as a list of steps that can be read, dropped one by one
+(``simulations.shrink``) and played again.  Every fault ends before ``calm``; what must be true then
+is a matter of time only.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+
+from simulations.forgery import LIES
+from simulations.liars import VICES
+
+CORE, LIAR, VICTIM = "core", "liar", "victim"  # a victim is honest, and evicted some day
+HOPS = 4  # as far as a blob is looked for; no two core nodes are farther apart
+KIB = 1024
+FAULTS = ("cut", "oneway", "part", "forget", "slow", "loss", "crash", "full", "flap")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """One node.  ``up`` and ``down`` are bytes per second, ``skew`` seconds."""
+
+    kind: str = CORE
+    up: float = 2e6
+    down: float = 4e6
+    skew: float = 0.0
+    vice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSpec:
+    """Two nodes that can reach each other; ``dial`` says from which side: 1, 2 or 3 for both."""
+
+    one: int
+    two: int
+    delay: float = 0.02
+    loss: float = 0.0
+    dial: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happens at a moment."""
+
+    at: float
+    what: str
+    args: tuple[int | float | str | tuple[int, ...], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.at:7.2f} {self.what} {' '.join(map(str, self.args))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One history, before it is played.  ``blobs`` are sizes; a negative one repeats its parts."""
+
+    seed: int
+    nodes: tuple[NodeSpec, ...]
+    links: tuple[LinkSpec, ...]
+    blobs: tuple[int, ...]
+    steps: tuple[Step, ...]
+    calm: float
+
+    def without(self, dropped: set[Step]) -> Plan:
+        """Return the same plan with some steps left out."""
+        return replace(self, steps=tuple(step for step in self.steps if step not in dropped))
+
+    def __str__(self) -> str:
+        lines = [f"seed {self.seed}: {len(self.nodes)} nodes, calm from {self.calm:.0f} s"]
+        lines += [f"  n{number} {node}" for number, node in enumerate(self.nodes)]
+        lines += [f"  {link}" for link in self.links]
+        return "\n".join([*lines, *(f"  {step}" for step in self.steps)])
+
+
+@dataclass
+class _Drawing:
+    """Draws one plan."""
+
+    rng: random.Random
+    core: int = 0
+    nodes: list[NodeSpec] = field(default_factory=list[NodeSpec])
+    links: list[LinkSpec] = field(default_factory=list[LinkSpec])
+    steps: list[Step] = field(default_factory=list[Step])
+
+    # --- who and where -------------------------------------------------------------------------
+    def draw_nodes(self) -> None:
+        rng = self.rng
+        self.core = rng.choice((2, 3, 3, 4, 4, 5))
+        liars = rng.choice((0, 0, 1, 1, 2)) if self.core > 2 else 0
+        victims = int(rng.random() < 0.4)
+        kinds = [CORE] * self.core + [LIAR] * liars + [VICTIM] * victims
+        for kind in kinds:
+            up = rng.choice((150e3, 500e3, 1e6, 4e6, 12e6))
+            down = max(up, rng.choice((500e3, 2e6, 12e6)))
+            skew = rng.choice((0.0, 0.0, rng.uniform(-2, 2), rng.uniform(-60, 60)))
+            vice = rng.choice([*VICES, ""]) if kind == LIAR else ""
+            self.nodes.append(NodeSpec(kind, up, down, skew, vice))
+
+    def draw_links(self) -> None:
+        """Join the core by itself, so that no liar stands between honest nodes."""
+        rng, shape = self.rng, self.rng.choice(("mesh", "line", "star", "tree", "sparse"))
+        for number in range(1, len(self.nodes)):
+            if number >= self.core:
+                for other in rng.sample(range(self.core), rng.randint(1, self.core)):
+                    self._link(other, number)
+            elif shape == "mesh":
+                for other in range(number):
+                    self._link(other, number)
+            else:
+                parents = {"line": number - 1, "star": 0}
+                first = parents.get(shape, rng.randrange(number))
+                self._link(first, number)
+                others = [other for other in range(number) if other != first]
+                if shape == "sparse" and others and rng.random() < 0.5:
+                    self._link(rng.choice(others), number)
+
+    def _link(self, one: int, two: int) -> None:
+        rng = self.rng
+        delay = rng.choice((0.001, 0.01, 0.03, 0.08, 0.2))
+        loss = rng.choice((0.0, 0.0, 0.001, 0.01, 0.03))
+        self.links.append(LinkSpec(one, two, delay, loss, rng.choice((3, 3, 3, 1, 2))))
+
+    # --- what is done --------------------------------------------------------------------------
+    def draw_work(self, blobs: int, calm: float) -> None:
+        rng = self.rng
+        for number in range(blobs):
+            author = rng.randrange(self.core)
+            at = rng.uniform(0, calm / 2)
+            self._step(at, "publish", author, number, f"p{rng.randrange(4)}")
+            for node in range(self.core):
+                if node != author and rng.random() < 0.7:
+                    signed, reading = int(rng.random() < 0.7), int(rng.random() < 0.4)
+                    when = rng.uniform(at + 0.1, calm)
+                    self._step(when, "want", node, number, signed, reading)
+                    if rng.random() < 0.15:
+                        self._step(rng.uniform(when, calm), "unwant", node, number)
+        for _ in range(rng.randint(4, 24)):
+            self._draw_record(rng.uniform(0, calm))
+        for number, spec in enumerate(self.nodes):
+            if spec.kind == VICTIM:
+                self._step(rng.uniform(calm / 4, calm), rng.choice(("evict", "narrow")), number)
+            if spec.kind == LIAR:
+                for _ in range(rng.randint(0, 5)):
+                    self._step(rng.uniform(1, calm), "lie", number, rng.choice(LIES))
+
+    def _draw_record(self, at: float) -> None:
+        rng = self.rng
+        author = rng.choice([n for n, node in enumerate(self.nodes) if node.kind != LIAR])
+        what = rng.choice(("file", "file", "file", "delete", "point", "point", "flag", "setting"))
+        name, value = f"p{rng.randrange(4)}", rng.choice(("", "1", "2"))
+        if what == "setting" and self.nodes[author].kind == VICTIM:
+            what = "file"
+        self._step(at, what, author, name, value)
+        if rng.random() < 0.1:
+            for _ in range(rng.randint(5, 30)):  # a burst, longer than one batch
+                self._step(at + rng.random(), "file", author, f"b{rng.randrange(99)}", value)
+
+    # --- what goes wrong -----------------------------------------------------------------------
+    def draw_faults(self, calm: float) -> None:
+        rng = self.rng
+        intensity = rng.choice((0, 3, 8, 16))
+        for _ in range(intensity):
+            at = rng.uniform(0.5, calm - 1)
+            longest = calm - at
+            duration = min(longest, rng.choice((0.3, 2.0, 8.0, 30.0)) * (0.5 + rng.random()))
+            self._draw_fault(at, duration)
+
+    def _draw_fault(self, at: float, duration: float) -> None:
+        rng, what = self.rng, self.rng.choice(FAULTS)
+        if what in ("crash", "full"):
+            self._step(at, what, rng.randrange(len(self.nodes)), duration)
+        elif what == "part":
+            count = len(self.nodes)
+            group = tuple(sorted(rng.sample(range(count), rng.randint(1, count - 1))))
+            self._step(at, what, group, duration)
+        else:
+            link = rng.choice(self.links)
+            ends = (link.one, link.two) if rng.random() < 0.5 else (link.two, link.one)
+            if what == "forget":
+                self._step(at, what, *ends)
+            elif what == "slow":
+                self._step(at, what, *ends, duration, rng.choice((3.0, 20.0)))
+            elif what == "loss":
+                self._step(at, what, *ends, duration, rng.choice((0.1, 0.5)))
+            elif what == "flap":
+                period = rng.uniform(0.5, 5.0)
+                for number in range(int(duration / period / 2) + 1):
+                    start = at + 2 * period * number
+                    self._step(start, "cut", *ends, period)
+            else:
+                self._step(at, what, *ends, duration)
+
+    def _step(self, at: float, what: str, *args: float | str | tuple[int, ...]) -> None:
+        self.steps.append(Step(round(at, 3), what, args))
+
+
+def draw(seed: int) -> Plan:
+    """Draw the plan of a seed."""
+    rng = random.Random(seed)
+    drawing = _Drawing(rng)
+    drawing.draw_nodes()
+    drawing.draw_links()
+    calm = rng.choice((15.0, 30.0, 60.0))
+    sizes = (0, 900, 100 * KIB, 300 * KIB, 700 * KIB, 1500 * KIB, -400 * KIB)
+    blobs = tuple(rng.choice(sizes) for _ in range(rng.randint(1, 4)))
+    drawing.draw_work(len(blobs), calm)
+    drawing.draw_faults(calm)
+    ends = [step.at + _duration(step) for step in drawing.steps]
+    steps = tuple(sorted(drawing.steps, key=lambda step: (step.at, step.what, str(step.args))))
+    return Plan(seed, tuple(drawing.nodes), tuple(drawing.links), blobs, steps, max([calm, *ends]))
+
+
+def _duration(step: Step) -> float:
+    """Return how long a fault lasts."""
+    place = {"crash": 1, "full": 1, "part": 1, "cut": 2, "oneway": 2, "slow": 2, "loss": 2}
+    found = step.args[place[step.what]] if step.what in place else 0.0
+    return float(found) if isinstance(found, int | float) else 0.0
