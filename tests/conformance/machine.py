@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from tests.conformance.settings import Settings
@@ -52,10 +52,10 @@ class Machine:
         """Update; give every request and answer."""
         return self._shell("apt-get -o Debug::Acquire::http=true update 2>&1", env=self._env)
 
-    def paste(self, settings: Settings) -> None:
+    def paste(self, settings: Settings, *, env: Mapping[str, str] | None = None) -> None:
         """Do as the settings say: fetch the key, write the files."""
         ours = settings.beneath(self.root)
-        self._shell(ours.shell)
+        self._shell(ours.shell, env=env)
         ours.write(self.root, self.root)
 
     def install(self, name: str) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cli.environment import ROOT
 
-READY = re.compile(r"^atoll: ready (http://\S+)$", re.MULTILINE)
+READY = re.compile(r"^atoll: ready (https?://\S+)$", re.MULTILINE)
 READY_SECONDS_MAX = 60.0  # an idle machine needs one or two; two busy test workers need more
 STOP_SECONDS_MAX = 30.0  # the drain time and what follows it
 COMMAND_SECONDS_MAX = 60.0
@@ -57,7 +57,7 @@ class NodeProcess:
     @property
     def address(self) -> str:
         """Give HOST:PORT, as clients without URLs want it."""
-        return self.url.removeprefix("http://").rstrip("/")
+        return self.url.partition("://")[2].rstrip("/")
 
     @property
     def admin_password(self) -> str:
