@@ -79,6 +79,12 @@ class Core:
         """When this node last saw a repository change, by its own clock."""
         return hlc.seconds(self.catalog.revision(key))
 
+    @property
+    def site(self) -> str:
+        """The site this node stands at, as the root document has it."""
+        member = self.ledger.authority.members().get(self.ledger.node)
+        return member.site if member is not None else self.config.mesh.site
+
     def directory_repositories(self) -> list[RepositoryEntry]:
         """Every repository, in key order."""
         return self.directory.all(RepositoryEntry)
@@ -129,5 +135,5 @@ class Core:
             "name": self.config.mesh.name,
             "site": self.config.mesh.site,
             "version": VERSION,
-            "urls": self.http_urls,
+            "urls": [url for url in (self.config.http.external_url, *self.http_urls) if url],
         }

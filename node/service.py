@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from node.repositories.local import Services
 from node.repositories.publishing import Publisher
 from node.repositories.rendered import RenderCache
 from node.repositories.sessions import Sessions
+from node.settled import settle
 from node.signing import Keyring
 from store import identity, schema
 from store.audit import AuditLog
@@ -55,6 +56,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
     sys.setswitchinterval(SWITCH_INTERVAL)
     async with AsyncExitStack() as stack:
         stack.enter_context(control.locked(config.path))
+        settle(config)
         me = identity.load(config.path)
         facts, local = await _databases(stack, config)
         ledger = await Ledger.open(facts, config.path, site=config.mesh.site, name=config.mesh.name)
@@ -89,7 +91,8 @@ async def _assemble(
         token_minutes=access.token_minutes,
         login_attempts=access.login_attempts,
     )
-    keyring = await stack.enter_async_context(Keyring(catalog, keys, write))
+    marker = config.path / "gnupg.home"
+    keyring = await stack.enter_async_context(Keyring(catalog, keys, write, marker))
     sessions = Sessions(config.path / "sessions", blobs)
     return Core(
         config=config,
@@ -153,9 +156,15 @@ async def provision(core: Core) -> None:
     facts: list[Fact] = []
     if not core.directory.all(UserEntry):
         facts.append(await _administrator(core))
-    facts += _default_repositories(core)
+    marker = core.config.path / "provisioned"
+    known = marker.read_text().split() if marker.exists() else []
+    facts += _default_repositories(core, known)
     if facts:
         await core.ledger.append(facts, actor="node")
+    # Only now: whoever is killed before has it all done again at the next start.
+    keys = list(dict.fromkeys([*known, *(each.keys[0] for each in core.formats)]))
+    if keys != known:
+        marker.write_text("\n".join(keys) + "\n")
 
 
 async def _administrator(core: Core) -> Fact:
@@ -171,27 +180,20 @@ async def _administrator(core: Core) -> Fact:
     return fact
 
 
-def _default_repositories(core: Core) -> Iterable[Fact]:
-    marker = core.config.path / "provisioned"
-    known = marker.read_text().split() if marker.exists() else []
-    made: list[Fact] = []
-    for each in core.formats:
-        key = each.keys[0]
-        if key in known:
-            continue
-        known.append(key)
-        if core.entry(key) is None:
+def _default_repositories(core: Core, known: Sequence[str]) -> Iterable[Fact]:
+    """A public repository for each format that had none before; deleted ones do not come back."""
+    for key in (each.keys[0] for each in core.formats):
+        if key not in known and core.entry(key) is None:
             entry = RepositoryEntry(
                 key=key,
                 name=key,
                 format=key,
                 is_public=True,
+                home=core.site,
                 created_at=time.time(),
                 created_by="node",
             )
-            made.append(core.directory.change(key, entry))
-    marker.write_text("\n".join(known) + "\n")
-    return made
+            yield core.directory.change(key, entry)
 
 
 def _write_secret(file: Path, text: str) -> None:

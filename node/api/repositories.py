@@ -145,7 +145,7 @@ async def create_repository(call: Call) -> RepositoryView:
         repo_type=body.repo_type,
         is_public=body.is_public,
         description=body.description,
-        home=body.home,
+        home=_home(call, body.home),
         quota_bytes=body.quota_bytes or 0,
         options=body.options,
         created_at=time.time(),
@@ -153,6 +153,11 @@ async def create_repository(call: Call) -> RepositoryView:
     )
     await _store(call, entry, "repository.create")
     return await view(call, entry)
+
+
+def _home(call: Call, wanted: str) -> str:
+    """Where rival publishes are ordered: by default the site where the repository is made."""
+    return "" if wanted == "none" else wanted or call.core.site
 
 
 async def _store(call: Call, entry: RepositoryEntry, action: str) -> None:
