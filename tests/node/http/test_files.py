@@ -62,3 +62,33 @@ async def test_a_file_system_that_cannot_say_is_read_in_a_thread(
 
     monkeypatch.setattr(os, "preadv", refuse)
     assert await read_piece(blob, 3, 4, trio.CapacityLimiter(1)) == CONTENT[3:7]
+
+
+def test_what_was_just_written_is_in_the_page_cache(blob: int) -> None:
+    if not hasattr(os, "RWF_NOWAIT"):
+        pytest.skip("this system cannot say what its page cache holds")
+    assert files.cached(blob, 0, len(CONTENT))
+    assert files.cached(blob, PIECE_SIZE, 1)
+    # Beyond the end nothing is cached: the thread that reads there finds out why.
+    assert not files.cached(blob, len(CONTENT) - 1, 10)
+
+
+def test_a_probe_that_would_wait_is_no(blob: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def preadv(file: int, buffers: list[bytearray], offset: int, flags: int) -> int:
+        asked.append(offset)
+        if offset >= files.PROBE_SIZE:
+            raise BlockingIOError
+        return 1
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    monkeypatch.setattr(os, "RWF_NOWAIT", 8, raising=False)
+    assert not files.cached(blob, 0, PIECE_SIZE)
+    assert asked == [0, files.PROBE_SIZE]
+    assert files.cached(blob, 0, files.PROBE_SIZE - 1)
+
+
+def test_a_system_without_the_flag_never_knows(blob: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "RWF_NOWAIT", raising=False)
+    assert not files.cached(blob, 0, 1)

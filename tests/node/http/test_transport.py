@@ -10,6 +10,7 @@ import pytest
 import trio
 from trio.testing import check_half_closeable_stream
 
+from node.http import transport
 from node.http.limits import Limits
 from node.http.transport import StalledError, Transport
 
@@ -55,7 +56,13 @@ async def test_a_peer_that_takes_little_at_a_time_is_not() -> None:
     await theirs.aclose()
 
 
-async def test_a_file_is_sent_from_any_offset(tmp_path: Path) -> None:
+@pytest.mark.parametrize("warm", [True, False])
+async def test_a_file_is_sent_from_any_offset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, warm: bool
+) -> None:
+    """At once from the page cache, and by a thread where that does not hold the bytes."""
+    if not warm:
+        monkeypatch.setattr(transport, "cached", lambda *_: False)
     content = os.urandom(3 << 20)
     path = tmp_path / "blob"
     path.write_bytes(content)
