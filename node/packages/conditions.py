@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
+from functools import lru_cache
 
 from store.errors import RangeInvalidError
 
-RANGE = re.compile(r"bytes=(\d*)-(\d*)\Z")
+RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})\Z")  # Python refuses the longest numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,18 @@ class Span:
         return f"bytes {self.start}-{self.stop - 1}/{self.size}"
 
 
+@lru_cache(maxsize=4096)
 def http_date(seconds: float) -> str:
     """An IMF-fixdate."""
     return formatdate(seconds, usegmt=True)
 
 
 def _parse_date(text: str) -> float | None:
+    if not text:
+        return None
     try:
         return parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 
@@ -83,7 +87,8 @@ def requested_span(
     Several ranges, other units and a failed If-Range give the whole, as §14.2 allows.  Raises
     RangeInvalidError when no byte of the range exists.
     """
-    found = RANGE.match(headers.get("range", "").strip())
+    wanted = headers.get("range")
+    found = RANGE.match(wanted.strip()) if wanted else None
     if found is None or found.groups() == ("", ""):
         return None
     condition = headers.get("if-range", "")

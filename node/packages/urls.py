@@ -19,10 +19,14 @@ class ExternalUrl:
 
     def trusts(self, address: str) -> bool:
         """Tell whether this peer's X-Forwarded-* headers are believed."""
+        if not self._trusted:
+            return False
         try:
             found = ipaddress.ip_address(address)
         except ValueError:
             return False
+        if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+            found = found.ipv4_mapped  # how a listener for both families sees IPv4
         return any(found in network for network in self._trusted)
 
     def root(self, headers: Mapping[str, str], *, scheme: str, address: str, server: str) -> str:
