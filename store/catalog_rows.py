@@ -27,7 +27,8 @@ Row = sa.Row[Any]
 
 def artifact(row: Row) -> Artifact:
     """A row of ``files``."""
-    repository, path, package, version, role, named, size, sums, *rest = row
+    columns: tuple[Any, ...] = tuple(row)
+    repository, path, package, version, role, named, size, sums, *rest = columns
     metadata, elsewhere, manifest_id, stamp, record, author, mutable, pending, conflicted, _ = rest
     digest = stored(named)
     return Artifact(
@@ -98,7 +99,8 @@ def setting(row: Row) -> SettingRow:
 
 def package(row: Row) -> PackageRow:
     """A row of ``packages``."""
-    repository, package, files, size, stamp = row
+    columns: tuple[Any, ...] = tuple(row)
+    repository, package, files, size, stamp = columns
     return PackageRow(repository, package, files, size, hlc.seconds(stamp))
 
 
