@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
+
 import structlog
 import trio
 
@@ -32,13 +34,27 @@ class Background:
     async def _housekeeping(self) -> None:
         while True:
             await trio.sleep(HOUSEKEEPING)
+            await self.housekeep()
+
+    async def housekeep(self) -> None:
+        """Do every small chore once; one that fails does not keep the others from their turn."""
+        core = self._core
+        chores: Mapping[str, Callable[[], Awaitable[object]]] = {
+            "sweep sessions": self._sweep_sessions,
+            "expire staged uploads": core.staging.expire,
+            "expire the audit log": core.audit.expire,
+            "remove expired tokens": core.accounts.expire,
+            "share signing keys": core.keyring.share,
+        }
+        for name, chore in chores.items():
             try:
-                self._core.sessions.sweep()
-                await self._core.staging.expire()
-                await self._core.audit.expire()
-                await self._core.keyring.share()
-            except RegistryError as error:
-                log.warning("housekeeping failed", error=str(error))
+                await chore()
+            except (RegistryError, OSError) as error:  # OSError: a disk that misbehaves for now
+                log.warning("a chore failed", chore=name, error=str(error))
+
+    async def _sweep_sessions(self) -> None:
+        """Inline: nothing may begin to work on a session between the look and the removal."""
+        self._core.sessions.sweep()
 
     async def _ledger(self) -> None:
         """Let held records count in time, and confirm what was published elsewhere."""
@@ -67,5 +83,5 @@ class Background:
             try:
                 freed = await collect(self._core)
                 log.info("collected garbage", blobs=freed.blobs, bytes=freed.bytes)
-            except RegistryError as error:
+            except (RegistryError, OSError) as error:
                 log.warning("garbage collection failed", error=str(error))

@@ -8,11 +8,14 @@ have no section (``ATOLL_DATA``).
 from __future__ import annotations
 
 import difflib
+import ipaddress
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -125,6 +128,35 @@ def _keys(model: type[msgspec.Struct], prefix: str = "") -> dict[str, Any]:
 
 KEYS = _keys(Config)
 SECRET = frozenset({"access.admin_password", "database.url"})  # never printed
+FOREIGN = frozenset({"ATOLL_CONFIG", "ATOLL_TOKEN"})  # of commands, and no setting
+FILE = "atoll.toml"  # in the data directory: read when no other file is named
+
+
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "http.tls": ("off", "auto", "files"),
+    "blobs.backend": ("files", "s3"),
+    "mesh.replicate": ("on-demand", "everywhere"),
+    "mesh.libp2p": ("off", "auto", "on"),
+    "log.format": ("auto", "json", "text"),
+    "log.level": ("debug", "info", "warning", "error"),
+}
+LEAST: Mapping[str, float] = {
+    "http.drain": 0,
+    "http.upload_max": 0,
+    "http.connections_max": 1,
+    "http.connections_per_address_max": 1,
+    "blobs.gc_interval": 0,  # 0: never
+    "blobs.gc_grace": 0,
+    "mesh.wait": 0,
+    "access.token_minutes": 1,
+    "access.login_attempts": 1,
+    "access.writes_per_minute": 1,
+}
+NEEDED: Mapping[str, tuple[tuple[str, str], str]] = {
+    "http.tls_certificate": (("http.tls", "files"), "with http.tls = files"),
+    "http.tls_key": (("http.tls", "files"), "with http.tls = files"),
+    "blobs.bucket": (("blobs.backend", "s3"), "with blobs.backend = s3"),
+}
 
 
 def _flatten(document: Mapping[str, object], prefix: str = "") -> dict[str, object]:
@@ -151,11 +183,20 @@ def _from_file(file: Path) -> dict[str, object]:
     return _flatten(document)
 
 
+def _usual_file(environment: Mapping[str, str], flags: Mapping[str, object]) -> Path | None:
+    """The file that ATOLL_CONFIG names, or else the data directory's own, if it has one."""
+    if named := environment.get("ATOLL_CONFIG"):
+        return Path(named)
+    data = flags.get("data") or environment.get("ATOLL_DATA") or Config().data
+    own = Path(str(data)) / FILE
+    return own if own.is_file() else None
+
+
 def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
     names = {PREFIX + key.replace(".", "_").upper(): key for key in KEYS}
     found: dict[str, object] = {}
     for name, value in environment.items():
-        if not name.startswith(PREFIX):
+        if not name.startswith(PREFIX) or name in FOREIGN:
             continue
         if name == "ATOLL_ADMIN_PASSWORD":
             found["access.admin_password"] = value
@@ -190,6 +231,7 @@ def load(
 ) -> tuple[Config, list[Setting]]:
     """Merge the origins.  Raises ConfigError, naming the nearest known key for an unknown one."""
     origins: list[tuple[str, dict[str, object]]] = []
+    file = file or _usual_file(environment, flags)
     if file is not None:
         origins.append((str(file), _from_file(file)))
     origins.append(("environment", _from_environment(environment)))
@@ -209,18 +251,40 @@ def load(
 
 
 def _judge(config: Config) -> None:
-    """Refuse values that only make sense as one of a few words."""
-    choices = {
-        "http.tls": (config.http.tls, ("off", "auto", "files")),
-        "blobs.backend": (config.blobs.backend, ("files", "s3")),
-        "mesh.replicate": (config.mesh.replicate, ("on-demand", "everywhere")),
-        "mesh.libp2p": (config.mesh.libp2p, ("off", "auto", "on")),
-        "log.format": (config.log.format, ("auto", "json", "text")),
-        "log.level": (config.log.level, ("debug", "info", "warning", "error")),
-    }
-    for key, (value, allowed) in choices.items():
+    """Refuse values that make no sense, before anything is opened.  Raises ConfigError."""
+    for key, allowed in CHOICES.items():
+        value = _value(config, key)
         if value not in allowed:
             raise ConfigError(f"{key}: {value!r} is not one of {', '.join(allowed)}")
+    for key, least in LEAST.items():
+        number = float(_value(config, key))
+        if not math.isfinite(number) or number < least:
+            raise ConfigError(f"{key}: {number:g} is less than {least:g}")
+    for key, (condition, needed) in NEEDED.items():
+        if _value(config, condition[0]) == condition[1] and not _value(config, key):
+            raise ConfigError(f"{key} is needed {needed}")
+    split_address(config.http.listen)
+    split_address(config.mesh.listen)
+    _judge_addresses(config.http)
+
+
+def _value(config: Config, key: str) -> Any:
+    found: Any = config
+    for part in key.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _judge_addresses(http: Http) -> None:
+    for each in http.trusted_proxies:
+        try:
+            ipaddress.ip_network(each, strict=False)
+        except ValueError as error:
+            raise ConfigError(f"http.trusted_proxies: {error}") from None
+    if http.external_url:
+        parts = urlsplit(http.external_url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query:
+            raise ConfigError(f"http.external_url: not an absolute URL: {http.external_url!r}")
 
 
 def _effective(config: Config, chosen: Mapping[str, tuple[object, str]]) -> list[Setting]:
@@ -238,6 +302,6 @@ def _effective(config: Config, chosen: Mapping[str, tuple[object, str]]) -> list
 def split_address(text: str) -> tuple[str, int]:
     """Read ``HOST:PORT`` (``[::1]:80`` for IPv6).  Raises ConfigError."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not (port.isascii() and port.isdigit() and len(port) < 6) or int(port) > 65535:
         raise ConfigError(f"not HOST:PORT: {text!r}")
     return host.strip("[]"), int(port)

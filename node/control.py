@@ -20,6 +20,7 @@ from store.errors import ConflictError
 
 FILE = "control.json"
 LOCK = "lock"
+LOOPBACK = frozenset({"127.0.0.1", "::1", "::ffff:127.0.0.1"})
 
 
 class DirectoryBusyError(ConflictError):
@@ -34,7 +35,7 @@ class Control:
 
     def accepts(self, offered: str, address: str) -> bool:
         """Tell whether a loopback caller knows the secret."""
-        local = address in {"127.0.0.1", "::1"}
+        local = address in LOOPBACK
         return hmac.compare_digest(offered.encode(), self.secret.encode()) and local
 
     def publish(self, data: Path, url: str) -> None:
@@ -46,6 +47,15 @@ class Control:
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
         temporary.replace(data / FILE)
+
+    def withdraw(self, data: Path) -> None:
+        """Take back what ``publish`` wrote: nobody else may be given the secret on that port."""
+        try:
+            found = json.loads((data / FILE).read_text())
+            if found.get("secret") == self.secret:
+                (data / FILE).unlink()
+        except (OSError, ValueError, AttributeError):
+            return  # gone already, or not ours
 
 
 @contextmanager

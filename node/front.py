@@ -6,21 +6,24 @@ the node is ready, in the background, or with the first request that needs it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import msgspec
 import trio
 
-from node.http.asgi import App, Receive, Scope, Send
+from node.http.asgi import App, Message, Receive, Scope, Send
 from node.metrics import CONTENT_TYPE, Metrics
 from node.packages.app import PackageApp, headers_of, raw_path
+from node.packages.observe import Observation, Observer
 from node.packages.serving import SECURITY
 from store.errors import RegistryError
 
 Check = Callable[[], Awaitable[None]]
 LIVE = frozenset({"/livez"})
 HEALTH = frozenset({"/health", "/healthz"})
+FRESH = 1.0  # seconds for which a health report is repeated
 READY = frozenset({"/ready", "/readyz"})
 
 
@@ -30,8 +33,20 @@ class Health:
 
     version: str
     checks: dict[str, Check] = field(default_factory=dict[str, Check])
+    _turn: trio.Lock = field(default_factory=trio.Lock)
+    _latest: tuple[bool, dict[str, object]] = (False, {})
+    _until: float = -math.inf
 
     async def report(self) -> tuple[bool, dict[str, object]]:
+        """What the checks found within the last second: anybody may ask, and they cost."""
+        async with self._turn:
+            if trio.current_time() >= self._until:
+                self._latest = await self._check()
+                self._until = trio.current_time() + FRESH
+            well, found = self._latest
+            return well, dict(found)
+
+    async def _check(self) -> tuple[bool, dict[str, object]]:
         """Run every check, each for at most two seconds."""
         found: dict[str, object] = {}
         for name, check in self.checks.items():
@@ -77,9 +92,15 @@ class Front:
         health: Health,
         metrics: Metrics,
         may_see_metrics: Callable[[dict[str, str], str], Awaitable[bool]],
+        observer: Observer,
     ) -> None:
         self._packages, self._api, self._health = packages, api, health
         self._metrics, self._may_see_metrics = metrics, may_see_metrics
+        self._observer = observer
+
+    async def warm(self) -> None:
+        """Build the management API before somebody waits for it."""
+        await self._api.load()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -93,9 +114,25 @@ class Front:
         if self._packages.serves(path):
             await self._packages(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
-            await self._api(scope, receive, send)
+            await self._observed("api", scope, receive, send)
         else:
             await self._plain(path, scope, send)
+
+    async def _observed(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request to the API, and count it."""
+        seen = Observation(str(scope["method"]), name)
+        seen.address = str((scope.get("client") or ("",))[0])
+
+        async def note(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen.status = message["status"]
+            seen.sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._api(scope, receive, note)
+        finally:
+            self._observer(seen)
 
     async def _plain(self, path: str, scope: Scope, send: Send) -> None:
         clean = path.rstrip("/") or "/"

@@ -31,6 +31,7 @@ from store.errors import RegistryError
 
 log = structlog.get_logger(__name__)
 Ready = Callable[[str], None]
+PROBE = b"atoll: what the health check writes\n".ljust(4096)  # a block, which a full disk refuses
 
 
 async def run(config: Config, *, stop: trio.Event, ready: Ready, invitation: str = "") -> None:
@@ -41,24 +42,46 @@ async def run(config: Config, *, stop: trio.Event, ready: Ready, invitation: str
     joining = bool(invitation) and not (config.path / "provisioned").exists()
     async with open_core(config, joining=joining) as core:
         front = build_front(core)
-        async with trio.open_nursery() as services:
-            core.mesh = await start_mesh(core, services, invitation)
-            services.start_soon(Background(core).run)
-            urls = await _listen(core, front, services, stop)
-            core.http_urls = urls
-            ready(urls[0])
-            await stop.wait()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + config.http.drain):
-                await core.http_stopped.wait()
-            services.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as services:
+                starting = trio.CancelScope()
+                services.start_soon(_cancel_when, stop, starting)
+                with starting:  # joining takes as long as the inviter is away
+                    core.mesh = await start_mesh(core, services, invitation)
+                    services.start_soon(Background(core).run)
+                    core.http_urls = await _listen(core, front, services, stop)
+                if not starting.cancelled_caught:
+                    await _serve_until(stop, core, front, services, ready)
+                services.cancel_scope.cancel()
+        finally:
+            core.control.withdraw(config.path)
+
+
+async def _cancel_when(stop: trio.Event, scope: trio.CancelScope) -> None:
+    await stop.wait()
+    scope.cancel()
+
+
+async def _serve_until(
+    stop: trio.Event, core: Core, front: Front, services: trio.Nursery, ready: Ready
+) -> None:
+    ready(core.http_urls[0])
+    services.start_soon(front.warm)
+    await stop.wait()
+    drain = core.config.http.drain
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + drain):
+        await core.http_stopped.wait()
 
 
 async def run_control(core: Core, *, task_status: trio.TaskStatus[str]) -> None:
     """Serve only the control connection, for commands while the node is not running."""
     front, stop = build_front(core), trio.Event()
-    async with trio.open_nursery() as nursery:
-        bound = await nursery.start(partial(_serve_control, core, front, stop))
-        task_status.started(bound)
+    try:
+        async with trio.open_nursery() as nursery:
+            bound = await nursery.start(partial(_serve_control, core, front, stop))
+            task_status.started(bound)
+    finally:
+        core.control.withdraw(core.config.path)
 
 
 async def _listen(core: Core, front: App, services: trio.Nursery, stop: trio.Event) -> list[str]:
@@ -141,7 +164,9 @@ def build_front(core: Core) -> Front:
             return False
         return True
 
-    return Front(packages, LazyApp(build_api), _health(core), core.metrics, may_see_metrics)
+    observer = partial(_observe, core)
+    api = LazyApp(build_api)
+    return Front(packages, api, _health(core), core.metrics, may_see_metrics, observer)
 
 
 def _health(core: Core) -> Health:
@@ -150,7 +175,7 @@ def _health(core: Core) -> Health:
 
     async def storage() -> None:
         async with core.blobs.store.ingest() as ingest:
-            await ingest.write(b"")
+            await ingest.write(PROBE)
 
     return Health(VERSION, {"database": database, "storage": storage})
 

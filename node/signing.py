@@ -3,7 +3,7 @@
 A key is made when a repository first signs.  Its private half is stored only as boxes sealed to the
 members' node keys (PyNaCl SealedBox), so every member that may sign does, and with the same bytes:
 Ed25519 signatures are deterministic and their time is the index's ledger time.  GnuPG works in a
-private temporary home, which is gone when the node stops.
+private temporary home, which is gone when the node stops, or at its next start after a crash.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ import msgspec
 import structlog
 import trio
 
+from store.disk import disk_errors
 from store.errors import UnavailableError
 from store.facts import Fact, Setting
 from store.rows import SettingRow
 
 log = structlog.get_logger(__name__)
 KIND = "signing-key"
+PREFIX = "atoll-gpg-"
 BORN = 1577836800  # 2020-01-01: keys must be older than any index they sign
 
 
@@ -71,13 +73,19 @@ class Write(Protocol):
 class Keyring:
     """GnuPG in a temporary home, and the keys of the ledger in it."""
 
-    def __init__(self, settings: Settings, sealer: Sealer, write: Write) -> None:
+    def __init__(
+        self, settings: Settings, sealer: Sealer, write: Write, marker: Path | None = None
+    ) -> None:
+        """``marker`` is a file that names the home, so that one left by a crash is found."""
         self._settings, self._sealer, self._write = settings, sealer, write
+        self._marker = marker
         self._home: Path | None = None
         self._imported: set[str] = set()
         self._lock = trio.Lock()
 
     async def __aenter__(self) -> Self:
+        if self._marker is not None and self._marker.exists():
+            await trio.to_thread.run_sync(_dispose_left, self._marker)
         return self
 
     async def __aexit__(
@@ -89,6 +97,8 @@ class Keyring:
         if self._home is not None:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
                 await trio.to_thread.run_sync(_dispose, self._home)
+                if self._marker is not None:
+                    self._marker.unlink(missing_ok=True)
 
     def signer(self, repository: str) -> RepositorySigner:
         """The signer of one repository."""
@@ -156,7 +166,10 @@ class Keyring:
             raise UnavailableError("signing needs GnuPG: install the package gnupg")
         if self._home is None:
             # Not in the data directory: the agent's socket path must stay below 108 bytes.
-            self._home = Path(await trio.to_thread.run_sync(tempfile.mkdtemp, "", "atoll-gpg-"))
+            self._home = Path(await trio.to_thread.run_sync(tempfile.mkdtemp, "", PREFIX))
+            if self._marker is not None:
+                with disk_errors():
+                    self._marker.write_text(str(self._home))
         return self._home
 
 
@@ -222,6 +235,14 @@ def _open(home: Path, options: Sequence[str]) -> Any:
     import gnupg  # only nodes that sign pay for it
 
     return gnupg.GPG(gnupghome=str(home), options=["--batch", *options])
+
+
+def _dispose_left(marker: Path) -> None:
+    """Remove the keys that a killed node left in its temporary home."""
+    home = Path(marker.read_text().strip())
+    if home.name.startswith(PREFIX) and home.is_dir() and not home.is_symlink():
+        _dispose(home)
+    marker.unlink(missing_ok=True)
 
 
 def _dispose(home: Path) -> None:

@@ -2,6 +2,7 @@
 
 A session survives a restart: its bytes are on disk, and what was hashed in memory is hashed again.
 A broken connection keeps the bytes that arrived; the client asks for the offset and goes on.
+One request works on a session at a time: nothing may grow while, or after, it becomes a blob.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import os
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from store.errors import DigestMismatchError, RejectedError, SessionUnknownError
 from store.intake import Intake
 
 BATCH = 1 << 20  # bytes handed to a worker thread at once
-LIVE_MAX = 64  # sessions whose hashing state is kept in memory
+LIVE_MAX = 16  # sessions whose hashing state is kept in memory, up to some MiB each
 EXPIRES = 24 * 3600.0  # seconds without an append
 
 
@@ -52,7 +54,7 @@ class Sessions:
     def __init__(self, root: Path, blobs: Blobs) -> None:
         self._root, self._blobs = root, blobs
         self._live: OrderedDict[str, Live] = OrderedDict()
-        self._locks: dict[str, trio.Lock] = {}
+        self._busy: set[str] = set()
         root.mkdir(parents=True, exist_ok=True)
 
     def of(self, repository: str, checksums: Sequence[str]) -> RepositoryUploads:
@@ -69,7 +71,7 @@ class Sessions:
 
     def status(self, session: str) -> tuple[Session, Ticket]:
         """Where a session stands.  Raises SessionUnknownError."""
-        if not (len(session) == 32 and session.isalnum()):
+        if not (len(session) == 32 and session.isascii() and session.isalnum()):
             raise SessionUnknownError("no such upload session")
         try:
             ticket = msgspec.json.decode(self._ticket(session).read_bytes(), type=Ticket)
@@ -81,41 +83,49 @@ class Sessions:
     async def append(self, session: str, chunks: AsyncIterator[bytes]) -> Session:
         """Add bytes at the end; one writer at a time.  What arrived before an error stays."""
         _, ticket = self.status(session)
-        lock = self._locks.setdefault(session, trio.Lock())
-        try:
-            lock.acquire_nowait()
-        except trio.WouldBlock:
-            raise RejectedError("another request is writing to this upload session") from None
-        try:
+        with self._alone(session):
             return await self._append(session, ticket, chunks)
+
+    @contextmanager
+    def _alone(self, session: str) -> Generator[None]:
+        """Keep other requests off a session.  Raises RejectedError when one is at it."""
+        if session in self._busy:
+            raise RejectedError("another request is working on this upload session")
+        self._busy.add(session)
+        try:
+            yield
         finally:
-            lock.release()
-            self._locks.pop(session, None)
+            self._busy.discard(session)
 
     async def _append(self, session: str, ticket: Ticket, chunks: AsyncIterator[bytes]) -> Session:
         live = await self._resume(session, ticket)
-        descriptor = os.open(self._data(session), os.O_WRONLY | os.O_CLOEXEC)
+        with disk_errors():
+            descriptor = os.open(self._data(session), os.O_WRONLY | os.O_CLOEXEC)
+        waiting = bytearray()
         try:
-            waiting = bytearray()
-            async for chunk in chunks:
-                waiting += chunk
-                if len(waiting) >= BATCH:
-                    await trio.to_thread.run_sync(_extend, descriptor, live, waiting)
-                    waiting = bytearray()
-            if waiting:
-                await trio.to_thread.run_sync(_extend, descriptor, live, waiting)
-        except BaseException:
+            try:
+                async for chunk in chunks:
+                    waiting += chunk
+                    if len(waiting) >= BATCH:
+                        full, waiting = waiting, bytearray()
+                        await trio.to_thread.run_sync(_extend, descriptor, live, full)
+            finally:  # also what came before the client left, or a poor link would never get on
+                if waiting:
+                    with trio.CancelScope(shield=True):
+                        await trio.to_thread.run_sync(_extend, descriptor, live, waiting)
+        finally:
             # A write that failed half-way leaves hashing behind the file: start that over.
             if live.size != os.fstat(descriptor).st_size:
                 self._live.pop(session, None)
-            raise
-        finally:
             os.close(descriptor)
         return Session(session, live.size)
 
     async def _resume(self, session: str, ticket: Ticket) -> Live:
         live = self._live.get(session)
-        size = self._data(session).stat().st_size
+        try:
+            size = self._data(session).stat().st_size
+        except FileNotFoundError:
+            raise SessionUnknownError("no such upload session") from None
         if live is None or live.size != size:
             intake = Intake(checksums=[each for each in ticket.checksums if each != "sha256"])
             live = Live(intake, 0)
@@ -129,38 +139,38 @@ class Sessions:
 
     async def finish(self, session: str, ticket: Ticket, expected: Digest | None) -> Ingested:
         """Verify the bytes and make them a blob.  A mismatch leaves the session as it was."""
-        live = await self._resume(session, ticket)
-        ingested = live.intake.finish()
-        self._live.pop(session, None)  # finished state cannot grow
-        await trio.to_thread.run_sync(_judge, self._data(session), ingested, expected)
-        await self._blobs.store.adopt(self._data(session), ingested.digest)
-        await self._blobs.index.record(ingested)
-        self._ticket(session).unlink(missing_ok=True)
+        with self._alone(session):
+            live = await self._resume(session, ticket)
+            ingested = live.intake.finish()
+            self._live.pop(session, None)  # finished state cannot grow
+            await trio.to_thread.run_sync(_judge, self._data(session), ingested, expected)
+            await self._blobs.store.adopt(self._data(session), ingested.digest)
+            await self._blobs.index.record(ingested)
+            with disk_errors():
+                self._ticket(session).unlink(missing_ok=True)
         return ingested
 
     def forget(self, session: str) -> None:
-        """Drop a session and its bytes."""
-        self._live.pop(session, None)
-        self._data(session).unlink(missing_ok=True)
-        self._ticket(session).unlink(missing_ok=True)
+        """Drop a session and its bytes.  Raises RejectedError while a request works on it."""
+        with self._alone(session), disk_errors():
+            self._live.pop(session, None)
+            self._data(session).unlink(missing_ok=True)
+            self._ticket(session).unlink(missing_ok=True)
 
     def sweep(self, now: float | None = None) -> int:
         """Drop sessions that nobody has touched for a day; returns how many."""
         limit = (now if now is not None else time.time()) - EXPIRES
-        old = [
-            each.stem
-            for each in self._root.glob("*.json")
-            if each.stat().st_mtime < limit and self._touched(each.stem) < limit
-        ]
-        for session in old:
-            self.forget(session)
-        return len(old)
-
-    def _touched(self, session: str) -> float:
-        try:
-            return self._data(session).stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
+        newest: dict[str, float] = {}
+        for each in self._root.iterdir():
+            with suppress(FileNotFoundError):
+                newest[each.stem] = max(newest.get(each.stem, 0.0), each.stat().st_mtime)
+        dropped = 0
+        for session, at in newest.items():
+            with suppress(RejectedError):  # somebody is working on it after all
+                if at < limit:
+                    self.forget(session)
+                    dropped += 1
+        return dropped
 
     def _data(self, session: str) -> Path:
         return self._root / f"{session}.data"
@@ -194,6 +204,7 @@ def _judge(file: Path, ingested: Ingested, expected: Digest | None) -> None:
     descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         with disk_errors():
+            os.fchmod(descriptor, 0o644)  # like every blob: anybody may read the folder
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

@@ -31,10 +31,14 @@ async def test_cancelled_and_failed_holders_leave_nothing_behind(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     turns: Turns[str] = Turns()
-    with pytest.raises(RuntimeError):
+
+    async def hold() -> None:
         async with turns.of("a"):
             with trio.move_on_after(1):
-                async with turns.of("b"), trio.open_nursery() as nursery:
-                    nursery.start_soon(trio.sleep_forever)
+                async with turns.of("b"):
+                    await trio.sleep_forever()
             raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await hold()
     assert len(turns) == 0
