@@ -71,6 +71,7 @@ class Download:
     authenticated: bool  # the manifest id comes from a signed record, or needs none
     started: float
     path: tuple[bytes, ...] = ()  # who wanted it before us, when we only pass it on
+    relay_for: bytes = b""  # the neighbour for which it was begun
     hops: int = 0  # how far others may look on our behalf
     priority: int = COURIER
     local: int = 0  # waiters on this node

@@ -38,6 +38,7 @@ BITFIELD_BYTES = 32 * 1024
 HAVE_EDGES = 2048  # of runs in one Have
 INTERESTS_MAX = 4096  # blobs that one peer may ask about at a time
 RELAYS_MAX = 64  # blobs fetched for others at a time
+RELAYS_PER_PEER = 16  # of them for one neighbour, so that none can take all
 
 
 @dataclass(slots=True)
@@ -198,8 +199,7 @@ class Finding:
         if blob in self.downloads:
             return [*self.state(self.downloads[blob], peer, now)], None
         find = interest.find if interest else None
-        relays = sum(not download.local for download in self.downloads.values())
-        if find is None or not find.hops or self.node in find.path or relays >= RELAYS_MAX:
+        if find is None or not find.hops or self.node in find.path or self._burdened(peer):
             return [Tell(peer, HaveBlob(blob, NONE, 0, b""))], None
         relay = Download(
             blob=blob,
@@ -212,8 +212,15 @@ class Finding:
             priority=COURIER,
             wanted_until=now + INTEREST_TTL,
             serve_from=find.start,
+            relay_for=peer,
         )
         return [Tell(peer, HaveBlob(blob, SEEKING, 0, b""))], relay
+
+    def _burdened(self, peer: bytes) -> bool:
+        """Tell whether we fetch enough for others already, or for this one."""
+        relays = [download for download in self.downloads.values() if not download.local]
+        its = sum(download.relay_for == peer for download in relays)
+        return len(relays) >= RELAYS_MAX or its >= RELAYS_PER_PEER
 
     def state(self, download: Download, peer: bytes, now: float) -> Iterator[Effect]:
         """Tell one peer what we have of a blob that is on its way."""

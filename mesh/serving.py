@@ -14,6 +14,7 @@ from mesh.wire import CHUNK_MAX
 from store.errors import RemoteProtocolError
 
 REQUESTS_MAX = 256  # queued requests of one peer
+RUNS_MAX = 16_384  # runs in them
 CREDIT_INITIAL = 16 * 1024 * 1024  # bytes a peer can take before it has said anything
 CREDIT_MAX = 64 * 1024 * 1024  # bytes of credit we believe in
 BUSY_RETRY_MS = 500
@@ -70,7 +71,8 @@ class Serving:
         pairs = list(zip(edges[::2], edges[1::2], strict=True))
         if any(not start < stop for start, stop in pairs):
             raise RemoteProtocolError("a request with an empty run")
-        if len(self._queue) >= REQUESTS_MAX:
+        queued = sum(len(each.runs) for each in self._queue.values())
+        if len(self._queue) >= REQUESTS_MAX or queued + len(pairs) > RUNS_MAX:
             return [Busy(want.request, BUSY_RETRY_MS)]
         self._arrivals += 1
         order = (want.priority, self._arrivals)

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 
+from mesh import syncpeer
 from mesh.messages import Head, Heads, Message, Range, Records, Root, RootGet
+from mesh.syncpeer import CHOICES_MAX, SyncPeer
 from store.errors import RemoteProtocolError
 
 HEADS_PER_MESSAGE = 400
 AUTHORS_MAX = 100_000  # (author, incarnation) pairs a peer may make us remember
 RANGE_MAX = 4096  # records asked for at once
+ASKS_MAX = 8  # chains asked of one peer at a time; it answers no more than twice as many
 RANGE_TIMEOUT = 15.0  # seconds without a piece of what was asked: ask somebody else
 ROOT_TIMEOUT = 10.0  # seconds
 REFUSED_PAUSE = 60.0  # seconds before a peer is asked again for what turned out bad
@@ -32,8 +36,8 @@ PIECE_MAX = 56 * 1024  # bytes of a batch or document per message
 BATCH_MAX = 1 << 20  # bytes of a batch being put together
 ROOT_MAX = 2 << 20  # bytes of a root document being put together
 
-Key = tuple[bytes, int]  # author, incarnation
-Reach = tuple[int, bytes]  # seq, record id
+Key = syncpeer.Key
+Reach = syncpeer.Reach
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,20 +95,6 @@ class _Asked:
     deadline: float
 
 
-@dataclass(slots=True)
-class _Peer:
-    heads: dict[Key, int] = field(default_factory=dict[Key, int])
-    root: Reach = (0, b"")
-    roots_due: float = 0.0  # while above zero, we wait for root documents until then
-    roots_asked: Reach = (0, b"")
-    batch: bytearray = field(default_factory=bytearray)
-    document: bytearray = field(default_factory=bytearray)
-    refused: dict[Key, float] = field(default_factory=dict[Key, float])
-    repeat_at: float = 0.0
-    rewinds: dict[Key, int] = field(default_factory=dict[Key, int])
-    disputed: set[bytes] = field(default_factory=set[bytes])  # rival heads asked about
-
-
 class LedgerSync:
     """The synchronisation of one node with all its peers."""
 
@@ -119,14 +109,14 @@ class LedgerSync:
         self.heads = dict(heads)
         self.root = root
         self._rng = rng
-        self._peers: dict[bytes, _Peer] = {}
+        self._peers: dict[bytes, SyncPeer] = {}
         self._asked: dict[Key, _Asked] = {}
         self._later: dict[Key, float] = {}  # pulls put off, in the hope of a push
 
     # --- links ---------------------------------------------------------------------------------
     def linked(self, peer: bytes, now: float) -> list[Effect]:
         """A control link to ``peer`` is up: state everything."""
-        self._peers[peer] = _Peer(repeat_at=now + self._jitter(REPEAT))
+        self._peers[peer] = SyncPeer(repeat_at=now + self._jitter(REPEAT))
         return [*self._state(peer, self.heads.items())]
 
     def unlinked(self, peer: bytes, now: float) -> list[Effect]:
@@ -212,6 +202,11 @@ class LedgerSync:
             return [Send(peer, Range(*key, max(0, resend_from - 1), upto)), *self._pull(now)]
         return self._pull(now)
 
+    def overloaded(self, peer: bytes, key: Key) -> list[Effect]:
+        """The shell cannot send a peer these records now: announce them, to be asked for later."""
+        reach = self.heads.get(key)
+        return [] if reach is None else [*self._state(peer, [(key, reach)])]
+
     # --- messages ------------------------------------------------------------------------------
     def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:
         """Take a message.  Raises RemoteProtocolError: then drop the link."""
@@ -232,13 +227,14 @@ class LedgerSync:
             case _:
                 return []
 
-    def _hear_heads(self, peer: bytes, known: _Peer, said: Heads, now: float) -> list[Effect]:
+    def _hear_heads(self, peer: bytes, known: SyncPeer, said: Heads, now: float) -> list[Effect]:
         effects: list[Effect] = []
         for head in said.heads:
             key = (head.author, head.incarnation)
             effects += self._dispute(peer, known, head)
             if known.heads.get(key, 0) < head.seq:
                 known.heads[key] = head.seq
+                known.lack(key, head.seq)
                 known.refused.pop(key, None)
                 if peer != head.author and head.author in self._peers:
                     self._later.setdefault(key, now + self._jitter(PUSH_GRACE))
@@ -247,7 +243,7 @@ class LedgerSync:
         known.root = (said.root_version, said.root)
         return [*effects, *self._ask_roots(peer, known, now), *self._pull(now)]
 
-    def _dispute(self, peer: bytes, known: _Peer, head: Head) -> Iterator[Effect]:
+    def _dispute(self, peer: bytes, known: SyncPeer, head: Head) -> Iterator[Effect]:
         """Ask for the rival of a record we have: evidence that its author forked."""
         seq, record = self.heads.get((head.author, head.incarnation), (0, b""))
         rival = seq == head.seq > 0 and record != head.record
@@ -255,14 +251,14 @@ class LedgerSync:
             known.disputed.add(head.record)
             yield Send(peer, Range(head.author, head.incarnation, seq - 1, seq))
 
-    def _ask_roots(self, peer: bytes, known: _Peer, now: float) -> Iterator[Effect]:
+    def _ask_roots(self, peer: bytes, known: SyncPeer, now: float) -> Iterator[Effect]:
         newer = known.root[0] >= self.root[0] and known.root != self.root
         if newer and known.roots_asked != known.root:
             known.roots_asked = known.root
             known.roots_due = now + ROOT_TIMEOUT
             yield Send(peer, RootGet(self.root[0]))
 
-    def _answer(self, peer: bytes, known: _Peer, asked: Range) -> list[Effect]:
+    def _answer(self, peer: bytes, known: SyncPeer, asked: Range) -> list[Effect]:
         key = (asked.author, asked.incarnation)
         upto = min(asked.upto, asked.after + RANGE_MAX, self._reach(key))
         if upto <= asked.after:
@@ -270,7 +266,9 @@ class LedgerSync:
         known.heads[key] = max(known.heads.get(key, 0), upto)
         return [ReadRecords(peer, *key, asked.after, upto)]
 
-    def _hear_records(self, peer: bytes, known: _Peer, said: Records, now: float) -> list[Effect]:
+    def _hear_records(
+        self, peer: bytes, known: SyncPeer, said: Records, now: float
+    ) -> list[Effect]:
         key = (said.author, said.incarnation)
         asked = self._asked.get(key)
         if asked is not None and asked.peer == peer:
@@ -283,11 +281,12 @@ class LedgerSync:
         batch, known.batch = bytes(known.batch), bytearray()
         self._later.pop(key, None)
         known.heads[key] = max(known.heads.get(key, 0), said.after + 1)
+        known.lack(key, known.heads[key])
         if said.after > self._reach(key) and asked is None:
             return self._pull(now)  # a push that came before what it builds on
         return [ApplyRecords(peer, *key, batch)]
 
-    def _hear_root(self, peer: bytes, known: _Peer, said: Root, now: float) -> list[Effect]:
+    def _hear_root(self, peer: bytes, known: SyncPeer, said: Root, now: float) -> list[Effect]:
         if not said.version:  # the end of an answer
             known.roots_due = 0.0
             return self._pull(now)
@@ -332,6 +331,9 @@ class LedgerSync:
     def _reach(self, key: Key) -> int:
         return self.heads.get(key, (0, b""))[0]
 
+    def _pending(self, key: Key) -> bool:
+        return key in self._asked or key in self._later
+
     def _jitter(self, interval: float) -> float:
         return interval * (0.75 + self._rng.random() / 2)
 
@@ -351,17 +353,18 @@ class LedgerSync:
             load[asked.peer] = load.get(asked.peer, 0) + 1
         best: dict[Key, tuple[tuple[bool, int, int], bytes, int]] = {}
         for peer, known in self._peers.items():
-            if known.roots_due:
+            if known.roots_due or load[peer] >= ASKS_MAX:
                 continue
-            for key, seq in known.heads.items():
-                if seq <= self._reach(key) or key in self._asked or key in self._later:
-                    continue
-                if key in known.refused:
-                    continue
+            for key, seq in islice(known.choices(self._reach, self._pending), CHOICES_MAX):
                 rank = (peer == key[0], seq, -load[peer])
                 if key not in best or rank > best[key][0]:
                     best[key] = (rank, peer, seq)
-        return [self._ask(key, peer, seq, now) for key, (_, peer, seq) in best.items()]
+        effects = []
+        for key, (_, peer, seq) in best.items():
+            if load[peer] < ASKS_MAX:
+                load[peer] += 1
+                effects.append(self._ask(key, peer, seq, now))
+        return effects
 
     def _ask(self, key: Key, peer: bytes, seq: int, now: float) -> Effect:
         after = self._reach(key)

@@ -97,7 +97,8 @@ class Connection:
     async def drained(self, below: int) -> None:
         """Wait until fewer than ``below`` bytes are queued, or the link is over."""
         while self.link.queued >= below and not self.link.closed:
-            self._drained = trio.Event()
+            if self._drained.is_set():  # several may wait for one event
+                self._drained = trio.Event()
             await self._drained.wait()
 
     def close(self, reason: str) -> None:

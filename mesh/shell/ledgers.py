@@ -132,6 +132,9 @@ class Ledgers:
                     if self._answers[effect.peer] < ANSWERS_MAX:
                         self._answers[effect.peer] += 1
                         self._start(self._answer, effect)
+                    elif isinstance(effect, sync.ReadRecords):
+                        key = (effect.author, effect.incarnation)
+                        self._perform(self.core.overloaded(effect.peer, key))
                 case _:
                     raise AssertionError(effect)
         self._wake.set()

@@ -97,6 +97,7 @@ class Links:
         self._secret_of = secret_of
         self._attempts: dict[bytes, set[trio.CancelScope]] = {}
         self._accepted = 0
+        self._bulk_dials: set[bytes] = set()
         self._nursery: trio.Nursery | None = None
         self._wake = trio.Event()
 
@@ -290,6 +291,7 @@ class Links:
                 connection.close("bulk without control")
                 return
             self._drop_bulk(peer, "replaced")
+            self._bulk_dials.discard(peer)
             self.bulk[peer] = connection
             self._hooks.bulk_opened(peer)
         elif self._prefer_old(peer, connection):
@@ -367,13 +369,17 @@ class Links:
 
     async def _dial_bulk(self, peer: bytes) -> None:
         control = self.control.get(peer)
-        if control is None or peer in self.bulk:
+        if control is None or peer in self.bulk or peer in self._bulk_dials:
             return
         known = self._addresses.of(peer)
         address = control.address if control.dialled else next(iter(known), "")
         if not address:
             return
-        await self._dial(peer, address, BULK)
+        self._bulk_dials.add(peer)
+        try:
+            await self._dial(peer, address, BULK)
+        finally:
+            self._bulk_dials.discard(peer)
         if peer not in self.bulk:
             self._hooks.bulk_closed(peer)
 

@@ -163,8 +163,7 @@ class Switchboard:
         elif isinstance(message, Addresses):
             self._take_addresses(peer, message)
         else:
-            now = trio.current_time()
-            self.transfers.perform(self._exchange.received(peer, message, now))
+            await self.transfers.received(peer, message)
 
     async def _heard_bulk(self, connection: Connection, message: Message) -> None:
         peer = connection.node

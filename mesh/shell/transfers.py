@@ -5,7 +5,7 @@ One fetch per blob, however many ask; it goes on when they leave.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -48,6 +48,7 @@ from store.partial import PartialBlob
 
 MANIFESTS_MAX = 256  # manifests of local blobs kept at hand
 LOOKUPS_MAX = 8  # questions to the store at a time
+QUESTIONS_MAX = 64  # of one peer that wait for the store; until then it is read no further
 READERS_INTERVAL = 0.1  # seconds between looks at how far waiting clients have come
 log = structlog.get_logger(__name__)
 
@@ -88,6 +89,8 @@ class Transfers:
         self._links = links
         self._start: Callable[..., None] = lambda *_: None
         self._lookups = trio.CapacityLimiter(LOOKUPS_MAX)
+        self._questions: Counter[bytes] = Counter()
+        self._answered = trio.Event()
         self._manifests: OrderedDict[bytes, Manifest] = OrderedDict()
         self._wake = trio.Event()
         self._tasks: dict[type[object], Callable[[Any], Awaitable[None]]] = {
@@ -171,8 +174,26 @@ class Transfers:
             case DropBulk(peer, reason):
                 log.warning("mesh.peer_misbehaves", peer=peer.hex(), why=reason)
                 links.close_bulk(peer, reason)
+            case LookUp() | ServeManifest():
+                self._questions[effect.peer] += 1
+                self._start(self._answer, effect)
             case _:
                 self._start(self._tasks[type(effect)], effect)
+
+    async def _answer(self, asked: LookUp | ServeManifest) -> None:
+        try:
+            await self._tasks[type(asked)](asked)
+        finally:
+            self._questions[asked.peer] -= 1
+            self._answered.set()
+
+    async def received(self, peer: bytes, message: Message) -> None:
+        """Take a control message; waits while the peer has too many questions open."""
+        while self._questions[peer] >= QUESTIONS_MAX:
+            if self._answered.is_set():  # several may wait for one event
+                self._answered = trio.Event()
+            await self._answered.wait()
+        self.perform(self.exchange.received(peer, message, trio.current_time()))
 
     async def received_bulk(self, peer: bytes, message: Message) -> None:
         """Take a message about our requests; waits for the disk, so that a fast peer must too."""
@@ -311,11 +332,12 @@ class Transfers:
         download = self.exchange.downloads.get(blob)
         if download is not None and download.open:
             known = download.manifest
-            here = bool(download.have >> index & 1) and index < download.count
+            here = bool(download.have >> index & 1)
         else:
-            known = self._manifests.get(blob)
-            here = known is not None and index < len(known.chunks)
-        return known.chunks.lengths[index] if here and known is not None else None
+            known, here = self._manifests.get(blob), True
+        if not here or known is None or known.id != manifest or index >= len(known.chunks):
+            return None  # the numbers of another manifest mean other bytes
+        return known.chunks.lengths[index]
 
     async def read(self, blob: bytes, first: int, count: int) -> bytes:
         """Return the bytes of adjacent chunks.  Raises NotFoundError, NoHolderError."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh import messages as m
-from mesh.serving import CREDIT_INITIAL, REQUESTS_MAX, Piece, Serving
+from mesh.serving import CREDIT_INITIAL, REQUESTS_MAX, RUNS_MAX, Piece, Serving
 from store.errors import RemoteProtocolError
 
 SIZE = 65536
@@ -69,3 +69,11 @@ def test_a_peer_that_asks_for_too_much_is_put_off() -> None:
 def test_senseless_wants_break_the_rules(runs: tuple[int, ...]) -> None:
     with pytest.raises(RemoteProtocolError):
         Serving().received(want(1, *runs))
+
+
+def test_the_runs_a_peer_may_queue_are_bounded() -> None:
+    serving = Serving()
+    runs = tuple(range(4096))
+    answers = [serving.received(want(number, *runs)) for number in range(20)]
+    assert sum(not each for each in answers) == RUNS_MAX // 2048
+    assert all(isinstance(each[0], m.Busy) for each in answers if each)

@@ -9,9 +9,11 @@ import trio
 
 from mesh import messages as m
 from mesh.addresses import AddressBook
+from mesh.effects import LookUp
 from mesh.handshake import Self, hello
 from mesh.invitation import Book
 from mesh.shell.memory import FILE, Memory
+from mesh.shell.transfers import QUESTIONS_MAX
 from mesh.wire import Decoder, encode
 from store.identity import Identity
 from tests.mesh.nodes import Fleet, Node, until
@@ -111,3 +113,60 @@ async def test_memory_outlives_the_process_and_is_private(tmp_path: Path) -> Non
     empty = Book()
     await Memory(tmp_path, empty, AddressBook()).load()
     assert empty.granted == {}
+
+
+async def test_several_may_wait_until_a_link_has_drained(tmp_path: Path) -> None:
+    """Two answers to one peer, both larger than what may be queued: neither is left waiting."""
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await until(lambda: _linked(a, b))
+        connection = a.mesh._links.control[b.id]
+        over = []
+
+        async def fill_and_wait() -> None:
+            for _ in range(60):
+                connection.send(m.Fork(bytes(50_000)))
+            await connection.drained(1000)
+            over.append(1)
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                for _ in range(2):
+                    nursery.start_soon(fill_and_wait)
+        assert over == [1, 1]
+
+
+async def _linked(one: Node, two: Node) -> bool:
+    return two.id in one.mesh._links.control and one.id in two.mesh._links.control
+
+
+async def test_questions_of_one_peer_are_answered_a_few_at_a_time(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await until(lambda: _linked(a, b))
+        most, transfers = 0, a.mesh._transfers
+        look_up = transfers._tasks[LookUp]
+
+        async def watched(asked: LookUp) -> None:
+            nonlocal most
+            most = max(most, transfers._questions[asked.peer])
+            await look_up(asked)
+
+        transfers._tasks[LookUp] = watched
+        link = b.mesh._links.control[a.id]
+        blobs = [number.to_bytes(32, "big") for number in range(500)]
+        for blob in blobs:
+            link.send(m.Find(blob, 1, b"", 0, (b.id,)))
+
+        async def all_heard() -> bool:
+            return len(a.mesh._exchange.finding.interests) == len(blobs)
+
+        await until(all_heard)
+
+        async def idle() -> bool:
+            return transfers._questions[b.id] == 0
+
+        await until(idle)
+        assert 0 < most <= QUESTIONS_MAX

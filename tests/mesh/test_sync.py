@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mesh import messages as m
 from mesh.sync import (
+    ASKS_MAX,
     REPEAT,
     AdoptRoot,
     ApplyRecords,
@@ -243,6 +244,47 @@ def test_what_a_peer_makes_us_hold_is_bounded() -> None:
         repeat(core, piece)
     with pytest.raises(RemoteProtocolError):
         repeat(core, m.Root(2, last=False, piece=b"x" * 60_000))
+
+
+def test_many_chains_are_asked_of_one_peer_a_few_at_a_time() -> None:
+    """It answers so many at once, and drops the rest; all must come without a time-out."""
+    world = World(2)
+    one = world.nodes[NAMES[1]]
+    for incarnation in range(1, 101):
+        one.extend((NAMES[2], incarnation), 5)
+    world.link(0, 1)
+    world.settle(patience=5.0)
+    assert world.nodes[NAMES[0]].reach == one.reach
+    asked = [message for _, _, message in world.sent if isinstance(message, m.Range)]
+    assert len(asked) == 100
+
+
+def test_a_peer_that_claims_a_hundred_thousand_chains_costs_little() -> None:
+    core = LedgerSync(NAMES[0], {}, (1, b""), random.Random(1))
+    for peer in NAMES[1:3]:
+        core.linked(peer, 0.0)
+    asks = []
+    for start in range(0, 90_000, 400):
+        heads = tuple(
+            m.Head(number.to_bytes(32, "big"), 1, 7, bytes(32))
+            for number in range(start, start + 400)
+        )
+        asks += core.received(NAMES[1], m.Heads(heads, 1, b""), 0.0)
+    assert len([ask for ask in asks if isinstance(ask, Send)]) == ASKS_MAX
+    honest = m.Heads((m.Head(NAMES[3], 1, 7, bytes(32)),), 1, b"")
+    (ask,) = core.received(NAMES[2], honest, 0.0)
+    assert isinstance(ask, Send)
+    assert ask.peer == NAMES[2]
+
+
+def test_what_cannot_be_sent_now_is_announced() -> None:
+    core = LedgerSync(NAMES[0], {(NAMES[0], 1): (9, bytes(32))}, (1, b""), random.Random(1))
+    core.linked(NAMES[1], 0.0)
+    (effect,) = core.overloaded(NAMES[1], (NAMES[0], 1))
+    assert isinstance(effect, Send)
+    assert isinstance(effect.message, m.Heads)
+    assert effect.message.heads == (m.Head(NAMES[0], 1, 9, bytes(32)),)
+    assert core.overloaded(NAMES[1], (NAMES[2], 1)) == []
 
 
 def repeat(core: LedgerSync, message: m.Message) -> None:

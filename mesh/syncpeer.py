@@ -1,0 +1,47 @@
+"""What one peer has told of its ledgers, and what we still want of it.  Pure.
+
+Spec: docs/mesh.md §7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+CHOICES_MAX = 64  # chains of one peer weighed at a time, however many it claims to have
+
+Key = tuple[bytes, int]  # author, incarnation
+Reach = tuple[int, bytes]  # seq, record id
+
+
+@dataclass(slots=True)
+class SyncPeer:
+    """One linked peer."""
+
+    heads: dict[Key, int] = field(default_factory=dict[Key, int])
+    lacking: dict[Key, int] = field(default_factory=dict[Key, int])  # of heads, what we may lack
+    root: Reach = (0, b"")
+    roots_due: float = 0.0  # while above zero, we wait for root documents until then
+    roots_asked: Reach = (0, b"")
+    batch: bytearray = field(default_factory=bytearray)
+    document: bytearray = field(default_factory=bytearray)
+    refused: dict[Key, float] = field(default_factory=dict[Key, float])
+    repeat_at: float = 0.0
+    rewinds: dict[Key, int] = field(default_factory=dict[Key, int])
+    disputed: set[bytes] = field(default_factory=set[bytes])  # rival heads asked about
+
+    def lack(self, key: Key, seq: int) -> None:
+        """It has records of this chain that we may lack."""
+        self.lacking[key] = seq
+
+    def choices(
+        self, reach: Callable[[Key], int], pending: Callable[[Key], bool]
+    ) -> Iterator[tuple[Key, int]]:
+        """Iterate over what it could be asked for now; forget some of what we have meanwhile."""
+        first = list(islice(self.lacking.items(), CHOICES_MAX))
+        for key in [key for key, seq in first if seq <= reach(key)]:
+            del self.lacking[key]
+        for key, seq in self.lacking.items():
+            if seq > reach(key) and key not in self.refused and not pending(key):
+                yield key, seq
