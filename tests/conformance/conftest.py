@@ -82,8 +82,8 @@ def _trust_store() -> dict[str, str]:
 def run_client(client: ClientPath, client_env: Mapping[str, str], tmp_path: Path) -> RunClient:
     """Run a client in `client_env` and an empty folder: `run_client("twine", "upload", …)`.
 
-    Gives its standard output.  Any other exit status than `status` fails the test and shows all of
-    its output.
+    Gives its standard output, with `errors` standard error too.  Any other exit status than `status`
+    fails the test and shows all of its output.
     """
     folder = tmp_path / "work"
     folder.mkdir()
@@ -95,9 +95,11 @@ def run_client(client: ClientPath, client_env: Mapping[str, str], tmp_path: Path
         env: Mapping[str, str] | None = None,
         stdin: bytes = b"",
         status: int = 0,
+        errors: bool = False,
     ) -> str:
         command = [str(client(name)), *map(str, arguments)]
-        return _finish(command, cwd, {**client_env, **(env or {})}, stdin, status)
+        world = {**client_env, **(env or {})}
+        return _finish(command, cwd, world, stdin, status, errors=errors)
 
     return run
 
@@ -113,7 +115,13 @@ def run_shell(client_env: Mapping[str, str], tmp_path: Path) -> RunClient:
 
 
 def _finish(
-    command: list[str], cwd: Path, env: Mapping[str, str], stdin: bytes, status: int
+    command: list[str],
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes,
+    status: int,
+    *,
+    errors: bool = False,
 ) -> str:
     finished = subprocess.run(
         command,
@@ -125,12 +133,12 @@ def _finish(
         check=False,
     )
     output = finished.stdout.decode(errors="replace")
+    said = f"{output}\n{finished.stderr.decode(errors='replace')}"
     if finished.returncode != status:
-        errors = finished.stderr.decode(errors="replace")
-        text = f"{output}\n{errors}"[-OUTPUT_TAIL:]
+        text = said[-OUTPUT_TAIL:]
         name = " ".join([Path(command[0]).name, *command[1:2]])
         pytest.fail(f"`{name} …` ended with {finished.returncode}:\n{text}")
-    return output
+    return said if errors else output
 
 
 @pytest.fixture
