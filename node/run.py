@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-import structlog
 import trio
 
 from node.access.rates import RateLimit
+from node.accesslog import AccessLog
 from node.background import Background
 from node.config import Config, split_address
 from node.core import VERSION, Core
@@ -29,7 +29,6 @@ from node.service import open_core
 from node.swarm import start_mesh
 from store.errors import RegistryError
 
-log = structlog.get_logger(__name__)
 Ready = Callable[[str], None]
 PROBE = b"atoll: what the health check writes\n".ljust(4096)  # a block, which a full disk refuses
 
@@ -133,6 +132,7 @@ def build_front(core: Core) -> Front:
     """Wire the apps that answer HTTP."""
     urls = ExternalUrl(core.config.http.external_url, core.config.http.trusted_proxies)
     writes = core.config.access.writes_per_minute
+    observer = partial(_observe, core, AccessLog())
     packages = PackageApp(
         Parts(
             router=Router(core.formats),
@@ -142,7 +142,7 @@ def build_front(core: Core) -> Front:
             publisher=core.publisher,
             sessions=core.sessions,
             urls=urls,
-            observer=partial(_observe, core),
+            observer=observer,
             registry=core,
             repositories=core,
             writes=RateLimit(writes, 60.0, "writes"),
@@ -164,7 +164,6 @@ def build_front(core: Core) -> Front:
             return False
         return True
 
-    observer = partial(_observe, core)
     api = LazyApp(build_api)
     return Front(packages, api, _health(core), core.metrics, may_see_metrics, observer)
 
@@ -180,19 +179,6 @@ def _health(core: Core) -> Health:
     return Health(VERSION, {"database": database, "storage": storage})
 
 
-def _observe(core: Core, seen: Observation) -> None:
+def _observe(core: Core, log_access: AccessLog, seen: Observation) -> None:
     core.metrics.request(seen)
-    log.info(
-        "request",
-        id=seen.id,
-        method=seen.method,
-        format=seen.format,
-        repository=seen.repository,
-        actor=seen.actor,
-        address=seen.address,
-        status=seen.status,
-        sent=seen.sent,
-        received=seen.received,
-        seconds=round(seen.seconds, 4),
-        error=seen.error or None,
-    )
+    log_access(seen)
