@@ -35,12 +35,19 @@ class Metrics:
             "atoll_ledger_facts", "Facts applied to the catalog", ("kind",), registry=self.registry
         )
 
+        self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
     def request(self, seen: Observation) -> None:
         """Count a finished request."""
         # Clients may make methods up; each new label would stay in memory for ever.
         method = seen.method if seen.method in METHODS else "other"
-        self._requests.labels(seen.format, method, str(seen.status)).inc()
-        self._seconds.labels(seen.format).observe(seen.seconds)
+        key = (seen.format, method, seen.status)
+        kept = self._kept.get(key)
+        if kept is None:
+            counted = self._requests.labels(seen.format, method, str(seen.status))
+            kept = self._kept[key] = counted, self._seconds.labels(seen.format)
+        kept[0].inc()
+        kept[1].observe(seen.seconds)
         if seen.sent:
             self._bytes.labels(seen.format, "sent").inc(seen.sent)
         if seen.received:
