@@ -171,7 +171,7 @@ class Exchange:
         self.seen = Observation(self._method, mounted.format.name)
         self.seen.address = parts.urls.client(self._headers, self._peer)
         self.responder = Responder(send, self._method, self._headers, parts.blobs, private=False)
-        self._request = Request(self._method, rest, "", self._root())
+        self._request = Request(self._method, rest, "", self._root(), headers=self._headers)
 
     def _root(self) -> str:
         server = self._scope.get("server") or ("localhost", None)
@@ -198,11 +198,8 @@ class Exchange:
             await self._fail(inner)
 
     async def _respond(self) -> Response:
-        self._request = replace(
-            self._request,
-            headers=self._headers,
-            query=query_of(self._scope),
-        )
+        if self._scope.get("query_string"):
+            self._request = replace(self._request, query=query_of(self._scope))
         caller = await self._parts.accounts.caller(
             self._headers, address=self.seen.address, native=True
         )
