@@ -49,6 +49,8 @@ class Claims(msgspec.Struct):
     repositories: tuple[str, ...] = ()
     access: tuple[tuple[str, tuple[str, ...]], ...] | None = None
     password: float = 0.0  # the user's last password change, as the minting node knew it
+    token: str = ""  # id of the API token it was minted for, with which it ends
+    exp: float = 0.0
 
 
 class Writer(Protocol):
@@ -174,6 +176,7 @@ class Accounts:
             repositories=entry.repositories,
             address=address,
             expires_at=entry.expires_at,
+            token=entry.id,
         )
 
     def _by_bearer(self, token: str, address: str) -> Caller:
@@ -186,6 +189,10 @@ class Accounts:
         user = self._directory.get(UserEntry, claims.sub)
         if user is None or user.disabled or user.password_changed_at != claims.password:
             raise UnauthorizedError("the token is no longer valid")
+        if claims.token:
+            origin = self._directory.get(TokenEntry, claims.token)
+            if origin is None or origin.disabled:
+                raise UnauthorizedError("the token that this one was made for is revoked")
         return Caller(
             user.username,
             "token",
@@ -194,6 +201,8 @@ class Accounts:
             claims.repositories,
             access=pairs,
             address=address,
+            expires_at=0.0 if pairs is None else claims.exp,
+            token=claims.token,
         )
 
     def _claims(self, token: str) -> Claims:
@@ -219,25 +228,28 @@ class Accounts:
         life: int | None = None,
     ) -> tuple[str, int]:
         """Sign a short-lived token for the caller, never wider than its own credentials."""
-        seconds = life or self._life
         now = int(time.time())
+        end = now + (life or self._life)
+        if isinstance(caller, Caller) and caller.expires_at:  # else it could be renewed for ever
+            end = min(end, int(caller.expires_at))
         user = self._directory.get(UserEntry, caller.name)
         claims: dict[str, Any] = {
             "iss": self._keys.node,
             "aud": AUDIENCE,
             "sub": caller.name,
             "iat": now,
-            "exp": now + seconds,
+            "exp": end,
             "jti": uuid.uuid4().hex,
             "password": user.password_changed_at if user else 0.0,
         }
         if isinstance(caller, Caller):
             claims["allowed"] = sorted(caller.allowed)
             claims["repositories"] = list(caller.repositories)
+            claims["token"] = caller.token
         if access is not None:
             claims["access"] = [[key, sorted(actions)] for key, actions in access]
         token = jwt.encode(claims, self._keys.private(), "EdDSA", headers={"kid": self._keys.node})
-        return token, seconds
+        return token, max(0, end - now)
 
     async def create_token(
         self,

@@ -44,7 +44,8 @@ class Caller(Principal):
     repositories: tuple[str, ...] = ()  # key patterns the token is limited to; empty: no limit
     access: tuple[tuple[str, frozenset[str]], ...] | None = None  # a bearer token's exact pairs
     address: str = ""
-    expires_at: float = 0.0  # of the API token that was shown; 0: never, or another credential
+    expires_at: float = 0.0  # of an API token, or a bearer token for some pairs; else 0
+    token: str = ""  # id of the API token that was shown, or that a bearer token was minted for
 
 
 ANONYMOUS = Caller(allowed=frozenset({"read"}))

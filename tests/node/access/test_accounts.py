@@ -18,6 +18,9 @@ from node.directory import TokenEntry, UserEntry
 from store.errors import TooManyRequestsError, UnauthorizedError
 from tests.node.world import PASSWORD, World, world
 
+PULL = "/v2/token?scope=repository:docker/x:pull"
+IMAGE = "/v2/docker/x/tags/list"
+
 
 def basic(user: str, password: str) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
@@ -344,3 +347,30 @@ async def test_strange_passwords_are_wrong_and_nothing_worse(tmp_path: Path) -> 
             body = f'{{"username": "admin", "password": {text}}}'.encode()
             answer = await node.ask("POST", "/api/v1/auth/login", body)
             assert answer.status in {400, 401}, answer.body
+
+
+async def test_a_registry_token_does_not_renew_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as node:
+        first = (await node.ask("GET", PULL, headers=bearer(node.token))).json
+        assert first["expires_in"] == 1800
+        later = time.time() + 1810  # within the leeway for clocks that differ
+        monkeypatch.setattr("node.access.accounts.time.time", lambda: later)
+        second = await node.ask("GET", PULL, headers=bearer(first["token"]))
+        assert second.status in {200, 401}
+        assert second.json.get("expires_in", 0) == 0
+
+
+async def test_a_registry_token_ends_with_the_token_it_was_made_for(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        found = node.core.accounts
+        end = time.time() + 100
+        secret, _ = await found.create_token("admin", "n", ["read"], actor="t", expires_at=end)
+        minted = (await node.ask("GET", PULL, headers=bearer(secret))).json
+        assert 0 < minted["expires_in"] <= 100
+        seen = await node.ask("GET", IMAGE, headers=bearer(minted["token"]))
+        assert seen.status == 404  # an unknown image, not a refused caller
+        await node.core.accounts.logout(secret)
+        refused = await node.ask("GET", IMAGE, headers=bearer(minted["token"]))
+        assert refused.status == 401
