@@ -77,6 +77,8 @@ class Granted(msgspec.Struct, frozen=True):
     site: str
     roles: tuple[str, ...]
     scopes: tuple[str, ...]
+    key: str = ""  # who used it: nobody else can, and it may come again if it was cut off
+    signed: bool = False  # that key's membership is signed: whoever was evicted stays out
 
     def __repr__(self) -> str:
         return f"Granted({self.id})"
@@ -84,7 +86,7 @@ class Granted(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Book:
-    """The invitations that this node has given out and nobody has used."""
+    """The invitations that this node has given out, until they expire."""
 
     granted: dict[str, Granted] = field(default_factory=dict[str, Granted])
 
@@ -102,7 +104,7 @@ class Book:
         rng: random.Random,
     ) -> Invitation:
         """Give out an invitation; ``rng`` must be a cryptographic one.  Raises RejectedError."""
-        if len(self.granted) >= OPEN_MAX:
+        if sum(not entry.key for entry in self.granted.values()) >= OPEN_MAX:
             raise RejectedError(f"{OPEN_MAX} invitations are open already")
         id_, secret = rng.randbytes(16), rng.randbytes(32)
         entry = Granted(id_.hex(), secret.hex(), expires, site, roles, scopes)
@@ -110,20 +112,29 @@ class Book:
         return Invitation(mesh, node, key, id_, secret, int(expires), addresses, site)
 
     def secret_of(self, id_: bytes, clock: float) -> bytes | None:
-        """Return the secret of an open invitation, or None."""
+        """Return the secret of an invitation that has not expired, or None."""
         entry = self.granted.get(id_.hex())
         return bytes.fromhex(entry.secret) if entry and clock < entry.expires else None
 
-    def use(self, id_: bytes, clock: float) -> Granted:
-        """Take an invitation out of the book, for ever.  Raises RejectedError."""
-        entry = self.granted.pop(id_.hex(), None)
-        if entry is None or clock >= entry.expires:
+    def use(self, id_: bytes, key: bytes, clock: float) -> Granted:
+        """Bind an invitation to the first key that shows it, for ever.  Raises RejectedError.
+
+        The same key may show it again: its link may have been cut before it heard the answer.
+        """
+        entry = self.granted.get(id_.hex())
+        known = entry is not None and clock < entry.expires
+        if entry is None or not known or entry.key not in ("", key.hex()):
             raise RejectedError("the invitation is unknown, used or expired")
+        self.granted[entry.id] = entry = msgspec.structs.replace(entry, key=key.hex())
         return entry
+
+    def sign(self, entry: Granted) -> None:
+        """Its bearer is a member now."""
+        self.granted[entry.id] = msgspec.structs.replace(entry, signed=True)
 
     def give_back(self, entry: Granted) -> None:
         """The join failed for a reason of ours: the invitation stays open."""
-        self.granted[entry.id] = entry
+        self.granted[entry.id] = msgspec.structs.replace(entry, key="", signed=False)
 
     def expire(self, clock: float) -> None:
         """Drop what nobody can use any more."""

@@ -231,6 +231,9 @@ class Link:
 
     def _judge(self, message: Message) -> None:
         """Listener: let members in, hand joiners on."""
+        if isinstance(message, Hello | Join) and message.protocol != PROTOCOL:
+            self.refuse(f"protocol {message.protocol} is not spoken here")
+            return
         match message:
             case Hello():
                 if not hello_is_genuine(message, self._nonce, self.me.signer.key):
@@ -275,9 +278,6 @@ class Link:
         )
 
     def _establish(self, said: Hello | Welcome | Join, node: bytes, channel: int) -> None:
-        if not isinstance(said, Welcome) and said.protocol != PROTOCOL:
-            self.refuse(f"protocol {said.protocol} is not spoken here")
-            return
         roles = () if isinstance(said, Join) else said.roles
         skew = said.clock_ms / 1000 - (self._clock + self._now)
         self.channel = channel

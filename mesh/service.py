@@ -43,6 +43,7 @@ REPLICATE_PAUSE = 60.0  # seconds before what could not be had is tried again
 LOOK = 0.25  # seconds between looks at whether a waiting client still has hope
 TEND = 0.5  # seconds between looks after the links
 SAVE = 30.0  # seconds between saves of what has changed
+REMEMBER = 300.0  # seconds between saves of what paths are like
 READDRESS = 86400.0  # seconds after which our own address record is signed anew
 log = structlog.get_logger(__name__)
 
@@ -72,7 +73,7 @@ class Mesh:
         self._site, self._replicate, self._wait = site, replicate, wait
         self._book, self._addresses = Book(), addresses.AddressBook()
         self._exchange = Exchange(bytes.fromhex(identity.node), rng)
-        self._memory = Memory(directory, self._book, self._addresses)
+        self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
         board = Switchboard(ledger, self._exchange, self._addresses, self._me)
         self._links = Links(
             carriers,
@@ -130,16 +131,21 @@ class Mesh:
             self._board.refresh_members()
 
     async def _tend_forever(self) -> None:
-        saved = trio.current_time()
+        saved, faults = trio.current_time(), self._faults()
         while True:
             await trio.sleep(TEND)
             self._board.tend()
             now = trio.current_time()
             if now >= self._address_at + READDRESS:
                 self._say_where()
-            if self._board.dirty and now >= saved + SAVE:
-                saved = now
+            due = SAVE if self._board.dirty else REMEMBER
+            if now >= saved + due or self._faults() != faults:
+                saved, faults = now, self._faults()
                 await self._save()
+
+    def _faults(self) -> int:
+        """Return how often peers have misbehaved; a crash must not wipe the slate."""
+        return sum(belief.strikes for belief in self._exchange.peers.values())
 
     async def _save(self) -> None:
         self._board.dirty = False

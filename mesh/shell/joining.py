@@ -19,7 +19,7 @@ from mesh.shell.connection import BROKEN, Connection
 from mesh.shell.links import Links
 from mesh.shell.memory import Memory
 from mesh.sync import ROOT_MAX, root_messages
-from store import root
+from store import rebase, root
 from store.errors import (
     DeniedError,
     NoHolderError,
@@ -32,6 +32,8 @@ from store.identity import Identity
 
 JOIN_TIMEOUT = 30.0  # seconds for one address
 DOCUMENTS_MAX = 100_000  # root documents that an inviter may hand over
+HISTORY_MAX = 256 << 20  # bytes of them
+CLOCK_SLACK = 3600.0  # seconds that our clock may be ahead when we judge an invitation's age
 log = structlog.get_logger(__name__)
 
 
@@ -97,13 +99,9 @@ class Joining:
         request = asked.request
         try:
             async with self._signing:
-                granted = self._book.use(request.invitation, time.time())
-                try:
-                    await self._sign_in(request.key, request.site, granted)
-                except BaseException:
-                    self._book.give_back(granted)
-                    raise
-                await self._memory.save()
+                granted = self._book.use(request.invitation, request.key, time.time())
+                with trio.CancelScope(shield=True):  # a bearer that hangs up must not split this
+                    await self._admit(request.key, granted)
         except RegistryError as error:
             connection.link.refuse(str(error))
             return
@@ -117,7 +115,22 @@ class Joining:
             connection.send(message)
             await connection.drained(1 << 20)
 
-    async def _sign_in(self, key: bytes, site: str, granted: invitation.Granted) -> None:
+    async def _admit(self, key: bytes, granted: invitation.Granted) -> None:
+        """Sign a member in, once: not even a crash in between leaves the invitation to another."""
+        if granted.signed:
+            if not self._ledger.authority.is_member(node_of(key).hex()):
+                raise RejectedError("the invitation is used, and its bearer is no member any more")
+            return
+        try:
+            await self._memory.save()
+            await self._sign_in(key, granted)
+        except RegistryError:
+            self._book.give_back(granted)
+            raise
+        self._book.sign(granted)
+        await self._memory.save()
+
+    async def _sign_in(self, key: bytes, granted: invitation.Granted) -> None:
         self._check_owner()
         authority = self._ledger.authority
         node = node_of(key).hex()
@@ -127,7 +140,7 @@ class Joining:
             (node, key, key),
             roles=granted.roles,
             scopes=granted.scopes,
-            site=granted.site or site,
+            site=granted.site,  # never the joiner's own word: sites carry rights
             joined=time.time(),
         )
         members = {**authority.members(), node: member}
@@ -147,7 +160,7 @@ class Joining:
         Raises RejectedError for a bad or used invitation, NoHolderError if nobody answers.
         """
         found = invitation.read(text)
-        if time.time() >= found.expires:
+        if time.time() >= found.expires + CLOCK_SLACK:  # the inviter's clock decides
             raise RejectedError("the invitation has expired")
         if node_of(self._identity.key).hex() != self._identity.node:
             raise RejectedError("this node has changed its key: it cannot join as a new one")
@@ -161,6 +174,8 @@ class Joining:
             except (*BROKEN, trio.TooSlowError) as error:
                 last = str(error) or "no answer"
                 continue
+            if rebase.verify_history(documents)[0] != found.mesh.hex():
+                raise RejectedError("the inviter handed over the documents of another mesh")
             await self._ledger.rebase(documents)
             return found
         raise NoHolderError(f"the inviter cannot be reached: {last}")
@@ -179,7 +194,7 @@ class Joining:
 async def _collect(link: Link, stream: Stream) -> list[bytes]:
     """Speak as the joiner until every root document is here.  Raises RejectedError."""
     documents: list[bytes] = []
-    piece = bytearray()
+    piece, size = bytearray(), 0
     while True:
         while said := link.take():
             await stream.send_all(said)
@@ -195,7 +210,9 @@ async def _collect(link: Link, stream: Stream) -> list[bytes]:
                     return documents
                 case Received(Root() as root_piece):
                     piece += root_piece.piece
-                    if len(piece) > ROOT_MAX or len(documents) > DOCUMENTS_MAX:
+                    size += len(root_piece.piece)
+                    many = len(documents) > DOCUMENTS_MAX or size > HISTORY_MAX
+                    if len(piece) > ROOT_MAX or many:
                         raise RemoteProtocolError("too many root documents")
                     if root_piece.last:
                         documents.append(bytes(piece))

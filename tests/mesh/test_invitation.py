@@ -56,12 +56,16 @@ def test_an_invitation_is_used_once_and_in_time() -> None:
     found = issue(book)
     assert book.secret_of(found.id, 99.0) == found.secret
     assert book.secret_of(found.id, 100.0) is None
-    entry = book.use(found.id, 50.0)
+    entry = book.use(found.id, b"one", 50.0)
     with pytest.raises(RejectedError, match="used"):
-        book.use(found.id, 50.0)
+        book.use(found.id, b"two", 50.0)
+    assert book.use(found.id, b"one", 50.0) == entry  # it was cut off and comes again
+    book.sign(entry)
+    assert book.use(found.id, b"one", 50.0).signed
     book.give_back(entry)
     with pytest.raises(RejectedError, match="expired"):
-        book.use(found.id, 100.0)
+        book.use(found.id, b"two", 100.0)
+    assert not book.use(found.id, b"two", 50.0).signed
     issue(book)
     book.expire(200.0)
     assert book.granted == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,11 @@ import trio
 
 from mesh import messages as m
 from mesh.addresses import AddressBook
+from mesh.beliefs import BAN, PeerBelief
 from mesh.effects import LookUp
 from mesh.handshake import Self, hello
 from mesh.invitation import Book
-from mesh.shell.memory import FILE, Memory
+from mesh.shell.memory import FILE, HALFLIFE, Memory, Remembered, recall
 from mesh.shell.transfers import QUESTIONS_MAX
 from mesh.wire import Decoder, encode
 from store.identity import Identity
@@ -170,3 +172,30 @@ async def test_questions_of_one_peer_are_answered_a_few_at_a_time(tmp_path: Path
 
         await until(idle)
         assert 0 < most <= QUESTIONS_MAX
+
+
+async def test_strikes_bans_and_paths_outlive_the_process(tmp_path: Path) -> None:
+    now, beliefs = trio.current_time(), {}
+    bad = beliefs[b"b" * 32] = PeerBelief(b"b" * 32)
+    bad.strike("sent wrong bytes", now)
+    bad.strike("sent wrong bytes", now)
+    bad.rtt.add(0.4, now)
+    bad.rate.add(50_000, 1.0, now)
+    await Memory(tmp_path, Book(), AddressBook(), beliefs).save()
+    found: dict[bytes, PeerBelief] = {}
+    await Memory(tmp_path, Book(), AddressBook(), found).load()
+    again = found[b"b" * 32]
+    assert again.strikes == 2
+    assert not again.usable(now + BAN - 60)
+    assert "sent wrong bytes" in again.notes
+    assert again.rtt.smoothed == pytest.approx(0.4, rel=0.01)
+    assert again.rate.average == pytest.approx(50_000, rel=0.01)
+    assert not again.rate.measured  # the first sample will replace it
+
+
+async def test_what_was_known_of_a_path_fades() -> None:
+    belief = PeerBelief(b"b" * 32)
+    before = belief.rate.average
+    recall(belief, Remembered(rate=before / 2, rtt=5.0, at=time.time() - HALFLIFE))
+    assert belief.rate.average == pytest.approx(before * 0.75, rel=0.01)
+    assert 2.0 < belief.rtt.smoothed < 3.0
