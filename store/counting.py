@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 
 from store import bulk
 from store.paging import keyed
@@ -54,9 +53,13 @@ def write(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> None
 def _upsert(dialect: str) -> str:
     """Insert a package, or add to it."""
     lite = dialect == "sqlite"
-    dialects: dict[bool, Any] = {True: sqlite.dialect, False: postgresql.asyncpg.dialect}
-    target: Any = dialects[lite]()
-    statement: Any = sqlite.insert(packages) if lite else postgresql.insert(packages)
+    module: Any
+    if lite:
+        from sqlalchemy.dialects import sqlite as module
+    else:  # a tenth of all imports, so not before it is needed
+        from sqlalchemy.dialects import postgresql as module
+    target: Any = (module if lite else module.asyncpg).dialect()
+    statement: Any = module.insert(packages)
     later: Any = sa.func.max if lite else sa.func.greatest
     new = statement.excluded
     statement = statement.on_conflict_do_update(
