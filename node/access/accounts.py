@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-import jwt
 import msgspec
 import trio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -206,6 +205,8 @@ class Accounts:
         )
 
     def _claims(self, token: str) -> Claims:
+        import jwt  # a tenth of a start, and most requests show no such token
+
         try:
             node = str(jwt.get_unverified_header(token).get("kid", ""))
             public = self._keys.public(node)
@@ -228,6 +229,8 @@ class Accounts:
         life: int | None = None,
     ) -> tuple[str, int]:
         """Sign a short-lived token for the caller, never wider than its own credentials."""
+        import jwt
+
         now = int(time.time())
         end = now + (life or self._life)
         if isinstance(caller, Caller) and caller.expires_at:  # else it could be renewed for ever
