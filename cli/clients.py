@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 
 from cli.connection import connect
-from store.errors import NotFoundError
+from store.errors import NotFoundError, RejectedError
 
 ALIASES = {
     "docker": "docker",
@@ -32,9 +32,10 @@ class Only:
 def settings_places(url: str, key: str, user: str, token: str) -> dict[str, str | Only]:
     """Everything that a format's client settings may name; `formats.contract.Format` lists it."""
     parts = urlsplit(url)
+    secret = f"{quote(user, safe='')}:{quote(token, safe='')}"
     return {
         "url": url,
-        "secret_url": f"{parts.scheme}://{user}:{token}@{parts.netloc}{parts.path}",
+        "secret_url": f"{parts.scheme}://{secret}@{parts.netloc}{parts.path}",
         "address": f"//{parts.netloc}{parts.path}",
         "host": parts.netloc,
         "hostname": parts.hostname or "",
@@ -66,6 +67,7 @@ def client(
     with connect(data) as node:
         formats = node.call("GET", "/formats")["items"]
         shown = node.call("GET", "/node")
+        chosen = node.call("GET", f"/repositories/{quote(repository)}") if repository else None
     known = {client: each for each in formats for client in each["client_settings"]}
     if name is None:
         click.echo("\n".join(sorted(known)))
@@ -74,6 +76,8 @@ def client(
     if wanted not in known:
         raise NotFoundError(f"no client {name!r}; known: {', '.join(sorted(known))}")
     found = known[wanted]
+    if chosen is not None and chosen["format"] not in found["keys"]:
+        raise RejectedError(f"{repository} is a {chosen['format']} repository: not for {wanted}")
     root = (url or next(iter(shown["urls"]), "http://127.0.0.1:8080")).rstrip("/")
     key = repository or found["keys"][0]
     places = settings_places(f"{root}{found['mounts'][0]}/{key}", key, user, token)
