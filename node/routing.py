@@ -13,7 +13,8 @@ from store.errors import MethodNotAllowedError, NotFoundError, PathInvalidError
 
 COMPONENT_MAX = 255  # bytes of a decoded path component
 TEMPLATE = re.compile(r"\{(\w+)(\*?)\}")
-FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")
+# Control characters, backslashes, what XML cannot hold, and a second layer of encoding.
+FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]|%[0-9A-Fa-f]{2}")
 AnyRoute = TypeVar("AnyRoute", Route, RootRoute)
 
 

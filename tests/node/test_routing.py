@@ -58,6 +58,10 @@ def test_first_match_answers(method: str, path: str, template: str, params: dict
         "/simple/a%5cb",
         "/simple/%ff",
         "/simple/" + "a" * 256,
+        "/simple/%252e%252e",
+        "/simple/a%2500",
+        "/simple/%c2%85",
+        "/simple/%ef%bf%be",
     ],
 )
 def test_hostile_components_are_refused(path: str) -> None:
