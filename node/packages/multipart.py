@@ -24,6 +24,7 @@ class MultipartDecoder:
         self._events: list[PartEvent] = []
         self._name, self._value = bytearray(), bytearray()
         self._headers: dict[str, str] = {}
+        self._disposition = b""
         self._size = 0
         self._ended = False
         self._parser = MultipartParser(
@@ -56,7 +57,7 @@ class MultipartDecoder:
         return ()
 
     def _on_part_begin(self) -> None:
-        self._headers, self._size = {}, 0
+        self._headers, self._disposition, self._size = {}, b"", 0
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -72,11 +73,14 @@ class MultipartDecoder:
             raise RejectedError(f"part headers are larger than {HEADERS_MAX} bytes")
 
     def _on_header_end(self) -> None:
-        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("utf-8", "replace")
+        name = self._name.decode("latin-1").lower()
+        self._headers[name] = self._value.decode("utf-8", "replace")
+        if name == "content-disposition":
+            self._disposition = bytes(self._value)
         self._name, self._value = bytearray(), bytearray()
 
     def _on_headers_finished(self) -> None:
-        kind, options = parse_options_header(self._headers.get("content-disposition", ""))
+        kind, options = parse_options_header(self._disposition)  # bytes: it thinks in latin-1
         if kind != b"form-data" or b"name" not in options:
             raise RejectedError("a part without a form-data name")
         filename = options.get(b"filename")
