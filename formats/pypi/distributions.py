@@ -21,6 +21,7 @@ DIST_INFO = re.compile(r"([^/]+)\.dist-info/(METADATA|WHEEL|RECORD)\Z")
 PKG_INFO = re.compile(r"[^/]+/PKG-INFO\Z")
 UNLISTED = ("RECORD", "RECORD.jws", "RECORD.p7s")  # what RECORD need not list
 PIECE = 1 << 20
+SPECIFIER_MAX = 1000  # characters of Requires-Python
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,8 @@ def parse_core_metadata(data: bytes, filename: Filename) -> RawMetadata:
         raise ManifestInvalidError(f"the archive is {name} {version}, its filename says otherwise")
     requires_python = raw.get("requires_python")
     if requires_python:
+        if len(requires_python) > SPECIFIER_MAX:  # every index page would repeat it
+            raise ManifestInvalidError("Requires-Python is too long")
         try:
             SpecifierSet(requires_python)
         except InvalidSpecifier as error:

@@ -289,6 +289,7 @@ async def test_forms_that_contradict_the_file_are_refused(
         wheel(core=b"Name: demo\n"),
         wheel(core=b"\xff\xfe"),
         wheel(core=metadata("demo", "1.0").replace(REQUIRES.encode(), b"about three")),
+        wheel(core=metadata("demo", "1.0").replace(REQUIRES.encode(), b">=3" + b",>=3" * 400)),
         wheel(drop="METADATA"),
         wheel(drop="WHEEL"),
         wheel(drop="RECORD"),
@@ -298,7 +299,7 @@ async def test_forms_that_contradict_the_file_are_refused(
         wheel(record="\0"),
         wheel(extra={"../evil.py": b""}),
     ],
-    ids=range(15),
+    ids=range(16),
 )
 async def test_broken_wheels_are_refused(data: bytes) -> None:
     repository = FakeRepository()
