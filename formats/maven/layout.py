@@ -15,7 +15,9 @@ CATALOG = "archetype-catalog.xml"
 SIDECARS = ("md5", "sha1", "sha256", "sha512")  # also the algorithms computed on ingest
 SNAPSHOT = "SNAPSHOT"
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~-]*\Z")
-VERSION = re.compile(r"[A-Za-z0-9_][^\s/:\"<>|?*\[\](),%]*\Z")
+ODD = r"\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"  # metadata is XML, which holds none of these
+VERSION = re.compile(rf"[A-Za-z0-9_][^\s/:\"<>|?*\[\](),%{ODD}]*\Z")
+FILENAME = re.compile(rf"[^/{ODD}]+\Z")
 STAMPED = re.compile(r"(?P<stamp>\d{8}\.\d{6})-(?P<build>\d{1,9})(?=[-.])")
 DOUBLE = re.compile(r"\.(?P<extension>tar\.(?:gz|bz2|xz|zst|Z|lzma)(?:\.asc)?|[^.]+\.asc|[^.]+)\Z")
 MEDIA_TYPES = {
@@ -83,7 +85,7 @@ def read_path(path: str) -> Coordinates:
     *groups, artifact, version, filename = ["", "", "", *path.split("/")]
     group = ".".join(each for each in groups[3:] if each)
     valid = group and all(NAME.match(each) for each in (*groups[3:], artifact))
-    if not valid or not VERSION.match(version) or not filename:
+    if not valid or not VERSION.match(version) or not FILENAME.match(filename):
         raise PathInvalidError(f"not a path of the Maven layout: {path[:300]!r}")
     return Coordinates(group, artifact, version, filename)
 

@@ -393,7 +393,10 @@ def test_filenames(version: str, filename: str, expected: tuple[str, ...] | None
         assert (found.value, found.classifier, found.extension, found.stamp) == expected
 
 
-@pytest.mark.parametrize("path", ["/a", "/a/b", "/a/b/c", "/a b/c/1/c-1.jar", "/g/a/1%22/a-1.jar"])
+@pytest.mark.parametrize(
+    "path",
+    ["/a", "/a/b", "/a/b/c", "/a b/c/1/c-1.jar", "/g/a/1%22/a-1.jar", "/g/a/1/a-1-%EF%BF%BE.jar"],
+)
 async def test_other_paths_are_refused(path: str) -> None:
     assert (await put(FakeRepository(), path, b"x")).status == 400
 
