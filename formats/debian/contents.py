@@ -35,8 +35,9 @@ class Sorter:
         """Add the file list of a package; ``owner`` is its section and name."""
         data = await self._repository.load(listing, limit=LISTING_MAX)
         mark = b"\0" + owner.encode()
-        for path in data.splitlines():
-            self._lines.append(path + mark)
+        for path in data.split(b"\n"):  # no other byte ends a line
+            if path:
+                self._lines.append(path + mark)
         self._size += len(data) + len(mark) * data.count(b"\n")
         if self._size > RUN_MAX:
             await self._spill()

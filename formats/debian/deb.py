@@ -162,7 +162,7 @@ def _read_listing(source: Slice) -> bytes:
     for member in tar_members(decompress(source, DATA), DATA):
         if member.kind is Kind.DIRECTORY or not member.name:
             continue
-        if "\n" in member.name:
+        if "\n" in member.name or "\r" in member.name:
             raise ManifestInvalidError("a file name holds a line break")
         name = member.name.encode("utf-8", "surrogateescape")
         size += len(name) + 1

@@ -224,6 +224,14 @@ async def test_contents() -> None:
     assert lines == sorted(lines)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r"])
+async def test_a_file_name_adds_no_line_to_contents(end: str) -> None:
+    repository = FakeRepository()
+    body = make_deb(files={f"usr/a{end}bin/sh utils/other": b"x"})
+    assert (await upload(repository, body)).status == 400
+    assert not repository.files
+
+
 async def test_contents_are_sorted_outside_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(contents, "RUN_MAX", 200)
     monkeypatch.setattr(contents, "PIECE", 37)
