@@ -129,9 +129,8 @@ async def upload_status(request: Request, repository: Repository) -> Response:
 async def finish_upload(request: Request, repository: Repository) -> Response:
     """Verify what the session holds, the body of this request included, and stage it."""
     image, digest = names.image_name(request), _final_digest(request)
-    expected = digest if digest.algorithm == "sha256" else None
-    blob = await repository.uploads.finish(request.params["session"], image, expected)
-    await _keep(repository, image, digest, blob)
+    blob = await repository.uploads.finish(request.params["session"], image, digest)
+    await _stage(repository, image, digest, blob)
     return _stored(request, image, digest)
 
 
@@ -189,6 +188,10 @@ async def _keep(repository: Repository, image: str, digest: Digest, blob: Ingest
         actual = Digest(digest.algorithm, await repository.inspect(blob.digest, hasher))
     if actual != digest:
         raise DigestMismatchError(digest, actual)
+    await _stage(repository, image, digest, blob)
+
+
+async def _stage(repository: Repository, image: str, digest: Digest, blob: Ingested) -> None:
     if not isinstance(await find_blob(repository, image, digest), Artifact):
         await repository.stage(image, str(digest), blob)
 

@@ -144,6 +144,19 @@ async def test_a_finish_that_does_not_match_leaves_the_session() -> None:
     assert (await perform(FORMAT, "DELETE", session, repository)).status == 404
 
 
+async def test_a_wrong_digest_of_any_kind_leaves_the_session_as_it_was() -> None:
+    repository = FakeRepository()
+    started = await perform(FORMAT, "POST", "/app/blobs/uploads/", repository)
+    session = started.headers["location"].removeprefix("/oci/repo")
+    await perform(FORMAT, "PATCH", session, repository, body=LAYER)
+    for wrong in (sha256(b"?"), sha512(b"?")):
+        refused = await perform(FORMAT, "PUT", f"{session}?digest={wrong}", repository)
+        assert (refused.status, code(refused)) == (400, "DIGEST_INVALID")
+        assert (await get(repository, session)).status == 204
+    stored = await perform(FORMAT, "PUT", f"{session}?digest={sha512(LAYER)}", repository)
+    assert stored.status == 201
+
+
 async def test_sha512_blobs_and_manifests() -> None:
     repository = FakeRepository()
     target = "/app/blobs/uploads/?digest-algorithm=sha512&digest="
