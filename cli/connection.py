@@ -117,8 +117,11 @@ def offline(config: Config) -> Generator[Node]:
     ready, failed = threading.Event(), list[BaseException]()
 
     async def work() -> None:
+        from node.logs import configure
         from node.run import run_control
         from node.service import open_core
+
+        configure("warning")  # on standard error: a command's output is its answer only
 
         with trio.CancelScope() as scope:
             stop.append((trio.lowlevel.current_trio_token(), scope))

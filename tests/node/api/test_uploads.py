@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.node.world import World, world
 
@@ -12,14 +13,16 @@ DATA = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
-async def send(node: World, method: str, path: str, body: bytes, **headers: str) -> tuple[int, object]:
+async def send(node: World, method: str, path: str, body: bytes, **headers: str) -> tuple[int, Any]:
     control = {"authorization": f"Control {node.core.control.secret}", **headers}
     answer = await node.ask(method, f"/api/v1{path}", body, control)
     return answer.status, answer.json if answer.body else None
 
 
 async def opened(node: World, repository: str = "generic") -> str:
-    made = await node.api("POST", "/uploads", {"repository_key": repository, "artifact_path": "a/b.bin"})
+    made = await node.api(
+        "POST", "/uploads", {"repository_key": repository, "artifact_path": "a/b.bin"}
+    )
     assert made.status == 201, made.body
     return str(made.json["session_id"])
 
@@ -42,7 +45,11 @@ async def test_chunks_resume_and_repeat(tmp_path: Path) -> None:
         for first, last in ((0, 4095), (0, 4095), (2048, 8191), (8192, len(DATA) - 1)):
             span = f"bytes {first}-{last}/{len(DATA)}"
             status, found = await send(
-                node, "PATCH", f"/uploads/{session}", DATA[first : last + 1], **{"content-range": span}
+                node,
+                "PATCH",
+                f"/uploads/{session}",
+                DATA[first : last + 1],
+                **{"content-range": span},
             )
             assert status == 200, found
         assert found["bytes_received"] == len(DATA)
