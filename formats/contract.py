@@ -100,7 +100,7 @@ class Scope(enum.Enum):
 
 # --- bodies -------------------------------------------------------------------------------------
 class BodyKind(enum.Enum):
-    NONE = "none"  # a body, if any, is drained and ignored up to 64 KiB
+    NONE = "none"  # a body, if any, is drained and ignored, up to 64 KiB or Body.max
     DOCUMENT = "document"  # small: request.document holds the bytes (maximum: Body.max)
     BLOB = "blob"  # request.body is the ingested blob
     FORM = "form"  # multipart/form-data: request.form

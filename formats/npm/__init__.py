@@ -24,7 +24,7 @@ from store.errors import RegistryError
 
 PACKUMENT = Body(BodyKind.DECODED, decoder=PackumentDecoder)
 SMALL = Body(BodyKind.DOCUMENT, 64 << 10)
-AUDIT = Body(BodyKind.DOCUMENT, DOCUMENT_MAX)
+AUDIT = Body(max=DOCUMENT_MAX)  # not looked at, so never held in memory: anybody may send one
 
 
 def error_body(error: RegistryError) -> Response:

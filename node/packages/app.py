@@ -290,7 +290,7 @@ class Exchange:
                 self._request, session=await self._parts.sessions.append(session, chunks)
             )
         if self._method in WRITES:
-            async for _ in Bounded(chunks, IGNORED_MAX):
+            async for _ in Bounded(chunks, body.max or IGNORED_MAX):
                 pass
         return self._request
 
