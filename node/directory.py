@@ -6,14 +6,17 @@ again.  Hot paths (every request) look here and never in the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
+import sqlalchemy as sa
 import structlog
 
+from store.errors import ConflictError
 from store.facts import Setting
 from store.rows import SettingRow
+from store.schema import settings
 
 log = structlog.get_logger(__name__)
 Value = TypeVar("Value", bound="Entry")
@@ -200,6 +203,19 @@ class Directory:
         """The fact that stores an entry, superseding what this node has seen of it."""
         kind = _kind(type(entry))
         return Setting(kind, key, msgspec.json.encode(entry), self._seen.get((kind, key), ()))
+
+    def absent(self, entry: Entry) -> Callable[[sa.Connection], None]:
+        """A check for the transaction that creates an entry.  It raises ConflictError."""
+        kind = _kind(type(entry))
+        query = sa.select(settings.c.key).where(
+            settings.c.kind == kind, settings.c.key == entry.named
+        )
+
+        def check(connection: sa.Connection) -> None:
+            if connection.execute(query).first() is not None:
+                raise ConflictError(f"{kind} {entry.named!r} exists")
+
+        return check
 
     def remove(self, model: type[Entry], key: str) -> Setting:
         """The fact that removes an entry."""

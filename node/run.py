@@ -131,7 +131,7 @@ async def _tls(core: Core) -> ssl.SSLContext | None:
 def build_front(core: Core) -> Front:
     """Wire the apps that answer HTTP."""
     urls = ExternalUrl(core.config.http.external_url, core.config.http.trusted_proxies)
-    writes = core.config.access.writes_per_minute
+    writes = RateLimit(core.config.access.writes_per_minute, 60.0, "writes")
     observer = partial(_observe, core, AccessLog())
     packages = PackageApp(
         Parts(
@@ -145,7 +145,7 @@ def build_front(core: Core) -> Front:
             observer=observer,
             registry=core,
             repositories=core,
-            writes=RateLimit(writes, 60.0, "writes"),
+            writes=writes,
             refusals=Refusals(core.audit),
             upload_max=core.config.http.upload_max,
         )
@@ -154,7 +154,7 @@ def build_front(core: Core) -> Front:
     def build_api() -> App:
         from node.api.app import build  # a second of imports, so not before it is needed
 
-        return cast("App", build(core, urls))
+        return cast("App", build(core, urls, writes))
 
     async def may_see_metrics(headers: dict[str, str], address: str) -> bool:
         try:

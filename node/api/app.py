@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import structlog
+import trio
 from quart import Response as QuartResponse
 from quart import request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from node.access.gate import Caller
+from node.access.rates import RateLimit
 from node.api import artifacts, auth, nodes, repositories, uploads, users
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
 from node.api.openapi import ErrorBody, document
 from node.core import VERSION, Core
 from node.http.quart import NodeQuart
+from node.packages.app import sole_error
+from node.packages.caution import SAFE, judge_origin
 from node.packages.urls import ExternalUrl
 from store.errors import (
     RegistryError,
@@ -39,8 +45,8 @@ SCOPED = {
 }
 
 
-def build(core: Core, urls: ExternalUrl) -> NodeQuart:
-    """Make the app."""
+def build(core: Core, urls: ExternalUrl, writes: RateLimit) -> NodeQuart:
+    """Make the app.  ``writes`` is the limit that it shares with package traffic."""
     app = NodeQuart("atoll")
     for index, endpoint in enumerate(ENDPOINTS):
         rule = PREFIX + re.sub(r"\{(\w+):path\}", r"<path:\1>", endpoint.path)
@@ -48,7 +54,7 @@ def build(core: Core, urls: ExternalUrl) -> NodeQuart:
         app.add_url_rule(
             rule,
             f"{endpoint.handler.__name__}_{index}",
-            _view(core, urls, endpoint),
+            _view(core, urls, writes, endpoint),
             methods=[endpoint.method],
         )
 
@@ -57,13 +63,16 @@ def build(core: Core, urls: ExternalUrl) -> NodeQuart:
 
     app.add_url_rule(f"{PREFIX}/openapi.json", "openapi", openapi, methods=["GET"])
 
-    async def unknown(error: Any) -> QuartResponse:
-        code = int(getattr(error, "code", 500) or 500)
-        name = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(code, "ERROR")
-        return _json(code, ErrorBody(name, str(getattr(error, "description", error))))
+    async def other(error: Any) -> QuartResponse:
+        """What the framework itself refuses, and bugs: they were logged, and nobody is told."""
+        code = int(error.code or 500)
+        name = re.sub(r"\W+", "_", HTTPStatus(code).phrase).upper()
+        response = _json(code, ErrorBody(name, str(error.description)))
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            response.headers["allow"] = ", ".join(sorted(error.valid_methods))
+        return response
 
-    for status in (404, 405):
-        app.register_error_handler(status, unknown)
+    app.register_error_handler(HTTPException, other)
     return app
 
 
@@ -77,13 +86,18 @@ def _root(urls: ExternalUrl) -> str:
     )
 
 
-def _view(core: Core, urls: ExternalUrl, endpoint: Endpoint) -> Any:
+def _view(core: Core, urls: ExternalUrl, writes: RateLimit, endpoint: Endpoint) -> Any:
     async def view(**params: str) -> QuartResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            return await _answer(core, urls, endpoint, params, headers)
+            return await _answer(core, urls, endpoint, params, headers, writes)
         except RegistryError as error:
             return failure(error)
+        except BaseExceptionGroup as group:
+            inner = sole_error(group)
+            if inner is None:
+                raise
+            return failure(inner)
 
     return view
 
@@ -94,9 +108,13 @@ async def _answer(
     endpoint: Endpoint,
     params: Mapping[str, str],
     headers: Mapping[str, str],
+    writes: RateLimit,
 ) -> QuartResponse:
     address = urls.client(headers, request.remote_addr or "")
+    judge_origin(endpoint.method, headers)
     caller = await identify(core, headers, address)
+    if endpoint.method not in SAFE and caller.kind != "operator":
+        writes.take(caller.name or address, trio.current_time())
     call = Call(core, caller, params, dict(request.args.items()), headers, _root(urls))
     admit(core, endpoint, call)
     if endpoint.streams:
@@ -105,7 +123,7 @@ async def _answer(
         call.body = decode(await _small_body(), endpoint.body)
     found = await endpoint.handler(call)
     if isinstance(found, Raw):
-        return _raw(found)
+        return await _raw(found)
     return _json(endpoint.status, found)
 
 
@@ -165,15 +183,24 @@ def _json(status: int, content: object) -> QuartResponse:
     return QuartResponse(msgspec.json.encode(content), status, content_type="application/json")
 
 
-def _raw(answer: Raw) -> QuartResponse:
-    response = QuartResponse(
-        answer.stream if answer.stream is not None else answer.body,
-        answer.status,
-        content_type=answer.media_type,
-    )
+async def _raw(answer: Raw) -> QuartResponse:
+    body: Any = answer.body
+    if answer.stream is not None and request.method != "HEAD":
+        # The head waits for the first byte: until then an error can still be told.
+        body = _resumed(await anext(answer.stream, b""), answer.stream)
+    response = QuartResponse(body, answer.status, content_type=answer.media_type)
     for name, value in answer.headers.items():
         response.headers[name] = value
     return response
+
+
+async def _resumed(first: bytes, rest: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    try:
+        yield first
+        async for chunk in rest:
+            yield chunk
+    finally:
+        await rest.aclose()
 
 
 def failure(error: RegistryError) -> QuartResponse:

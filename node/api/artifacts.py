@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from urllib.parse import quote
 
 import msgspec
@@ -130,7 +130,7 @@ async def download(call: Call) -> Raw:
     """Send a file's bytes, from here or from peers as they arrive."""
     artifact = await _find(call)
 
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes]:
         async with call.core.blobs.read(
             artifact.digest, size=artifact.size, manifest_id=artifact.manifest_id
         ) as chunks:
@@ -152,8 +152,9 @@ async def download(call: Call) -> Raw:
 async def delete_artifact(call: Call) -> None:
     """Delete a file; its coordinate then only takes the same bytes again."""
     artifact = await _find(call)
-    fact = Delete(artifact.repository, artifact.path, (artifact.record,), "deleted by request")
-    await call.core.ledger.append([fact], actor=call.caller.name)
+    await call.append(
+        Delete(artifact.repository, artifact.path, (artifact.record,), "deleted by request")
+    )
     await call.note("artifact.delete", artifact.path)
 
 
@@ -184,7 +185,10 @@ async def search_quick(call: Call) -> FoundPackages:
         for entry in call.core.directory_repositories()
         if call.core.gate.may(call.caller, "read", entry)
     ]
-    found = await call.core.catalog.search(call.query.get("q", ""), repositories=keys, limit=limit)
+    text = call.query.get("q", "").strip()
+    if not text:  # looking for nothing in particular would look at everything
+        return FoundPackages([])
+    found = await call.core.catalog.search(text, repositories=keys, limit=limit)
     return FoundPackages(
         [FoundPackage(each.repository, each.package, each.files, each.size) for each in found]
     )

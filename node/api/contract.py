@@ -5,18 +5,25 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from node.access.gate import Caller
 from node.core import Core
 from node.directory import RepositoryEntry
+from store.appending import Check
 from store.errors import RejectedError, RepositoryUnknownError
+from store.facts import Fact
 
 Model = TypeVar("Model")
 PREFIX = "/api/v1"
 PAGE_MAX = 1000
+DIGITS_MAX = 18  # of a number in a query
+# What people type.  All of it travels to every node, so none of it is unbounded.
+Short = Annotated[str, msgspec.Meta(max_length=255)]
+Long = Annotated[str, msgspec.Meta(max_length=4096)]
+Names = Annotated[list[Short], msgspec.Meta(max_length=1000)]
 
 
 class Access(enum.Enum):
@@ -71,9 +78,13 @@ class Call:
     def number(self, name: str, default: int, maximum: int = PAGE_MAX) -> int:
         """A non-negative integer of the query.  Raises RejectedError."""
         text = self.query.get(name, str(default))
-        if not text.isdecimal():
+        if not text.isascii() or not text.isdecimal() or len(text) > DIGITS_MAX:
             raise RejectedError(f"{name} is not a number")
         return min(int(text), maximum)
+
+    async def append(self, *facts: Fact, check: Check | None = None) -> None:
+        """Write facts in the caller's name."""
+        await self.core.ledger.append(list(facts), actor=self.caller.name, check=check)
 
 
 Handler = Callable[[Call], Awaitable[Any]]
@@ -123,7 +134,7 @@ def decode(data: bytes, model: type[Model]) -> Model:
     """Read a JSON body.  Raises RejectedError with the place of the fault."""
     try:
         return msgspec.json.decode(data or b"{}", type=model)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RejectedError(f"invalid JSON body: {error}") from error
     except RecursionError:
         raise RejectedError("invalid JSON body: nested too deeply") from None

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from node.api.contract import Access, Call, Raw, Table
+from node.api.contract import Access, Call, Raw, Short, Table
 from node.core import VERSION
 from store.errors import RejectedError, UnavailableError
 
@@ -33,8 +33,8 @@ class FormatList(msgspec.Struct):
 
 
 class NewInvitation(msgspec.Struct):
-    site: str = "default"
-    roles: tuple[str, ...] = ("writer", "admin")  # a whole registry: users log in there too
+    site: Short = "default"
+    roles: tuple[Short, ...] = ("writer", "admin")  # a whole registry: users log in there too
     expires_in: float = 86400.0
 
 
@@ -132,7 +132,9 @@ async def join(call: Call) -> NodeView:
 @table.route("GET", "/admin/audit", Access.MANAGE, answer=AuditList, parameters=("before", "limit"))
 async def list_audit(call: Call) -> AuditList:
     """List who did what, newest first."""
-    found = await call.core.audit.entries(limit=max(1, call.number("limit", 100)))
+    before = call.number("before", 0, 1 << 62) or None
+    limit = max(1, call.number("limit", 100))
+    found = await call.core.audit.entries(before=before, limit=limit)
     return AuditList([msgspec.to_builtins(each) for each in found])
 
 

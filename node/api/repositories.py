@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
-from node.api.contract import Access, Call, Table, pagination
+from formats.contract import Format
+from node.api.contract import Access, Call, Long, Short, Table, pagination
 from node.directory import RepositoryEntry
+from node.repositories.removal import empty
 from store.errors import (
     ConflictError,
     NameInvalidError,
@@ -26,23 +28,23 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "atoll:repository")
 
 
 class NewRepository(msgspec.Struct):
-    key: str
-    format: str
-    name: str = ""
-    repo_type: str = "local"
+    key: Short
+    format: Short
+    name: Short = ""
+    repo_type: Short = "local"
     is_public: bool = False
-    description: str = ""
+    description: Long = ""
     quota_bytes: int | None = None
-    home: str = ""
+    home: Short = ""
     options: dict[str, Any] = {}
 
 
 class RepositoryChange(msgspec.Struct):
-    name: str | None = None
+    name: Short | None = None
     is_public: bool | None = None
-    description: str | None = None
+    description: Long | None = None
     quota_bytes: int | None = None
-    home: str | None = None
+    home: Short | None = None
     options: dict[str, Any] | None = None
 
 
@@ -134,10 +136,10 @@ async def create_repository(call: Call) -> RepositoryView:
         raise NameInvalidError(f"unknown format {body.format!r}; known: {', '.join(known)}")
     if body.repo_type not in TYPES:
         raise UnsupportedError(f"repo_type {body.repo_type!r} is not one of {', '.join(TYPES)}")
-    if body.quota_bytes is not None and body.quota_bytes < 0:
-        raise RejectedError("quota_bytes is negative")
-    if call.core.entry(body.key) is not None:
-        raise ConflictError(f"repository {body.key!r} exists")
+    _judge_quota(body.quota_bytes)
+    served = call.core.format_of(body.format)
+    if served is not None and body.key in _reserved(served):
+        raise NameInvalidError(f"{body.key!r} is a path of {served.name}'s own")
     entry = RepositoryEntry(
         key=body.key,
         name=body.name,
@@ -151,19 +153,26 @@ async def create_repository(call: Call) -> RepositoryView:
         created_at=time.time(),
         created_by=call.caller.name,
     )
-    await _store(call, entry, "repository.create")
+    fact = call.core.directory.change(entry.key, entry)
+    await call.append(fact, check=call.core.directory.absent(entry))
+    await call.note("repository.create", entry.key)
     return await view(call, entry)
+
+
+def _reserved(served: Format) -> set[str]:
+    """Keys that the format's own routes at the root would hide (``/v2/token``)."""
+    paths = [(route.path, mount) for route in served.root_routes for mount in served.mounts]
+    return {path.removeprefix(f"{mount}/").split("/")[0] for path, mount in paths}
+
+
+def _judge_quota(quota: int | None) -> None:
+    if quota is not None and not 0 <= quota < 1 << 63:
+        raise RejectedError("quota_bytes is negative, or beyond all measure")
 
 
 def _home(call: Call, wanted: str) -> str:
     """Where rival publishes are ordered: by default the site where the repository is made."""
     return "" if wanted == "none" else wanted or call.core.site
-
-
-async def _store(call: Call, entry: RepositoryEntry, action: str) -> None:
-    fact = call.core.directory.change(entry.key, entry)
-    await call.core.ledger.append([fact], actor=call.caller.name)
-    await call.note(action, entry.key)
 
 
 @table.route("GET", "/repositories/{key}", Access.READ, answer=RepositoryView)
@@ -176,24 +185,32 @@ async def get_repository(call: Call) -> RepositoryView:
     "PATCH", "/repositories/{key}", Access.ADMIN, body=RepositoryChange, answer=RepositoryView
 )
 async def change_repository(call: Call) -> RepositoryView:
-    """Change a repository's settings; fields left out stay as they are."""
+    """Change a repository's settings; fields left out stay as they are.
+
+    Quota and home are the node administrators' to set.
+    """
+    body: RepositoryChange = call.body
+    _judge_quota(body.quota_bytes)
+    if body.quota_bytes is not None or body.home is not None:
+        call.core.gate.require_management(call.caller)
     entry = msgspec.structs.replace(call.repository)
     for name, value in msgspec.structs.asdict(call.body).items():
         if value is not None:
             setattr(entry, name, value)
-    await _store(call, entry, "repository.change")
+    await call.append(call.core.directory.change(entry.key, entry))
+    await call.note("repository.change", entry.key)
     return await view(call, entry)
 
 
 @table.route("DELETE", "/repositories/{key}", Access.MANAGE, status=204)
 async def delete_repository(call: Call) -> None:
-    """Delete an empty repository, or with ``?force=true`` one that is not."""
+    """Delete an empty repository, or with ``?force=true`` one that is not, with its content."""
     entry = call.core.entry(call.params["key"])
     if entry is None:
         raise NotFoundError(f"no repository {call.params['key']!r}")
     found = await call.core.catalog.statistics(entry.key)
     if found.files and call.query.get("force") != "true":
         raise ConflictError(f"{entry.key} holds {found.files} files; ?force=true deletes it anyway")
-    fact = call.core.directory.remove(RepositoryEntry, entry.key)
-    await call.core.ledger.append([fact], actor=call.caller.name)
+    await empty(call.core.catalog, call.core.ledger, entry.key, actor=call.caller.name)
+    await call.append(call.core.directory.remove(RepositoryEntry, entry.key))
     await call.note("repository.delete", entry.key)

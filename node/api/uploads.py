@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from formats.contract import Body
 from node.api.artifacts import ArtifactView, view
-from node.api.contract import Access, Call, Table
+from node.api.contract import Access, Call, Long, Short, Table
+from node.packages.bodies import Bounded, Fitting, judge_length
 from node.packages.native import Put, publish, route_of
 from node.repositories.sessions import Ticket
 from store.blobs import Ingested
@@ -24,12 +26,12 @@ from store.errors import (
 
 table = Table("uploads")
 CHUNK, CHUNK_MAX = 8 << 20, 256 << 20  # bytes: the default, and the most that is taken at once
-RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)\Z")
+RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(?:\d{1,18}|\*)\Z", re.ASCII)
 
 
 class NewUpload(msgspec.Struct):
-    repository_key: str
-    artifact_path: str
+    repository_key: Short
+    artifact_path: Long
     total_size: int | None = None
     checksum_sha256: str = ""
 
@@ -81,8 +83,9 @@ async def upload_artifact(call: Call) -> ArtifactView:
     served, _ = route_of(call.core, put)
     expected = call.headers.get("x-checksum-sha256", "").lower()
     digest = Digest.parse(f"sha256:{expected}") if expected else None
+    body = await _fitting(call, put)
     async with call.core.blobs.ingest(digest, checksums=served.checksums) as ingest:
-        async for chunk in _body(call):
+        async for chunk in body:
             await ingest.write(chunk)
     return await _stored(call, put, ingest.result)
 
@@ -136,7 +139,7 @@ async def append_chunk(call: Call) -> UploadView:
         raise RangeInvalidError(f"a chunk has between 1 and {CHUNK_MAX} bytes")
     if first > received:
         raise RangeInvalidError(f"the next byte is {received}")
-    chunks = Fresh(_body(call), received - first, last - first + 1)
+    chunks = Fresh(await _fitting(call, put), received - first, last - first + 1)
     session = await call.core.sessions.append(call.params["id"], chunks)
     return _view(session.id, put, session.size)
 
@@ -163,6 +166,16 @@ class Nothing(AsyncIterator[bytes]):
 
     async def __anext__(self) -> bytes:
         raise StopAsyncIteration
+
+
+async def _fitting(call: Call, put: Put) -> AsyncIterator[bytes]:
+    """The body within the node's limit and the repository's quota."""
+    limit = call.core.config.http.upload_max
+    judge_length(Body(), call.headers, limit=limit)
+    chunks = Bounded(_body(call), limit or None)
+    if put.entry.quota_bytes:
+        return Fitting(chunks, call.headers, await call.core.publisher.room(put.entry))
+    return chunks
 
 
 def _body(call: Call) -> AsyncIterator[bytes]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from node.access.gate import ACTIONS
-from node.api.contract import Access, Call, Table
+from node.api.contract import Access, Call, Long, Names, Short, Table
 from node.directory import Entry, GrantEntry, GroupEntry, TokenEntry, UserEntry
 from store.errors import ConflictError, DeniedError, NameInvalidError, NotFoundError, RejectedError
 from store.facts import Fact
@@ -21,23 +21,23 @@ PASSWORD_MIN = 8
 
 
 class NewUser(msgspec.Struct):
-    username: str
-    password: str | None = None
-    email: str = ""
-    display_name: str = ""
+    username: Short
+    password: Long | None = None
+    email: Short = ""
+    display_name: Short = ""
     is_admin: bool = False
 
 
 class UserChange(msgspec.Struct):
-    email: str | None = None
-    display_name: str | None = None
+    email: Short | None = None
+    display_name: Short | None = None
     is_admin: bool | None = None
     is_active: bool | None = None
 
 
 class Password(msgspec.Struct):
-    new_password: str
-    current_password: str = ""
+    new_password: Long
+    current_password: Long = ""
 
 
 class UserView(msgspec.Struct):
@@ -55,9 +55,9 @@ class UserList(msgspec.Struct):
 
 
 class NewGroup(msgspec.Struct):
-    name: str
-    description: str = ""
-    members: list[str] = []
+    name: Short
+    description: Long = ""
+    members: Names = []
 
 
 class GroupView(msgspec.Struct):
@@ -71,10 +71,10 @@ class GroupList(msgspec.Struct):
 
 
 class NewPermission(msgspec.Struct):
-    principal_type: str
-    principal: str
-    repository: str
-    actions: list[str]
+    principal_type: Short
+    principal: Short
+    repository: Short
+    actions: Names
 
 
 class PermissionView(NewPermission, kw_only=True):
@@ -99,7 +99,7 @@ def view(user: UserEntry) -> UserView:
 
 
 async def _write(call: Call, action: str, target: str, *facts: Fact) -> None:
-    await call.core.ledger.append(list(facts), actor=call.caller.name)
+    await call.append(*facts)
     await call.note(action, target)
 
 
@@ -140,7 +140,8 @@ async def create_user(call: Call) -> UserView:
         created_by=call.caller.name,
     )
     fact = await call.core.accounts.user_fact(user, body.password)
-    await _write(call, "user.create", user.username, fact)
+    await call.append(fact, check=call.core.directory.absent(user))
+    await call.note("user.create", user.username)
     return view(user)
 
 
@@ -183,23 +184,24 @@ def _keep_an_admin(call: Call, username: str, *, still: bool) -> None:
 async def set_password(call: Call) -> None:
     """Set a password: one's own with the current one, anybody's as an administrator."""
     body: Password = call.body
-    user = msgspec.structs.replace(_find(call, UserEntry, call.params["id"], "user"))
+    name = call.params["id"]
+    if name != call.caller.name:
+        call.core.gate.require_management(call.caller)
+    user = msgspec.structs.replace(_find(call, UserEntry, name, "user"))
     _judge_password(body.new_password)
-    if user.username == call.caller.name and call.caller.kind != "operator":
+    if name == call.caller.name and call.caller.kind != "operator":
         if call.caller.kind == "token" and "manage" not in call.caller.allowed:
             raise DeniedError("this token cannot change passwords")
         await call.core.accounts.by_password(
             user.username, body.current_password, call.caller.address
         )
-    else:
-        call.core.gate.require_management(call.caller)
     fact = await call.core.accounts.user_fact(user, body.new_password)
     await _write(call, "user.password", user.username, fact)
 
 
 @table.route("DELETE", "/users/{id}", Access.MANAGE, status=204)
 async def delete_user(call: Call) -> None:
-    """Delete a user, its tokens and its permissions."""
+    """Delete a user with its tokens, permissions and memberships: a later namesake gets none."""
     name = call.params["id"]
     _find(call, UserEntry, name, "user")
     _keep_an_admin(call, name, still=False)
@@ -214,6 +216,11 @@ async def delete_user(call: Call) -> None:
         directory.remove(GrantEntry, each.id)
         for each in directory.all(GrantEntry)
         if (each.principal_type, each.principal) == ("user", name)
+    ]
+    facts += [
+        directory.change(each.name, msgspec.structs.replace(each, members=others))
+        for each in directory.all(GroupEntry)
+        if (others := tuple(m for m in each.members if m != name)) != each.members
     ]
     await _write(call, "user.delete", name, *facts)
 
