@@ -69,6 +69,10 @@ class PeerBelief:
             snubbed=self.snubbed,
         )
 
+    def advertised(self, backlog: float) -> None:
+        """It says how long its upload queue is; what we wait for ourselves is counted apart."""
+        self.delay = max(0.0, backlog - self.outstanding / max(self.rate.average, 1.0))
+
     def asked(self, size: int, now: float) -> None:
         """``size`` bytes were asked for."""
         if not self.outstanding:

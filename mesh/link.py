@@ -108,6 +108,7 @@ class Link:
         self.channel = CONTROL
         self.rtt = RttEstimator()
         self.peer_backlog = 0.0  # seconds its upload queue would take to drain
+        self.backlog = 0.0  # and ours
         self.busy = False
         self.closed = False
         self._clock = clock - now  # to tell the time of day from the monotonic clock
@@ -294,7 +295,7 @@ class Link:
             raise RemoteProtocolError(f"{type(message).__name__} on the wrong channel")
         match message:
             case Ping():
-                self.send(Pong(message.nonce, message.sent_us))
+                self.send(Pong(message.nonce, message.sent_us, int(self.backlog * 1000)))
             case Pong():
                 sent = self._pings.pop(message.nonce, None)
                 if sent is not None:
@@ -385,7 +386,7 @@ class Link:
         self._pings[self._ping_count] = now
         while len(self._pings) > PINGS_MAX:
             del self._pings[next(iter(self._pings))]
-        self.send(Ping(self._ping_count, int(now * 1e6)))
+        self.send(Ping(self._ping_count, int(now * 1e6), int(self.backlog * 1000)))
 
     @property
     def _ping_interval(self) -> float:

@@ -31,6 +31,7 @@ from mesh.shell.memory import Memory
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Fetch, Transfers
 from mesh.status import PeerStatus, Topology, TransferStatus
+from mesh.uplink import Uplink
 from store.blobs import BlobStore
 from store.digest import Digest
 from store.errors import NoHolderError, RegistryError
@@ -65,6 +66,7 @@ class Mesh:
         replicate: str = ON_DEMAND,
         catalog: CatalogPort | None = None,
         wait: float = 30.0,
+        upload_rate: float = 0.0,
         rng: random.Random | None = None,
     ) -> None:
         rng = rng or random.Random()  # noqa: S311  spreads load; secrets come from elsewhere
@@ -74,7 +76,7 @@ class Mesh:
         self._book, self._addresses = Book(), addresses.AddressBook()
         self._exchange = Exchange(bytes.fromhex(identity.node), rng)
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
-        board = Switchboard(ledger, self._exchange, self._addresses, self._me)
+        board = Switchboard(ledger, self._exchange, self._addresses, self._me, Uplink(upload_rate))
         self._links = Links(
             carriers,
             board,

@@ -18,6 +18,7 @@ RUNS_MAX = 16_384  # runs in them
 CREDIT_INITIAL = 16 * 1024 * 1024  # bytes a peer can take before it has said anything
 CREDIT_MAX = 64 * 1024 * 1024  # bytes of credit we believe in
 BUSY_RETRY_MS = 500
+CHUNK_USUAL = 64 * 1024  # bytes, until some have been sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Piece:
     first: int
     count: int
     last: bool  # of its request: send Done afterwards
+    priority: int = 0
 
 
 @dataclass(slots=True)
@@ -45,11 +47,19 @@ class Serving:
     def __init__(self) -> None:
         self.credit = CREDIT_INITIAL
         self.sent = 0  # bytes, ever
+        self._chunks = 0  # sent, ever
         self._queue: dict[int, _Queued] = {}
         self._arrivals = 0
 
     def __len__(self) -> int:
         return len(self._queue)
+
+    @property
+    def backlog(self) -> int:
+        """About how many bytes are queued, going by the size of the chunks so far."""
+        chunks = sum(stop - start for each in self._queue.values() for start, stop in each.runs)
+        usual = self.sent / self._chunks if self._chunks else CHUNK_USUAL
+        return int(chunks * usual)
 
     def received(self, message: Message) -> list[Message]:
         """Take a message; return the answers to send.  Raises RemoteProtocolError."""
@@ -115,11 +125,13 @@ class Serving:
             count += 1
         self.credit -= size
         self.sent += size
+        self._chunks += count
         if start + count == stop:
             queued.runs.pop(0)
         else:
             queued.runs[0] = (start + count, stop)
-        return Piece(want.request, want.blob, want.manifest, start, count, not queued.runs)
+        last = not queued.runs
+        return Piece(want.request, want.blob, want.manifest, start, count, last, want.priority)
 
 
 def failed(piece: Piece, *, gone: bool) -> Message:

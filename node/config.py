@@ -69,6 +69,7 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     replicate: str = "on-demand"  # on-demand | everywhere
     libp2p: str = "off"  # off | auto | on
+    upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
 
 

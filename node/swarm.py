@@ -59,6 +59,7 @@ def build_mesh(core: Core) -> Mesh:
         replicate=config.replicate,
         catalog=Referenced(core),
         wait=config.wait,
+        upload_rate=config.upload_rate,
     )
 
 

@@ -14,7 +14,6 @@ import ssl
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,14 +78,14 @@ class TlsCarrier:
         task_status: trio.TaskStatus[tuple[str, ...]] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Accept until cancelled; connections that do not get through TLS in time are dropped."""
-        limit = trio.CapacityLimiter(STRANGERS_MAX)
+        strangers: dict[trio.CancelScope, None] = {}  # the oldest first
         async with trio.open_nursery() as nursery:
             addresses: list[str] = []
             for host, port in self._listen:
                 listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
                 for listener in listeners:
                     addresses.append(format_address(host, listener.socket.getsockname()[1]))
-                    nursery.start_soon(self._accept, listener, handler, nursery, limit)
+                    nursery.start_soon(self._accept, listener, handler, nursery, strangers)
             self.bound = tuple(dict.fromkeys(addresses))
             task_status.started(self._advertise or self.bound)
             await trio.sleep_forever()
@@ -96,36 +95,46 @@ class TlsCarrier:
         listener: trio.SocketListener,
         handler: Handler,
         nursery: trio.Nursery,
-        limit: trio.CapacityLimiter,
+        strangers: dict[trio.CancelScope, None],
     ) -> None:
         async with listener:
             while True:
-                await limit.acquire_on_behalf_of(token := object())
                 try:
                     raw = await listener.accept()
                 except OSError as error:  # out of descriptors: let some links end first
-                    limit.release_on_behalf_of(token)
                     if error.errno not in TRANSIENT:
                         raise
                     await trio.sleep(0.1)
                     continue
-                release = partial(limit.release_on_behalf_of, token)
-                nursery.start_soon(self._greet, raw, handler, release)
+                if len(strangers) >= STRANGERS_MAX:  # the slowest makes room: members are quick
+                    oldest = next(iter(strangers))
+                    del strangers[oldest]
+                    oldest.cancel()
+                scope = trio.CancelScope()
+                strangers[scope] = None
+                nursery.start_soon(self._greet, raw, handler, scope, strangers)
 
     async def _greet(
-        self, raw: trio.SocketStream, handler: Handler, release: partial[None]
+        self,
+        raw: trio.SocketStream,
+        handler: Handler,
+        scope: trio.CancelScope,
+        strangers: dict[trio.CancelScope, None],
     ) -> None:
         stream = trio.SSLStream(raw, self._server, server_side=True, https_compatible=True)
         try:
             try:
-                with trio.fail_after(HANDSHAKE_TIMEOUT):
+                scope.deadline = trio.current_time() + HANDSHAKE_TIMEOUT
+                with scope:
                     tune(raw.socket, self._congestion)
                     peer = raw.socket.getpeername()
                     await stream.do_handshake()
-            except (trio.BrokenResourceError, trio.TooSlowError, OSError):
+            except (trio.BrokenResourceError, OSError):
                 return  # a stranger; nothing of ours is lost
             finally:
-                release()
+                strangers.pop(scope, None)
+            if scope.cancelled_caught:
+                return
             await handler(Accepted(_Quiet(stream), format_address(peer[0], peer[1])))
         finally:
             await trio.aclose_forcefully(raw)

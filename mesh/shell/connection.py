@@ -94,6 +94,11 @@ class Connection:
         """There may be something to write."""
         self._work.set()
 
+    async def rest(self, pause: float) -> None:
+        """Wait, but not when there is something to write.  For the owner's ``feed`` only."""
+        with trio.move_on_after(pause):
+            await self._work.wait()
+
     async def drained(self, below: int) -> None:
         """Wait until fewer than ``below`` bytes are queued, or the link is over."""
         while self.link.queued >= below and not self.link.closed:
@@ -166,7 +171,7 @@ class Connection:
         while True:
             self._work = trio.Event()
             while await self._flush() or await self._feed():
-                pass
+                self._work = trio.Event()  # whatever set it is seen by the next round
             if self.link.closed:
                 return
             await self._work.wait()

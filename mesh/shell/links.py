@@ -26,6 +26,7 @@ from mesh.shell.connection import BROKEN, Connection, clock
 DIAL_TIMEOUT = 5.0  # seconds
 BULK_TIMEOUT = 8.0  # seconds that a peer has to dial us a bulk socket
 ACCEPTED_MAX = 1024  # sockets that others opened to us
+STRANGERS_MAX = 256  # of them, those that have not introduced themselves yet
 ALIVE = 2.0  # seconds: a link that was heard so recently is not half-open
 log = structlog.get_logger(__name__)
 
@@ -97,6 +98,7 @@ class Links:
         self._secret_of = secret_of
         self._attempts: dict[bytes, set[trio.CancelScope]] = {}
         self._accepted = 0
+        self._strangers: dict[Connection, None] = {}  # the oldest first
         self._bulk_dials: set[bytes] = set()
         self._nursery: trio.Nursery | None = None
         self._wake = trio.Event()
@@ -254,7 +256,15 @@ class Links:
                 clock=clock(),
             )
             connection = Connection(link, accepted.stream, accepted.address, self, dialled=False)
-            await self._run(connection)
+            if len(self._strangers) >= STRANGERS_MAX:  # the slowest makes room: members are quick
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                oldest.close("too many strangers")
+            self._strangers[connection] = None
+            try:
+                await self._run(connection)
+            finally:
+                self._strangers.pop(connection, None)
         finally:
             self._accepted -= 1
 
@@ -282,6 +292,7 @@ class Links:
     async def established(self, connection: Connection) -> None:
         """A handshake is through: one link of a kind per peer."""
         peer = connection.node
+        self._strangers.pop(connection, None)
         if connection.joining:
             return
         if peer == self._me().node:

@@ -42,6 +42,7 @@ from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.transfers import Transfers
+from mesh.uplink import Uplink
 from store.digest import Digest
 from store.errors import RegistryError
 
@@ -68,12 +69,14 @@ class Switchboard:
         exchange: Exchange,
         addresses: AddressBook,
         me: Callable[[], Self],
+        uplink: Uplink,
     ) -> None:
         self.addresses = addresses
         self.dirty = False  # the address book has changed since it was saved
         self._ledger = ledger
         self._exchange = exchange
         self._me = me
+        self._uplink = uplink
         self._uncredited: dict[bytes, int] = {}
         self._used: dict[bytes, float] = {}  # peer → when its bulk socket last moved chunks
 
@@ -144,6 +147,7 @@ class Switchboard:
 
     def bulk_closed(self, peer: bytes) -> None:
         """The bulk socket is gone."""
+        self._uplink.forget(peer)
         self.transfers.perform(self._exchange.bulk_closed(peer, trio.current_time()))
 
     def busy(self, peer: bytes) -> bool:
@@ -186,10 +190,17 @@ class Switchboard:
 
     async def feed(self, connection: Connection) -> bool:
         """A bulk socket can take more: read the next piece of what its peer wants."""
-        piece = connection.serving.next(self.transfers.length)
+        serving, now = connection.serving, trio.current_time()
+        if not len(serving) or serving.credit <= 0:
+            return False
+        pause = self._uplink.wait(connection.node, now)
+        if pause:
+            await connection.rest(pause)
+            return True
+        piece = serving.next(self.transfers.length)
         if piece is None:
             return False
-        self._used[connection.node] = trio.current_time()
+        self._used[connection.node] = now
         if isinstance(piece, Piece):
             await self._send_piece(connection, piece)
         else:
@@ -203,6 +214,7 @@ class Switchboard:
             connection.send(Nope(piece.request, GONE))
             return
         connection.send(Data(piece.request, piece.first, piece.count, raw))
+        self._uplink.sent(connection.node, len(raw), piece.priority, trio.current_time())
         if piece.last:
             connection.send(Done(piece.request))
 
@@ -225,7 +237,12 @@ class Switchboard:
     def tend(self) -> None:
         """Look after the links: how often they ping, and bulk sockets that nobody uses."""
         now = trio.current_time()
+        queued = sum(connection.serving.backlog for connection in self.links.bulk.values())
+        backlog = self._uplink.backlog(queued, now)
         for peer, connection in list(self.links.control.items()):
+            connection.link.backlog = backlog
+            if peer in self._exchange.peers:
+                self._exchange.peers[peer].advertised(connection.link.peer_backlog)
             connection.set_busy(busy=self.busy(peer))
             self._tend_link(peer, connection, now)
         for peer, connection in list(self.links.bulk.items()):

@@ -291,3 +291,28 @@ async def test_a_member_that_cannot_be_dialled_is_not_waited_for(tmp_path: Path)
         await a.store.delete(missing.blob)
         with trio.fail_after(2), pytest.raises(NoHolderError):
             await a.read(missing)
+
+
+async def test_the_upload_cap_holds_and_peers_share_it(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet, trio.open_nursery() as nursery:
+        a, b, c = [await fleet.node(name) for name in "abc"]
+        await fleet.join(b, a)
+        await fleet.join(c, a)
+        await linked(a, b)
+        await linked(a, c)
+        fleet.world.reachable = lambda one, two: "a" in (one, two)
+        a.mesh._board._uplink.cap = 2e6
+        data = [content(3_000_000, seed=seed) for seed in (1, 2)]
+        manifests = [await a.add(each) for each in data]
+        began = trio.current_time()
+        nursery.start_soon(b.read, manifests[0])
+        nursery.start_soon(c.read, manifests[1])
+        await trio.sleep(1.5)
+        shares = [
+            sum(p.received for p in node.mesh.peers() if p.node == a.identity.node)
+            for node in (b, c)
+        ]
+        assert 0.6 < shares[0] / shares[1] < 1.6
+        await until(lambda: b.has(manifests[0]))
+        await until(lambda: c.has(manifests[1]))
+        assert trio.current_time() - began == pytest.approx(3.0, rel=0.15)
