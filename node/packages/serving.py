@@ -31,6 +31,8 @@ SECURITY = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
+    # XML may hold scripts, and a browser that knows a password would send it along with theirs.
+    (b"content-security-policy", b"default-src 'none'; form-action 'none'"),
 )
 
 
