@@ -66,12 +66,23 @@ class Checker:
     def stepped(self, node: Subject) -> None:
         """Look at a node after anything it did."""
         if node.honest and node.alive:
+            self._check_links(node)
             self._check_requests(node)
             self._check_serving(node)
             self._check_heads(node)
             for blob, download in node.life.transfers.exchange.downloads.items():
                 if download.open and download.manifest is not None:
                     self._check_download(node, blob, download)
+
+    def _check_links(self, node: Subject) -> None:
+        """The cores know who is linked, neither more nor less."""
+        life = node.life
+        linked = set(life.links.control)
+        for peer, belief in life.transfers.exchange.peers.items():
+            if belief.linked is not (peer in linked):
+                raise ViolationError(f"{node.name}: wrong about the link to {node.places[peer]}")
+        if set(life.ledgers.core._peers) != linked:  # noqa: SLF001  no other way to look
+            raise ViolationError(f"{node.name}: synchronises with who is not linked")
 
     def _check_requests(self, node: Subject) -> None:
         """What is awaited is what was asked, of peers that can answer, within bounds."""

@@ -12,12 +12,12 @@ from mesh.messages import Fork, Message
 from mesh.sync import records_messages, root_messages
 from simulations.disk import MemoryPort, at_once
 from simulations.life import Subject
-from store import appending, canonical, chain, root
+from store import appending, canonical, chain, hlc, root
 from store.appending import Appended
 from store.authority import Authority
-from store.facts import Fact, File, Publish, Setting
+from store.facts import Body, Fact, File, Publish, Setting
 from store.identity import Identity
-from store.records import Batch
+from store.records import Batch, build, kind_of, read_header, scope_of, sign_head
 from store.root import RootDocument
 
 FUTURE = 7200.0  # seconds that a future-dated record is ahead
@@ -114,14 +114,27 @@ class Forger:
             self._say_batch(Batch(batch.records, wrong))
 
     def _impersonate(self) -> None:
-        """Continue somebody else's chain, signed with our key."""
+        """Continue somebody else's chain, signed with our key, or not at all."""
         batch = self._batch(self._victim())
-        if batch is not None:
-            signature = self.node.identity.sign(batch.head.record)
-            head = msgspec.structs.replace(
-                batch.head, key=self.node.identity.key, signature=signature
-            )
-            self._say_batch(Batch(batch.records, head))
+        if batch is None:
+            return
+        last = read_header(batch.records[-1][0])
+        fact = _publish("generic", "forged")
+        body = canonical.encode(Body("liar", (fact,)))
+        header = msgspec.structs.replace(
+            last,
+            seq=last.seq + 1,
+            prev=batch.head.record,
+            hlc=hlc.tick(last.hlc, self.node.clock()),
+            kind=kind_of(fact),
+            scope=scope_of(fact),
+            body_digest=hashlib.sha256(body).digest(),
+        )
+        record = build(header, body)
+        ours = sign_head(record, self.node.identity)
+        unsigned = msgspec.structs.replace(ours, key=batch.head.key, signature=bytes(64))
+        for head in (ours, unsigned):
+            self._say_batch(Batch(((record.header_bytes, body),), head))
 
     def _usurp(self) -> None:
         """Name ourselves the owner."""

@@ -64,8 +64,8 @@ class Boaster(Honest):
         return [message]
 
 
-class Mute(Honest):
-    """Takes requests and never answers."""
+class Mute(Boaster):
+    """Takes requests for everything and never answers."""
 
     def serves(self, want: Want) -> bool:
         """Keep silent."""

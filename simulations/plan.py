@@ -16,7 +16,18 @@ from simulations.liars import VICES
 CORE, LIAR, VICTIM = "core", "liar", "victim"  # a victim is honest, and evicted some day
 HOPS = 4  # as far as a blob is looked for; no two core nodes are farther apart
 KIB = 1024
-FAULTS = ("cut", "oneway", "part", "forget", "slow", "loss", "crash", "full", "flap")
+FAULTS = (
+    "cut",
+    "oneway",
+    "part",
+    "forget",
+    "forgetful",
+    "slow",
+    "loss",
+    "crash",
+    "full",
+    "flap",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +136,19 @@ class _Drawing:
 
     # --- what is done --------------------------------------------------------------------------
     def draw_work(self, blobs: int, calm: float) -> None:
-        rng = self.rng
+        rng, eager = self.rng, self.rng.choice((0.0, 0.7, 0.7, 1.0))
         for number in range(blobs):
             author = rng.randrange(self.core)
             at = rng.uniform(0, calm / 2)
             self._step(at, "publish", author, number, f"p{rng.randrange(4)}")
-            for node in range(self.core):
-                if node != author and rng.random() < 0.7:
+            for node in range(len(self.nodes)):
+                if node != author and rng.random() < eager:
                     signed, reading = int(rng.random() < 0.7), int(rng.random() < 0.4)
                     when = rng.uniform(at + 0.1, calm)
                     self._step(when, "want", node, number, signed, reading)
                     if rng.random() < 0.15:
                         self._step(rng.uniform(when, calm), "unwant", node, number)
-        for _ in range(rng.randint(4, 24)):
+        for _ in range(rng.randint(8, 32)):
             self._draw_record(rng.uniform(0, calm))
         for number, spec in enumerate(self.nodes):
             if spec.kind == VICTIM:
@@ -150,7 +161,7 @@ class _Drawing:
         rng = self.rng
         author = rng.choice([n for n, node in enumerate(self.nodes) if node.kind != LIAR])
         what = rng.choice(("file", "file", "file", "delete", "point", "point", "flag", "setting"))
-        name, value = f"p{rng.randrange(4)}", rng.choice(("", "1", "2"))
+        name, value = f"p{rng.randrange(2)}", rng.choice(("", "1", "2"))
         if what == "setting" and self.nodes[author].kind == VICTIM:
             what = "file"
         self._step(at, what, author, name, value)
@@ -161,7 +172,7 @@ class _Drawing:
     # --- what goes wrong -----------------------------------------------------------------------
     def draw_faults(self, calm: float) -> None:
         rng = self.rng
-        intensity = rng.choice((0, 3, 8, 16))
+        intensity = rng.choice((0, 4, 8, 16, 24))
         for _ in range(intensity):
             at = rng.uniform(0.5, calm - 1)
             longest = calm - at
@@ -170,7 +181,9 @@ class _Drawing:
 
     def _draw_fault(self, at: float, duration: float) -> None:
         rng, what = self.rng, self.rng.choice(FAULTS)
-        if what in ("crash", "full"):
+        if what == "forgetful":
+            self._step(at, what, rng.randrange(len(self.nodes)))
+        elif what in ("crash", "full"):
             self._step(at, what, rng.randrange(len(self.nodes)), duration)
         elif what == "part":
             count = len(self.nodes)
@@ -209,7 +222,7 @@ def draw(seed: int) -> Plan:
     drawing.draw_work(len(blobs), calm)
     drawing.draw_faults(calm)
     ends = [step.at + _duration(step) for step in drawing.steps]
-    steps = tuple(sorted(drawing.steps, key=lambda step: (step.at, step.what, str(step.args))))
+    steps = tuple(sorted(drawing.steps, key=lambda s: (s.at, s.what, str(s.args))))
     return Plan(seed, tuple(drawing.nodes), tuple(drawing.links), blobs, steps, max([calm, *ends]))
 
 

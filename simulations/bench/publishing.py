@@ -17,6 +17,7 @@ from simulations.bench.servers import PASSWORD, Server
 
 JSON = {"Content-Type": "application/json"}
 BINARY = {"Content-Type": "application/octet-stream"}
+DEVPI = "root/dev"  # user and index
 
 
 def basic(user: str) -> dict[str, str]:
@@ -31,14 +32,14 @@ ADMIN = basic("admin")
 def devpi_index(server: Server) -> None:
     """Make the index that wheels go to, unless it is there."""
     with suppress(AnswerError):
-        call("GET", f"{server.url}/root/dev")
+        call("GET", f"{server.url}/{DEVPI}")
         return
     login = json.dumps({"user": "root", "password": PASSWORD}).encode()
     answer, _ = call("POST", f"{server.url}/+login", login, JSON)
     token = json.loads(answer)["result"]["password"]
     auth = base64.b64encode(f"root:{token}".encode()).decode()
     index = json.dumps({"type": "stage", "bases": [], "volatile": True}).encode()
-    call("PUT", f"{server.url}/root/dev", index, {**JSON, "X-Devpi-Auth": auth})
+    call("PUT", f"{server.url}/{DEVPI}", index, {**JSON, "X-Devpi-Auth": auth})
 
 
 def upload_wheel(server: Server, version: str, filename: str, content: Path | bytes) -> None:
@@ -57,7 +58,7 @@ def upload_wheel(server: Server, version: str, filename: str, content: Path | by
         fields["sha256_digest"] = hashlib.sha256(content).hexdigest()
     body, headers = form(fields, filename, content)
     if server.name == "devpi":
-        call("POST", f"{server.url}/root/dev/", body, {**headers, **basic("root")})
+        call("POST", f"{server.url}/{DEVPI}/", body, {**headers, **basic("root")})
     else:
         call("POST", f"{server.url}/pypi/pypi/", body, {**headers, **ADMIN})
 
@@ -75,7 +76,7 @@ def wheels(server: Server, found: list[Wheel]) -> None:
 
 def simple_page(server: Server) -> str:
     """Where the project's page is."""
-    places = {"devpi": "/root/dev/+simple", "pypiserver": "/simple", "atoll": "/pypi/pypi/simple"}
+    places = {"devpi": f"/{DEVPI}/+simple", "pypiserver": "/simple", "atoll": "/pypi/pypi/simple"}
     return f"{server.url}{places[server.name]}/{PROJECT}/"
 
 
