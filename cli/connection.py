@@ -110,51 +110,66 @@ def connect(data: str | None) -> Generator[Node]:
         yield opened
 
 
-@contextmanager
-def offline(config: Config) -> Generator[Node]:
-    """Run a node without network but for its control connection, in a thread."""
-    stop: list[tuple[trio.lowlevel.TrioToken, trio.CancelScope]] = []
-    ready, failed = threading.Event(), list[BaseException]()
+class Offline:
+    """A node without network but for its control connection, in a thread."""
 
-    async def work() -> None:
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._ready = threading.Event()
+        self._scope: tuple[trio.lowlevel.TrioToken, trio.CancelScope] | None = None
+        self._thread = threading.Thread(target=self._run)
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers, or has failed."""
+        self._thread.start()
+        self._ready.wait()
+
+    def stop(self) -> None:
+        """Stop it, and leave nothing that points to it."""
+        if self._scope is not None and self._thread.is_alive():
+            token, scope = self._scope
+            token.run_sync_soon(scope.cancel)
+        self._thread.join()
+        if self.error is None:
+            (self._config.path / control.FILE).unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._work)
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+            self.error = sole(error)
+        finally:
+            self._ready.set()
+
+    async def _work(self) -> None:
         from node.logs import configure
         from node.run import run_control
         from node.service import open_core
 
         configure("warning")  # on standard error: a command's output is its answer only
-
         with trio.CancelScope() as scope:
-            stop.append((trio.lowlevel.current_trio_token(), scope))
-            async with open_core(config) as core, trio.open_nursery() as nursery:
+            self._scope = (trio.lowlevel.current_trio_token(), scope)
+            async with open_core(self._config) as core, trio.open_nursery() as nursery:
                 await nursery.start(partial(run_control, core))
-                ready.set()
+                self._ready.set()
                 await trio.sleep_forever()
 
-    def run() -> None:
-        try:
-            trio.run(work)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread below
-            failed.append(error)
-        finally:
-            ready.set()
 
-    thread = threading.Thread(target=run)
-    thread.start()
-    ready.wait()
+@contextmanager
+def offline(config: Config) -> Generator[Node]:
+    """Open a data directory whose node is not running, for the length of the block."""
+    opened = Offline(config)
+    opened.start()
     try:
-        if failed:
-            raise sole(failed[0])
+        if opened.error is not None:
+            raise opened.error
         node = running(config.path)
         if node is None:
             raise UnavailableError("the node did not start")
         yield node
     finally:
-        if stop and thread.is_alive():
-            token, scope = stop[0]
-            token.run_sync_soon(scope.cancel)
-        thread.join()
-        if not failed:
-            (config.path / control.FILE).unlink(missing_ok=True)
+        opened.stop()
 
 
 def sole(error: BaseException) -> BaseException:

@@ -55,7 +55,7 @@ class Core:
     keyring: Keyring
     services: Services
     formats: Sequence[Format]
-    metrics: Metrics
+    metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
     http_urls: list[str] = field(default_factory=list[str])

@@ -22,7 +22,6 @@ from node.config import Config
 from node.core import Core
 from node.directory import Directory, RepositoryEntry, UserEntry
 from node.keys import NodeKeys
-from node.metrics import Metrics
 from node.repositories.local import Services
 from node.repositories.publishing import Publisher
 from node.repositories.rendered import RenderCache
@@ -81,18 +80,12 @@ async def _assemble(
     blobs: Blobs,
 ) -> Core:
     """Wire the services over the stores."""
-    catalog, staging = Catalog(facts), Staging(local)
-    directory = Directory(catalog)
-    keys, write, access = NodeKeys(me, ledger), ledger.append, config.access
-    accounts = Accounts(
-        directory,
-        write,
-        keys,
-        token_minutes=access.token_minutes,
-        login_attempts=access.login_attempts,
-    )
-    marker = config.path / "gnupg.home"
-    keyring = await stack.enter_async_context(Keyring(catalog, keys, write, marker))
+    catalog, staging, keys = Catalog(facts), Staging(local), NodeKeys(me, ledger)
+    directory, write, access = Directory(catalog), ledger.append, config.access
+    life, tries = access.token_minutes, access.login_attempts
+    accounts = Accounts(directory, write, keys, token_minutes=life, login_attempts=tries)
+    opened = Keyring(catalog, keys, write, config.path / "gnupg.home")
+    keyring = await stack.enter_async_context(opened)
     sessions = Sessions(config.path / "sessions", blobs)
     return Core(
         config=config,
@@ -113,7 +106,6 @@ async def _assemble(
             catalog, blobs, staging, RenderCache(), accounts, sessions.of, keyring.signer
         ),
         formats=discover(),
-        metrics=Metrics(),
     )
 
 
