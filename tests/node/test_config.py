@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from node.config import ConfigError, load, split_address
+from node.config import KEYS, ConfigError, load, split_address
 
 
 def test_flags_win_over_environment_over_file(tmp_path: Path) -> None:
@@ -69,3 +69,8 @@ def test_addresses() -> None:
     for text in ("localhost", ":80", "a:b", "a:70000"):
         with pytest.raises(ConfigError):
             split_address(text)
+
+
+def test_every_key_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    assert [key for key in KEYS if f"`{key}`" not in text] == []
