@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 import urllib.error
@@ -175,14 +176,37 @@ def test_generic_files_published_at_either_end(
     pair.same("/general/generic/?list", "from-a.bin", "from-b.bin", accept="application/json")
 
 
-def test_what_was_fetched_outlives_its_source(new_node: NewNode, run_client: RunClient) -> None:
-    source = new_node("source")
-    mirror = new_node("mirror", arguments=["--join", source.invitation()])
-    path = "/general/generic/kept.bin"
-    upload = ["-sS", "--fail-with-body", "-u", f"me:{source.token()}", "-T", "-"]
-    run_client("curl", *upload, f"{source.url}{path}", stdin=CONTENT)
-    assert eventually(partial(holds, mirror, path, CONTENT))
-    source.kill()
-    mirror.kill()
-    mirror.start()
-    assert holds(mirror, path, CONTENT)
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_nodes_that_publish_while_apart_agree_when_they_meet(
+    new_node: NewNode, run_client: RunClient, tmp_path: Path
+) -> None:
+    here = new_node("here", arguments=["--mesh", f"127.0.0.1:{free_port()}"])
+    there = new_node("there", arguments=["--join", here.invitation()])
+    pair = Pair(here, there, here.token())
+
+    def publish(node: NodeProcess, version: str) -> None:
+        package = samples.deb(tmp_path, "apart", version, version.encode())
+        upload = ["-sS", "--fail-with-body", "-u", f"me:{pair.token}", "-T", package]
+        run_client("curl", *upload, f"{node.url}/debian/debian/pool/main/")
+
+    packages = "/debian/debian/dists/stable/main/binary-amd64/Packages"
+    publish(here, "1.0")
+    pair.same(packages, "Version: 1.0")
+    file = "/debian/debian/pool/main/apart_1.0_all.deb"
+    assert eventually(lambda: fetch(there, file, "*/*").startswith(b"!<arch>"))
+    here.kill()
+    publish(there, "2.0")
+    there.kill()
+    there.start()  # alone, after a crash: what it fetched and what it was given are both there
+    assert fetch(there, file, "*/*").startswith(b"!<arch>")
+    assert b"Version: 2.0" in fetch(there, packages, "*/*")
+    there.kill()
+    here.start()
+    publish(here, "3.0")
+    there.start()
+    pair.same(packages, "Version: 1.0", "Version: 2.0", "Version: 3.0")
+    pair.same("/debian/debian/dists/stable/InRelease", "BEGIN PGP SIGNATURE")
