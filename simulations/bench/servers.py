@@ -147,7 +147,8 @@ def atoll(work: Path) -> Server:
         "ATOLL_ADMIN_PASSWORD": PASSWORD,
         "ATOLL_ACCESS_WRITES_PER_MINUTE": "1000000",
     }
-    revision = _output("git", "-C", ROOT, "describe", "--always", "--dirty")
+    told = _output("git", "-C", ROOT, "describe", "--always", "--dirty")
+    revision = "unknown" if " " in told else told  # not a checkout: git explains why
     version = f"{revision}, Python {sys.version.split()[0]}"
     shown = "defaults; ATOLL_ACCESS_WRITES_PER_MINUTE=1000000 for publishing"
     size = requirements_size()
