@@ -25,8 +25,6 @@ LIVE = frozenset({"/livez"})
 HEALTH = frozenset({"/health", "/healthz"})
 FRESH = 1.0  # seconds for which a health report is repeated
 READY = frozenset({"/ready", "/readyz"})
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PROPFIND"})
-FOREIGN = frozenset({b"cross-site", b"same-site"})
 API_HEADERS = (*SECURITY, (b"cache-control", b"no-store"))
 
 
@@ -114,10 +112,7 @@ class Front:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = raw_path(scope)
-        if scope["method"] not in SAFE and _from_elsewhere(scope):
-            problem = {"error": "cross-site", "message": "another site's page may change nothing"}
-            await answer(send, scope, 403, problem)
-        elif self._packages.serves(path):
+        if self._packages.serves(path):
             await self._packages(scope, receive, send)
         elif path.startswith("/api/") or path == "/api":
             await self._observed("api", scope, receive, send)
@@ -162,17 +157,6 @@ class Front:
             await answer(send, scope, 200, {"name": "atoll", "version": self._health.version})
         else:
             await answer(send, scope, 404, {"error": "no such route", "message": path[:200]})
-
-
-def _from_elsewhere(scope: Scope) -> bool:
-    """Tell whether a browser says that a page of another site sends this.
-
-    It would add the password that the user once typed here (Fetch Metadata; no tool sends this).
-    """
-    return any(
-        name.lower() == b"sec-fetch-site" and value.strip().lower() in FOREIGN
-        for name, value in scope["headers"]
-    )
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

@@ -34,6 +34,7 @@ from store.errors import (
 
 log = structlog.get_logger(__name__)
 BODY_MAX = 1 << 20  # bytes of a JSON body
+OPEN_BODY_MAX = 64 << 10  # the same where anybody may send one, and many may at once
 TABLES = (auth.table, repositories.table, artifacts.table, uploads.table, users.table, nodes.table)
 ENDPOINTS: tuple[Endpoint, ...] = tuple(e for table in TABLES for e in table.endpoints)
 WORDS = re.compile(r"(?<!^)(?=[A-Z])")
@@ -120,7 +121,8 @@ async def _answer(
     if endpoint.streams:
         call.chunks = Received()
     elif endpoint.body is not None:
-        call.body = decode(await _small_body(), endpoint.body)
+        limit = OPEN_BODY_MAX if endpoint.access is Access.OPEN else BODY_MAX
+        call.body = decode(await _small_body(limit), endpoint.body)
     found = await endpoint.handler(call)
     if isinstance(found, Raw):
         return await _raw(found)
@@ -168,12 +170,12 @@ class Received(AsyncIterator[bytes]):
         return bytes(await anext(self._body))
 
 
-async def _small_body() -> bytes:
+async def _small_body(limit: int) -> bytes:
     data = bytearray()
     async for chunk in request.body:
         data += chunk
-        if len(data) > BODY_MAX:
-            raise TooLargeError(f"a JSON body of more than {BODY_MAX} bytes")
+        if len(data) > limit:
+            raise TooLargeError(f"a JSON body of more than {limit} bytes")
     return bytes(data)
 
 

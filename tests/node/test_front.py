@@ -24,7 +24,7 @@ async def test_pages_of_other_sites_change_nothing(
 ) -> None:
     async with world(tmp_path) as node:
         answer = await node.ask(method, path, body, {"sec-fetch-site": site}, password=node.token)
-        assert (answer.status, answer.json["error"]) == (403, "cross-site")
+        assert answer.status == 403
 
 
 @pytest.mark.parametrize("site", ["none", "same-origin", ""])
