@@ -30,6 +30,7 @@ from node.swarm import start_mesh
 from store.errors import RegistryError
 
 Ready = Callable[[str], None]
+WARM_AFTER = 1.0  # seconds after the node is ready; whoever needs the API before, gets it
 PROBE = b"atoll: what the health check writes\n".ljust(4096)  # a block, which a full disk refuses
 
 
@@ -56,6 +57,12 @@ async def run(config: Config, *, stop: trio.Event, ready: Ready, invitation: str
             core.control.withdraw(config.path)
 
 
+async def _warm(front: Front) -> None:
+    """Import the management API once the first requests have had the processor to themselves."""
+    await trio.sleep(WARM_AFTER)
+    await front.warm()
+
+
 async def _cancel_when(stop: trio.Event, scope: trio.CancelScope) -> None:
     await stop.wait()
     scope.cancel()
@@ -65,7 +72,7 @@ async def _serve_until(
     stop: trio.Event, core: Core, front: Front, services: trio.Nursery, ready: Ready
 ) -> None:
     ready(core.http_urls[0])
-    services.start_soon(front.warm)
+    services.start_soon(_warm, front)
     await stop.wait()
     drain = core.config.http.drain
     with trio.CancelScope(shield=True, deadline=trio.current_time() + drain):
