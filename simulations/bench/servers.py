@@ -193,10 +193,10 @@ def pypiserver(work: Path) -> Server:
     scripts, port = install.python("pypiserver", install.PYPISERVER), free_port()
     data = work / "data"
     data.mkdir()
-    options = ["--server", "waitress", "--backend", "cached-dir", "--disable-fallback"]
+    options = ["--server", "auto", "--backend", "cached-dir", "--disable-fallback"]
     where = ["-i", "127.0.0.1", "-p", str(port), "-a", ".", "-P", "."]
     command = [str(scripts / "pypi-server"), "run", *options, *where, str(data)]
-    shown = f"pypi-server run {' '.join(options)}"
+    shown = f"pypi-server run {' '.join(options)}, waitress installed"
     url = f"http://127.0.0.1:{port}"
     size = install.size_of(install.folder() / "pypiserver" / "lib")
     return Server("pypiserver", "2.4.2", command, {}, url, "/", work, shown, size)
