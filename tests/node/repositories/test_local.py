@@ -1,0 +1,120 @@
+"""A local repository as its format sees it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from formats.contract import Response
+from formats.contract import Publish as Wish
+from node.directory import RepositoryEntry
+from node.repositories.local import LocalRepository
+from store.blobs import Ingested
+from store.errors import NotFoundError, TooLargeError
+from store.facts import File, Publish
+from tests.node.world import World, world
+
+
+async def ingest(repository: LocalRepository, data: bytes) -> Ingested:
+    async with repository.ingest(checksums=["md5"]) as ingest:
+        await ingest.write(data)
+    return ingest.result
+
+
+async def put(node: World, repository: LocalRepository, path: str, metadata: bytes) -> None:
+    blob = await ingest(repository, path.encode())
+    file = File(path, "file", str(blob.digest), blob.size, metadata=metadata)
+    fact = Publish(repository.key, "p", "1", (file,))
+    await node.core.publisher.commit(Wish((fact,), Response()), repository.entry, actor="t")
+
+
+def local(node: World) -> LocalRepository:
+    entry = node.core.directory.get(RepositoryEntry, "generic")
+    assert entry is not None
+    found = node.core.open(entry)
+    assert isinstance(found, LocalRepository)
+    return found
+
+
+async def test_files_and_their_metadata_wherever_it_is(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        repository = local(node)
+        wanted = [json.dumps({"n": n, "pad": "x" * (n * 3000)}).encode() for n in range(4)]
+        for number, metadata in enumerate(wanted):
+            await put(node, repository, f"f{number}", metadata)
+        found = await repository.artifacts("p")
+        assert [each.path for each in found] == ["f0", "f1", "f2", "f3"]
+        assert await repository.metadata(found) == wanted
+        assert (await repository.artifact("f1")).digest == found[1].digest
+        assert await repository.find("none") is None
+        with pytest.raises(NotFoundError, match="generic has no none"):
+            await repository.artifact("none")
+        assert [a.path async for a in repository.all_artifacts("f")] == [a.path for a in found]
+        assert [a.path for a in await repository.by_digest(found[2].digest)] == ["f2"]
+        assert await repository.packages() == ["p"]
+        assert repository.modified == max(each.published for each in found)
+
+
+async def test_blobs_are_read_whole_or_by_a_reader_within_bounds(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        repository = local(node)
+        blob = await ingest(repository, b"0123456789")
+        assert blob.checksums["md5"] == "781e5e245d69b566979b86e28d23f2c7"
+        assert await repository.load(blob.digest) == b"0123456789"
+        with pytest.raises(TooLargeError):
+            await repository.load(blob.digest, limit=9)
+
+        def read(file: BinaryIO) -> bytes:
+            file.seek(-3, 2)
+            return file.read()
+
+        assert await repository.inspect(blob.digest, read) == b"789"
+
+
+async def test_staged_blobs_wait_by_name(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        repository = local(node)
+        blob = await ingest(repository, b"layer")
+        await repository.stage("app", "b", blob, b"meta")
+        await repository.stage("app", "a", blob)
+        assert [each.name for each in await repository.staged("app")] == ["a", "b"]
+        assert (await repository.staged("app"))[1].metadata == b"meta"
+        assert await repository.staged("other") == []
+        await repository.unstage("app", "a")
+        assert [each.name for each in await repository.staged("app")] == ["b"]
+
+
+async def test_documents_are_kept_until_the_repository_changes(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        repository = local(node)
+        built = 0
+
+        async def build() -> bytes:
+            nonlocal built
+            built += 1
+            return b"%d" % built
+
+        async def build_set() -> dict[str, Ingested]:
+            return {"Release": await ingest(repository, await build())}
+
+        assert (await repository.cached("k", build)).data == b"1"
+        assert (await repository.cached("k", build)).data == b"1"
+        first = await repository.cached_set("s", build_set)
+        await put(node, repository, "x", b"{}")
+        assert (await repository.cached("k", build)).data == b"3"
+        second = await repository.cached_set("s", build_set)
+        assert await repository.generations("s") == (second, first)
+        assert await repository.cached_set("s", build_set) == second
+
+
+async def test_it_knows_its_services(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        repository = local(node)
+        assert repository.options == {}
+        assert repository.accounts is node.core.accounts
+        session = await repository.uploads.create("p")
+        assert (await repository.uploads.status(session.id, "p")).size == 0
+        assert repository.signer is not None

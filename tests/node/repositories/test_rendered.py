@@ -1,0 +1,126 @@
+"""Rendered documents: built once, never stale, never too many."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from formats.contract import GENERATIONS_MAX, Rendered
+from node.repositories.rendered import RenderCache, Shelf, render
+from store.blobs import Ingested
+from store.digest import Digest
+from store.intake import Intake
+
+
+def blob(text: str) -> Ingested:
+    intake = Intake()
+    intake.update(memoryview(text.encode()))
+    return intake.finish()
+
+
+class Repository:
+    """Something that changes, and a slow renderer of it."""
+
+    def __init__(self) -> None:
+        self.revision, self.built = 1, 0
+
+    def now(self) -> int:
+        return self.revision
+
+    async def build(self) -> str:
+        self.built += 1
+        seen = self.revision
+        await trio.sleep(1)
+        return f"as of {seen}"
+
+
+async def test_however_many_ask_it_is_built_once(autojump_clock: trio.testing.MockClock) -> None:
+    shelf: Shelf[str] = Shelf(1000, len)
+    source = Repository()
+    found: list[str] = []
+
+    async def ask() -> None:
+        found.append(await shelf.get(("r", "k"), source.now, source.build))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(ask)
+    assert (found, source.built) == (["as of 1"] * 20, 1)
+    await ask()
+    assert source.built == 1
+
+
+async def test_a_change_while_building_is_not_missed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    shelf: Shelf[str] = Shelf(1000, len)
+    source = Repository()
+    found: dict[str, str] = {}
+
+    async def ask(name: str) -> None:
+        found[name] = await shelf.get(("r", "k"), source.now, source.build)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask, "before")
+        await trio.sleep(0.5)
+        source.revision = 2
+        nursery.start_soon(ask, "after")
+    assert found["after"] == "as of 2"
+    assert shelf.peek(("r", "k"), 2) == "as of 2"
+    assert shelf.peek(("r", "k"), 1) is None
+
+
+async def test_a_failed_or_cancelled_builder_lets_the_next_one_try(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    shelf: Shelf[str] = Shelf(1000, len)
+    source = Repository()
+
+    async def fail() -> str:
+        raise ValueError
+
+    with pytest.raises(ValueError):
+        await shelf.get(("r", "k"), source.now, fail)
+    with trio.move_on_after(0.5):
+        await shelf.get(("r", "k"), source.now, source.build)
+    assert await shelf.get(("r", "k"), source.now, source.build) == "as of 1"
+    assert len(shelf._turns) == 0
+
+
+async def test_the_least_recently_used_make_room() -> None:
+    shelf: Shelf[str] = Shelf(10, len)
+
+    async def get(key: str) -> str:
+        async def build() -> str:
+            return key * 4
+
+        return await shelf.get(("r", key), lambda: 1, build)
+
+    for key in "aba":
+        await get(key)
+    await get("c")
+    assert shelf.peek(("r", "a"), 1)
+    assert not shelf.peek(("r", "b"), 1)
+    assert shelf._size <= 10
+
+
+async def test_sets_stay_known_for_some_generations() -> None:
+    cache = RenderCache()
+    for revision in range(1, GENERATIONS_MAX + 3):
+
+        async def build(number: int = revision) -> dict[str, Ingested]:
+            return {"Release": blob(f"release {number // 2}")}
+
+        await cache.document_set(("debian", "stable"), lambda n=revision: n, build)  # type: ignore[misc]
+    kept = cache.generations(("debian", "stable"))
+    assert len(kept) <= GENERATIONS_MAX
+    assert len({each["Release"].digest for each in kept}) == len(kept)
+    newest = Digest.of(f"release {(GENERATIONS_MAX + 2) // 2}".encode())
+    assert kept[0]["Release"].digest == newest
+    assert cache.referenced() == {each["Release"].digest for each in kept}
+    assert cache.generations(("debian", "other")) == ()
+
+
+def test_a_document_carries_its_validators() -> None:
+    assert render(b"text", 5.0) == Rendered(b"text", str(Digest.of(b"text")), 5.0)
