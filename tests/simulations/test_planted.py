@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from mesh import bits
+from mesh import asking, bits
 from mesh.beliefs import PeerBelief
 from mesh.dialling import BACKOFF_MAX, Dialling
 from mesh.exchange import Exchange
@@ -93,7 +93,8 @@ def never_reset_backoff(patch: Patch) -> None:
 
 
 def wait_for_the_mute(patch: Patch) -> None:
-    """A peer that owes chunks and sends nothing is waited for, for ever."""
+    """A peer that owes chunks and sends nothing is waited for, and nobody else is asked."""
+    patch.setattr(asking, "endgame", lambda *_, **__: [])
     patch.setattr(PeerBelief, "stalled", lambda self, now: False)
 
 

@@ -1,0 +1,1 @@
+"""The network lab: real nodes in network namespaces, joined by links that are shaped and cut."""

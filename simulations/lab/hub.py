@@ -1,0 +1,144 @@
+"""The hub: a process that carries every packet of the lab, when and if the scenario lets it pass.
+
+``python -m simulations.lab.hub PREFIX SCENARIO.json`` makes the namespaces and says ``ready``.
+Lines on standard input steer it: ``go`` starts the clock of the outages, ``count`` prints what was
+carried so far, as JSON, and ``stop`` (or the end of input) ends it and deletes the namespaces.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+
+from simulations.lab.namespaces import NETWORK, Namespaces
+from simulations.lab.shaping import Scenario, Shaper
+
+BURST = 64  # packets read from one node before the others have their turn
+IDLE = 0.05  # seconds between looks at the clock
+ERRORS_MAX = 50_000  # delivery errors kept for the report
+HEADER = 20  # bytes of IPv4 at least
+PREFIX = bytes(int(part) for part in NETWORK.split("."))
+
+
+class Counts(msgspec.Struct):
+    """What the hub has seen.  ``carried`` is bytes by source and target."""
+
+    elapsed: float
+    carried: list[list[int]]
+    dropped: dict[str, int]
+    cpu: float  # seconds of processor time
+    late_ms: float  # the 99th percentile of delivery error, since ``go``
+
+
+class Hub:
+    """Reads packets from every node, and writes them where they belong, in time."""
+
+    def __init__(self, scenario: Scenario, tuns: list[int]) -> None:
+        self.shaper = Shaper(scenario)
+        self._tuns = tuns
+        self._heap: list[tuple[float, int, int, bytes]] = []
+        self._count = 0
+        self._late: list[float] = []
+        self._began = time.monotonic()
+        self._go: float | None = None
+        self._commands = b""
+
+    def run(self) -> None:
+        """Carry packets until told to stop."""
+        poll = select.epoll()
+        poll.register(0, select.EPOLLIN | select.EPOLLHUP)
+        places = {tun: index for index, tun in enumerate(self._tuns)}
+        for tun in self._tuns:
+            poll.register(tun, select.EPOLLIN)
+        while True:
+            now = time.monotonic()
+            self._deliver(now)
+            wait = min(self._heap[0][0] - now, IDLE) if self._heap else IDLE
+            for descriptor, _ in poll.poll(max(0.0, wait)):
+                if descriptor != 0:
+                    self._read(places[descriptor], descriptor)
+                elif not self._command():
+                    return
+
+    def _deliver(self, now: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            due, _, target, packet = heapq.heappop(heap)
+            if len(self._late) < ERRORS_MAX:
+                self._late.append(now - due)
+            try:
+                os.write(self._tuns[target], packet)
+            except BlockingIOError:
+                self.shaper.dropped["device"] += 1
+
+    def _read(self, source: int, tun: int) -> None:
+        for _ in range(BURST):
+            try:
+                packet = os.read(tun, 65536)
+            except BlockingIOError:
+                return
+            if len(packet) < HEADER or packet[0] >> 4 != 4 or packet[16:19] != PREFIX:
+                continue
+            target = packet[19] - 1
+            if not 0 <= target < len(self._tuns):
+                continue
+            now = time.monotonic()
+            elapsed = -1.0 if self._go is None else now - self._go
+            due = self.shaper.admit(source, target, len(packet), now, elapsed)
+            if due >= 0:
+                self._count += 1
+                heapq.heappush(self._heap, (due, self._count, target, packet))
+
+    def _command(self) -> bool:
+        """Do what standard input says; False: stop."""
+        data = os.read(0, 4096)
+        self._commands += data
+        while b"\n" in self._commands:
+            line, _, self._commands = self._commands.partition(b"\n")
+            if line == b"go":
+                self._go = time.monotonic()
+                self._late.clear()
+                self._say("gone")
+            elif line == b"count":
+                self._say(msgspec.json.encode(self.counts()).decode())
+            elif line == b"stop":
+                return False
+        return bool(data)
+
+    def _say(self, text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def counts(self) -> Counts:
+        """Return what was seen so far."""
+        count, carried = self.shaper.scenario.count, self.shaper.carried
+        late = sorted(self._late)
+        elapsed = time.monotonic() - self._began
+        return Counts(
+            elapsed=elapsed,
+            carried=[[carried[a, b] for b in range(count)] for a in range(count)],
+            dropped=dict(self.shaper.dropped),
+            cpu=time.process_time(),
+            late_ms=late[int(len(late) * 0.99)] * 1000 if late else 0.0,
+        )
+
+
+def main() -> None:
+    """Make the namespaces, carry packets, clean up."""
+    name, file = sys.argv[1:3]
+    scenario = msgspec.json.decode(Path(file).read_bytes(), type=Scenario)
+    with Namespaces(name, scenario.count, scenario.mtu, scenario.congestion) as made:
+        hub = Hub(scenario, made.tuns)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        hub.run()
+
+
+if __name__ == "__main__":
+    main()
