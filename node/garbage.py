@@ -31,7 +31,7 @@ async def collect(core: Core) -> Freed:
     async def marked(digests: Sequence[Digest]) -> Collection[Digest]:
         kept = await core.references.among(digests, deleted_since=now - RESTORABLE)
         kept |= await core.staging.referenced(digests)
-        return kept | core.services.cache.referenced()
+        return kept | (core.services.cache.referenced() & set(digests))
 
     grace = core.config.blobs.gc_grace
     blobs = freed = 0

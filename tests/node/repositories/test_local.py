@@ -8,8 +8,8 @@ from typing import BinaryIO
 
 import pytest
 
-from formats.contract import Response
 from formats.contract import Publish as Wish
+from formats.contract import Response
 from node.directory import RepositoryEntry
 from node.repositories.local import LocalRepository
 from store.blobs import Ingested
