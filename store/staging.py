@@ -39,7 +39,7 @@ class Staging:
         self._database = database
         self._clock = clock
 
-    async def stage(  # noqa: PLR0917 - a row's columns, in their order
+    async def stage(
         self,
         repository: str,
         package: str,

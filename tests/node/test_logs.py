@@ -13,7 +13,7 @@ import structlog
 from node.logs import configure, scrub, scrubbed
 
 JWT = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJhZG1pbiJ9.c2lnbmF0dXJl"
-TOKEN = "atoll_0123456789abcdefABCDEF-_"  # noqa: S105 - made up
+TOKEN = "atoll_0123456789abcdefABCDEF-_"
 SECRETS = [
     TOKEN,
     JWT,
@@ -36,7 +36,12 @@ def _restored() -> Iterator[None]:
 
 @pytest.mark.parametrize("secret", SECRETS)
 def test_secrets_are_blanked_wherever_they_are(secret: str) -> None:
-    core = secret.split(":")[-1].split("@")[0].split(" ")[-1].removeprefix("atoll-invite-")
+    core = (
+        secret.rsplit(":", maxsplit=1)[-1]
+        .split("@", maxsplit=1)[0]
+        .rsplit(" ", maxsplit=1)[-1]
+        .removeprefix("atoll-invite-")
+    )
     for value in (
         secret,
         f"GET /npm/-/user/token/{secret}?x",
