@@ -92,8 +92,7 @@ async def _join(core: Core, mesh: Mesh, invitation: str) -> None:
             pause = min(RETRY_MAX, pause * 2)
     marker = core.config.path / "provisioned"
     marker.write_text("\n".join(each.keys[0] for each in core.formats) + "\n")
-    with trio.move_on_after(SYNC_MAX):
-        grown = core.ledger.subscribe()
+    with trio.move_on_after(SYNC_MAX), core.ledger.subscribe() as grown:
         while not core.directory.all(UserEntry):
             await grown.receive()
     log.info("joined", mesh=core.ledger.mesh)
