@@ -40,7 +40,8 @@ from store.partial import PartialBlob
 
 EVERYWHERE, ON_DEMAND = "everywhere", "on-demand"
 REPLICATE_AT_ONCE = 4  # blobs fetched in the background at a time
-REPLICATE_PAUSE = 60.0  # seconds before what could not be had is tried again
+REPLICATE_PAUSE = 60.0  # seconds before what could not be had is tried again, at most
+REPLICATE_SOON = 2.0  # seconds the first time; then twice as long each time
 LOOK = 0.25  # seconds between looks at whether a waiting client still has hope
 TEND = 0.5  # seconds between looks after the links
 SAVE = 30.0  # seconds between saves of what has changed
@@ -284,8 +285,9 @@ class Mesh:
         """Fetch every blob that a record names, a few at a time, as records come in."""
         changes = self._ledger.subscribe()
         limit = trio.Semaphore(REPLICATE_AT_ONCE)
+        pause = REPLICATE_SOON
         while True:
-            missed = False
+            missed, met = False, self._board.met
             try:
                 async with trio.open_nursery() as nursery:
                     async for digest, size, manifest_id in catalog.referenced():
@@ -298,8 +300,11 @@ class Mesh:
             except* RegistryError as errors:  # the store or the catalog cannot answer now
                 missed = True
                 log.warning("mesh.not_replicated", why=str(errors.exceptions[0]))
-            with trio.move_on_after(REPLICATE_PAUSE if missed else 3600.0):
-                await changes.__anext__()
+            with trio.move_on_after(pause if missed else 3600.0) as lull:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_first, nursery.cancel_scope, changes.__anext__)
+                    nursery.start_soon(_first, nursery.cancel_scope, met.wait)
+            pause = min(pause * 2, REPLICATE_PAUSE) if lull.cancelled_caught else REPLICATE_SOON
 
     async def _replicate_one(
         self, digest: Digest, size: int, manifest_id: bytes, limit: trio.Semaphore
@@ -325,6 +330,12 @@ class Mesh:
     def transfers(self) -> list[TransferStatus]:
         """Return what is on its way here."""
         return overview.transfers(self._exchange, trio.current_time())
+
+
+async def _first(others: trio.CancelScope, event: Callable[[], Awaitable[object]]) -> None:
+    """Wait for one of several things."""
+    await event()
+    others.cancel()
 
 
 class _Patient(AsyncIterator[bytes]):

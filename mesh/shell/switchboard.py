@@ -72,6 +72,7 @@ class Switchboard:
         uplink: Uplink,
     ) -> None:
         self.addresses = addresses
+        self.met = trio.Event()  # set, and replaced, when a peer is linked
         self.dirty = False  # the address book has changed since it was saved
         self._ledger = ledger
         self._exchange = exchange
@@ -129,6 +130,8 @@ class Switchboard:
             part = tuple(records[start : start + RECORDS_PER_MESSAGE])
             connection.send(Addresses(part))
         self.ledgers.linked(peer)
+        met, self.met = self.met, trio.Event()
+        met.set()
         self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
 
     def unlinked(self, peer: bytes, reason: str) -> None:

@@ -108,7 +108,7 @@ class Fleet:
     async def node(self, name: str, advertise: Sequence[str] = ()) -> Node:
         """Start a node, a mesh of its own."""
         directory = self.root / name
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         identity = Identity.from_seed(Digest.of(name.encode()).raw)
         enter = self._stack.enter_async_context
         facts = await enter(open_database(f"sqlite+aiosqlite:///{directory}/f.db", schema.facts))

@@ -316,3 +316,21 @@ async def test_the_upload_cap_holds_and_peers_share_it(tmp_path: Path) -> None:
         await until(lambda: b.has(manifests[0]))
         await until(lambda: c.has(manifests[1]))
         assert trio.current_time() - began == pytest.approx(3.0, rel=0.15)
+
+
+async def test_what_was_missed_alone_is_fetched_as_soon_as_a_peer_is_met(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet, trio.open_nursery() as nursery:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        manifest = await a.add(content(300_000))
+        fleet.world.reachable = lambda *_: False
+        await fleet.world.cut("a", "b")
+        await until(lambda: _alone(b))
+        b.mesh._addresses.keep(lambda _: False)
+        nursery.start_soon(b.mesh._replicate_forever, Everything(manifest))
+        await trio.sleep(1.0)  # nobody is there: given up for now
+        fleet.world.reachable = lambda *_: True
+        b.mesh._addresses.hint(a.id, "memory://a")
+        await until(lambda: b.has(manifest), 5.0)
+        nursery.cancel_scope.cancel()
