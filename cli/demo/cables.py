@@ -57,8 +57,8 @@ class Cable:
     ) -> None:
         try:
             while data := await source.receive_some(PIECE):
-                await target.send_all(data)
                 self.moved += len(data)
+                await target.send_all(data)
                 await trio.sleep(len(data) / self.rate)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # one end has gone; below, so does the other
