@@ -92,8 +92,7 @@ class Mesh:
         self._joining = Joining(identity, ledger, self._links, self._book, self._memory)
         board.links, board.ledgers = self._links, self._ledgers
         board.transfers, board.joining = self._transfers, self._joining
-        self._board = board
-        self._address_at = 0.0
+        self._board, self._address_at = board, 0.0
 
     def _me(self) -> Self:
         roles = tuple(sorted(self._ledger.authority.roles(self._ledger.node)))
