@@ -46,7 +46,7 @@ class Checker:
         self.liars: set[bytes] = set()
         self.forkers: set[str] = set()
         self.refusals: Counter[str] = Counter()
-        self._done: set[tuple[str, bytes]] = set()
+        self.completed_at: dict[tuple[str, bytes], float] = {}  # node, blob → when
         self._finishing: set[tuple[str, bytes]] = set()
         self._sure: dict[tuple[str, bytes], tuple[bytes, int]] = {}
         self._heads: dict[str, dict[Key, int]] = {}
@@ -171,7 +171,7 @@ class Checker:
     def finishing(self, node: Subject, blob: bytes) -> None:
         """A node says that it has every chunk."""
         key = (node.name, blob)
-        if key in self._finishing or key in self._done:
+        if key in self._finishing or key in self.completed_at:
             raise ViolationError(f"{node.name}: completes a blob twice")
         self._finishing.add(key)
 
@@ -189,7 +189,7 @@ class Checker:
         """A blob is published on a node."""
         if node.disk.whole[blob][1] != self.blobs[blob][1]:
             raise ViolationError(f"{node.name}: published wrong bytes")
-        self._done.add((node.name, blob))
+        self.completed_at[node.name, blob] = node.world.now
         self._finishing.discard((node.name, blob))
 
     # --- records -------------------------------------------------------------------------------

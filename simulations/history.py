@@ -142,8 +142,8 @@ class Play:
             node.disk.port.look(unit)
 
     # --- time ----------------------------------------------------------------------------------
-    def run(self) -> float:
-        """Play it all; return how long it took to come right.  Raises what goes wrong."""
+    def begin(self) -> None:
+        """Start every node, and plan every step."""
         for number, node in enumerate(self.nodes):
             node.boot()
             if not node.honest:
@@ -151,6 +151,10 @@ class Play:
         for step in self.plan.steps:
             self.world.after(step.at, lambda step=step: self._step(step))  # type: ignore[misc]
         self.world.after(SURVEY, self._survey)
+
+    def run(self) -> float:
+        """Play it all; return how long it took to come right.  Raises what goes wrong."""
+        self.begin()
         self.world.run(self.plan.calm)
         self.world.note("calm")
         while (reason := self.unsettled()) and self.world.now < self.plan.calm + LIVENESS:

@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from simulations.lab.namespaces import why_not
-from simulations.lab.scenarios import EXPERIMENTS, MIB, Report
+from simulations.lab.scenarios import ACTS, EXPERIMENTS, MIB, Links, Report
+from simulations.lab.shaping import MBIT
 
 LATE_MS_MAX = 3.0  # of delivery error: a run beyond that says little
 CPU_MAX = 0.6  # of a core that the hub may use
@@ -19,6 +20,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("python -m simulations.lab", description=__doc__)
     parser.add_argument("experiment", choices=sorted(EXPERIMENTS))
+    parser.add_argument("--by", choices=sorted(ACTS), default="clients", help="who asks for it")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--mib", type=int, default=32, help="size of the blob")
     parser.add_argument("--mbit", type=float, default=20.0, help="rate of every link")
@@ -46,17 +48,12 @@ def main() -> int:
     if reason:
         print(reason, file=sys.stderr)
         return 2
-    given = {
-        "mbit": options.mbit,
-        "rtt": options.rtt,
-        "size": options.mib * MIB,
-        "congestion": options.congestion,
-    }
-    if options.experiment == "B1":
-        given["receivers"] = options.receivers
+    links = Links(options.mbit * MBIT, options.rtt, options.congestion)
+    act = ACTS[options.by]
+    given = {"receivers": options.receivers} if options.experiment == "B1" else {}
     reports = []
     for _ in range(options.runs):
-        report = EXPERIMENTS[options.experiment](**given)
+        report = EXPERIMENTS[options.experiment](links, options.mib * MIB, act, **given)
         reports.append(report)
         print(report)
         if doubts(report):

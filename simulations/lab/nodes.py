@@ -100,8 +100,8 @@ class Net:
 class LabNode:
     """One ``atoll up`` in its namespace."""
 
-    def __init__(self, net: Net, index: int, folder: Path) -> None:
-        self.net, self.index = net, index
+    def __init__(self, net: Net, index: int, folder: Path, replicate: str) -> None:
+        self.net, self.index, self.replicate = net, index, replicate
         self.data = folder / f"n{index}"
         self.log = folder / f"n{index}.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -120,7 +120,13 @@ class LabNode:
         command += ["--join", join] if join else []
         with self.log.open("ab") as log:
             self.process = self.net.inside(
-                self.index, command, stdout=subprocess.PIPE, stderr=log, bufsize=0, cwd=ROOT
+                self.index,
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                cwd=ROOT,
+                env={**os.environ, "ATOLL_MESH_REPLICATE": self.replicate},
             )
         assert self.process.stdout is not None
         try:
@@ -172,6 +178,10 @@ class LabNode:
         """Return where a generic file lies."""
         return f"{self.url}/general/{REPOSITORY}/{path}"
 
+    def holds(self, digest: str) -> bool:
+        """Tell whether a blob is whole on its disk."""
+        return (self.data / "blobs" / digest[:2] / digest).exists()
+
     def knows(self, path: str) -> bool:
         """Tell whether the record of a file has come here."""
         asked = self.net.inside(
@@ -183,11 +193,11 @@ class LabNode:
 class Fleet:
     """Nodes that know each other, every one linked with every other.  Use as a context."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(self, scenario: Scenario, replicate: str = "on-demand") -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="atoll-lab-")
         self.folder = Path(self._folder.name)
         self.net = Net(scenario, self.folder)
-        self.nodes = [LabNode(self.net, n, self.folder) for n in range(scenario.count)]
+        self.nodes = [LabNode(self.net, n, self.folder, replicate) for n in range(scenario.count)]
 
     def __enter__(self) -> Self:
         try:
