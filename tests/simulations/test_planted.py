@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from mesh import asking, bits
-from mesh.beliefs import PeerBelief
+from mesh import bits
 from mesh.dialling import BACKOFF_MAX, Dialling
 from mesh.exchange import Exchange
 from mesh.link import Link
@@ -92,12 +91,6 @@ def never_reset_backoff(patch: Patch) -> None:
     patch.setattr(Dialling, "heard", lambda self, peer, now: self.want(peer, now))
 
 
-def wait_for_the_mute(patch: Patch) -> None:
-    """A peer that owes chunks and sends nothing is waited for, and nobody else is asked."""
-    patch.setattr(asking, "endgame", lambda *_, **__: [])
-    patch.setattr(PeerBelief, "stalled", lambda self, now: False)
-
-
 def accept_a_gap(patch: Patch) -> None:
     """Records are taken although those before them are missing."""
     honest = applying.Applying._place
@@ -169,7 +162,6 @@ PLANTED: list[tuple[Callable[[Patch], None], str]] = [
     (ignore_a_cut_in_exchange, "wrong about the link"),
     (never_suspect_silence, "after the last fault"),
     (never_reset_backoff, "after the last fault"),
-    (wait_for_the_mute, "lacks blob"),
     (accept_a_gap, ""),
     (skip_signatures, "no right to be"),
     (widen_rights, ""),
