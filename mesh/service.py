@@ -272,11 +272,15 @@ class Mesh:
         return 0 if partial is None else len(partial.manifest.chunks) - len(partial.missing)
 
     def _nowhere(self, blob: Digest, now: float) -> bool:
-        """Tell whether every member that could be dialled is linked, and none of them has it."""
+        """Tell whether every member within reach is linked, and none of them has it.
+
+        Whom we cannot dial may still be reached through whom we are linked with.
+        """
+        linked = self._links.control
         absent = [
             peer
             for peer in self._links.dialling.dials
-            if peer not in self._links.control and self._addresses.of(peer)
+            if peer not in linked and (linked or self._addresses.of(peer))
         ]
         return not absent and self._exchange.hopeless(blob.raw, now)
 
