@@ -45,6 +45,8 @@ class Connection:
         self.heard_at = world.now
         self.reason = ""
         self.ended = False
+        self.established = False
+        self._lingering = False
         self.feeding = False  # a piece for it is being read from the disk
         self._world, self._owner = world, owner
         self._timer: Timer | None = None
@@ -78,7 +80,6 @@ class Connection:
         self.reason = self.reason or reason
         self.link.close(reason)
         self.flush()
-        self._world.after(LINGER, self._end)
 
     def vanish(self) -> None:
         """The node is gone."""
@@ -112,6 +113,8 @@ class Connection:
                 case Received(message):
                     self._owner.heard(self, message)
                 case Established():
+                    self.established = True
+                    self._arm()
                     self._owner.established(self)
                 case Closed(reason):
                     self.reason = self.reason or reason
@@ -122,6 +125,9 @@ class Connection:
         """Write what is queued; if there is room for more, ask for it."""
         while not self.ended and self.stream.writable and (data := self.link.take()):
             self.stream.write(data)
+        if self.link.closed and not self._lingering:
+            self._lingering = True
+            self._world.after(LINGER, self._end)
         if self.ended or not self.stream.writable:
             return
         if self.link.closed and not self.link.queued:
@@ -144,7 +150,14 @@ class Connection:
         self._world.after(0.0, lambda: self._owner.over(self))
 
     # --- time ----------------------------------------------------------------------------------
+    def set_busy(self, *, busy: bool) -> None:
+        """While work is pending the link is watched more closely."""
+        if self.link.busy is not busy and not self.ended:
+            self.link.busy = busy
+            self._arm()
+
     def _arm(self) -> None:
+        self._disarm()
         self._timer = self._world.after(self.link.deadline() - self._world.now, self._tick)
 
     def _disarm(self) -> None:
@@ -160,5 +173,5 @@ class Connection:
         except (MeshError, UnavailableError) as error:
             self._die(str(error))
         self.flush()
-        if not self.ended:
+        if not self.ended and not self.link.closed:
             self._arm()

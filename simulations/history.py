@@ -96,6 +96,7 @@ class Play:
                 skew=spec.skew,
                 vice=VICES[spec.vice]() if spec.vice else Honest(),
                 honest=spec.kind != LIAR,
+                uplink_cap=spec.cap,
             )
             places[node.id] = name
             self.nodes.append(node)

@@ -29,12 +29,14 @@ class Life:
         disk: Disk,
         identity: Identity,
         shell: Shell,
+        *,
+        uplink_cap: float = 0.0,
     ) -> None:
         self.ledger = Ledger(disk.port, identity, clock=shell.clock)
         at_once(self.ledger.initialise())
         name = bytes.fromhex(identity.node)
         self.links = links.Links(world, network, place, places, name, shell)
-        self.transfers = transfers.Transfers(world, disk, self.links, shell)
+        self.transfers = transfers.Transfers(world, disk, self.links, shell, uplink_cap)
         self.ledgers = ledgers.Ledgers(world, self.ledger, shell)
 
 

@@ -70,6 +70,7 @@ class Links:
         self._place, self._places = place, places
         self._attempts: dict[Connection | None, Attempt] = {}
         self._pending: list[Attempt] = []
+        self._bulk_dials: set[bytes] = set()
         self._timer: Timer | None = None
         self._dead = False
 
@@ -168,10 +169,12 @@ class Links:
             self._pending.remove(attempt)
         peer, now = attempt.peer, self._world.now
         if attempt.channel == BULK:
+            self._bulk_dials.discard(peer)
             if peer not in self.bulk:
                 self._hooks.bulk_closed(peer)
             return
-        self.dialling.failed(peer, why, now, busy=self._hooks.busy(peer))
+        if attempt.connection is None or not attempt.connection.established:
+            self.dialling.failed(peer, why, now, busy=self._hooks.busy(peer))
         self.wake()
 
     # --- in ------------------------------------------------------------------------------------
@@ -192,6 +195,7 @@ class Links:
         """A handshake is through: one link of a kind per peer."""
         peer = connection.node
         if connection.bulk:
+            self._bulk_dials.discard(peer)
             if peer not in self.control:
                 connection.close("bulk without control")
                 return
@@ -287,7 +291,8 @@ class Links:
             self._hooks.bulk_closed(peer)
 
     def _dial_bulk(self, peer: bytes) -> None:
-        if peer in self.control and peer not in self.bulk:
+        if peer in self.control and peer not in self.bulk and peer not in self._bulk_dials:
+            self._bulk_dials.add(peer)
             self._dial(peer, BULK)
 
     def close_bulk(self, peer: bytes, reason: str) -> None:
@@ -309,7 +314,7 @@ class Links:
         """After an outage old sockets sleep for seconds; fresh ones do not (ruling 16)."""
         now = self._world.now
         for peer, connection in list(self.control.items()):
-            connection.link.busy = self._hooks.busy(peer)
+            connection.set_busy(busy=self._hooks.busy(peer))
             rtt, silence = connection.link.rtt.smoothed, now - connection.heard_at
             if connection.link.busy and silence > max(SILENCE, 4 * rtt):
                 self.suspect(peer)

@@ -45,11 +45,12 @@ class Node:
         skew: float = 0.0,
         vice: Honest,
         honest: bool,
+        uplink_cap: float = 0.0,
     ) -> None:
         self.world, self.network, self.name, self.identity = world, network, name, identity
         self.places, self.checker, self.skew = places, checker, skew
         self.id = bytes.fromhex(identity.node)
-        self.vice, self.honest = vice, honest
+        self.vice, self.honest, self.uplink_cap = vice, honest, uplink_cap
         self.disk = Disk()
         self.alive = False
         self.lives = 0
@@ -69,7 +70,14 @@ class Node:
         self.note(f"starts, life {self.lives}")
         self.checker.booted(self)
         self._life = Life(
-            self.world, self.network, self.name, self.places, self.disk, self.identity, self
+            self.world,
+            self.network,
+            self.name,
+            self.places,
+            self.disk,
+            self.identity,
+            self,
+            uplink_cap=self.uplink_cap,
         )
         self.roots_changed()
         self.later(TEND, self._tend)
@@ -101,6 +109,7 @@ class Node:
         self.world.note(f"{self.name}: {text}")
 
     def _tend(self) -> None:
+        self.life.transfers.tend()
         self.life.links.tend(self.life.transfers.stuck)
         self.later(TEND, self._tend)
 

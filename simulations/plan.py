@@ -39,6 +39,7 @@ class NodeSpec:
     down: float = 4e6
     skew: float = 0.0
     vice: str = ""
+    cap: float = 0.0  # bytes per second that it allows itself to send; 0 is no cap
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,8 @@ class _Drawing:
             down = max(up, rng.choice((500e3, 2e6, 12e6)))
             skew = rng.choice((0.0, 0.0, rng.uniform(-2, 2), rng.uniform(-60, 60)))
             vice = rng.choice([*VICES, ""]) if kind == LIAR else ""
-            self.nodes.append(NodeSpec(kind, up, down, skew, vice))
+            cap = 0.8 * up if rng.random() < 0.25 else 0.0
+            self.nodes.append(NodeSpec(kind, up, down, skew, vice, cap))
 
     def draw_links(self) -> None:
         """Join the core by itself, so that no liar stands between honest nodes."""

@@ -33,6 +33,7 @@ from mesh.messages import (
     Want,
 )
 from mesh.serving import Piece
+from mesh.uplink import Uplink
 from simulations.connection import Connection
 from simulations.disk import Disk
 from simulations.links import Links
@@ -65,11 +66,14 @@ class Shell(Protocol):
 class Transfers:
     """What one life of a node fetches and serves."""
 
-    def __init__(self, world: World, disk: Disk, links: Links, shell: Shell) -> None:
+    def __init__(
+        self, world: World, disk: Disk, links: Links, shell: Shell, uplink_cap: float
+    ) -> None:
         self.exchange = Exchange(links.name, world.rng)
         self.reading: set[bytes] = set()  # blobs that a client reads in order
         self.wanted: dict[bytes, tuple[int, bytes]] = {}  # by clients of ours: (size, manifest id)
         self._world, self._disk, self._links, self._shell = world, disk, links, shell
+        self.uplink = Uplink(uplink_cap)
         self._uncredited: dict[bytes, int] = {}
         self._ticking = False
 
@@ -248,12 +252,24 @@ class Transfers:
 
     def feed(self, connection: Connection) -> None:
         """A bulk socket can take more: read the next piece of what its peer wants."""
-        piece = connection.serving.next(self.length)
+        serving, now = connection.serving, self._world.now
+        if not len(serving) or serving.credit <= 0:
+            return
+        pause = self.uplink.wait(connection.node, now)
+        if pause:
+            connection.feeding = True
+            self._shell.later(pause, lambda: self._feed_again(connection))
+            return
+        piece = serving.next(self.length)
         if isinstance(piece, Piece):
             connection.feeding = True
             self._shell.later(self._latency(), lambda: self._send_piece(connection, piece))
         elif piece is not None:
             self._shell.send_bulk(connection, piece)
+
+    def _feed_again(self, connection: Connection) -> None:
+        connection.feeding = False
+        connection.flush()
 
     def _send_piece(self, connection: Connection, piece: Piece) -> None:
         connection.feeding = False
@@ -264,11 +280,21 @@ class Transfers:
             self._shell.send_bulk(connection, Nope(piece.request, GONE))
             return
         self._shell.served(piece, raw)
+        self.uplink.sent(connection.node, len(raw), piece.priority, self._world.now)
         self._shell.send_bulk(connection, Data(piece.request, piece.first, piece.count, raw))
         if piece.last:
             self._shell.send_bulk(connection, Done(piece.request))
 
     # --- time ----------------------------------------------------------------------------------
+    def tend(self) -> None:
+        """Tell peers how long our queue is, and hear how long theirs are."""
+        queued = sum(connection.serving.backlog for connection in self._links.bulk.values())
+        backlog = self.uplink.backlog(queued, self._world.now)
+        for peer, connection in self._links.control.items():
+            connection.link.backlog = backlog
+            if peer in self.exchange.peers:
+                self.exchange.peers[peer].advertised(connection.link.peer_backlog)
+
     def stuck(self, peer: bytes, now: float) -> None:
         """Try with a fresh socket if the old one does not move while the peer is well."""
         belief = self.exchange.peers.get(peer)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -66,7 +67,7 @@ class Traffic:
         self.acknowledged: list[str] = []
         self.wrong: list[str] = []
 
-    def __enter__(self) -> Traffic:
+    def __enter__(self) -> Self:
         self._stop.clear()
         self._threads = [threading.Thread(target=self._publish) for _ in range(2)]
         self._threads += [threading.Thread(target=self._fetch) for _ in range(2)]
@@ -154,14 +155,14 @@ def test_crashes_lose_nothing_and_show_nothing_half_done(
             victim.kill()
         assert traffic.wrong == []
         victim.start()
-        for each in known:
-            judge_disk(each, known[each])
+        for each, seen in known.items():
+            judge_disk(each, seen)
         names = traffic.acknowledged
         judge(home, names[judged:] + rng.sample(names, min(SAMPLE, len(names))))
         judged = len(names)
     judge(home, traffic.acknowledged)
     judge(away, traffic.acknowledged[-50:])
-    for each in known:
-        judge_disk(each, known[each])
+    for each, seen in known.items():
+        judge_disk(each, seen)
         each.stop()
     print(f"{CRASHES} crashes, {len(traffic.acknowledged)} acknowledged publishes")  # for -s
