@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -45,20 +46,20 @@ def test_it_is_written_for_its_owner_only_and_taken_back(tmp_path: Path) -> None
     control.withdraw(tmp_path)
 
 
-def hold(folder: Path, ready: object, go: object) -> None:
+def hold(folder: Path, ready: Connection) -> None:
     with locked(folder):
-        ready.set()  # type: ignore[attr-defined]
-        go.wait(30)  # type: ignore[attr-defined]
+        ready.send(True)
+        ready.poll(30)
 
 
 def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
-    ready, go = context.Event(), context.Event()
+    ours, theirs = context.Pipe()
     folder = tmp_path / "data"
-    process = context.Process(target=hold, args=(folder, ready, go))
+    process = context.Process(target=hold, args=(folder, theirs))
     process.start()
     try:
-        assert ready.wait(30)
+        assert ours.poll(30)
         with pytest.raises(DirectoryBusyError, match="another process"), locked(folder):
             pass
         process.kill()
@@ -66,5 +67,7 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
         with locked(folder):
             assert folder.stat().st_mode & 0o777 == 0o700
     finally:
-        go.set()
+        process.kill()
         process.join(30)
+        ours.close()
+        theirs.close()
