@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 import trio
 
+from node import reserve
 from node.core import Core
 from node.garbage import collect
 from store.errors import RegistryError
@@ -45,6 +46,7 @@ class Background:
             "expire the audit log": core.audit.expire,
             "remove expired tokens": core.accounts.expire,
             "share signing keys": core.keyring.share,
+            "keep a reserve": self._keep_reserve,
         }
         for name, chore in chores.items():
             try:
@@ -55,6 +57,9 @@ class Background:
     async def _sweep_sessions(self) -> None:
         """Inline: nothing may begin to work on a session between the look and the removal."""
         self._core.sessions.sweep()
+
+    async def _keep_reserve(self) -> None:
+        await trio.to_thread.run_sync(reserve.keep, self._core.config.path)
 
     async def _ledger(self) -> None:
         """Let held records count in time, and confirm what was published elsewhere."""

@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from formats import discover
-from node import control
+from node import control, reserve
 from node.access.accounts import Accounts
 from node.access.gate import Gate
 from node.blobs import Blobs, Store
@@ -55,6 +55,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
     sys.setswitchinterval(SWITCH_INTERVAL)
     async with AsyncExitStack() as stack:
         stack.enter_context(control.locked(config.path))
+        reserve.spend(config.path)
         settle(config)
         me = identity.load(config.path)
         facts, local = await _databases(stack, config)
@@ -67,6 +68,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         await core.directory.load()
         if not joining:
             await provision(core)
+        reserve.keep(config.path)
         yield core
 
 

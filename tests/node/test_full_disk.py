@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,7 +16,7 @@ from tests.node.world import World, world
 from tests.store.test_full_disk import mount
 
 MIB = 1 << 20
-SIZE = 24 * MIB
+SIZE = 56 * MIB
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 
 
@@ -54,7 +55,7 @@ async def test_a_full_disk_is_told_and_the_node_recovers(disk: Path) -> None:
         assert put.status == 201
         filler = disk / "filler"
         with filler.open("wb") as file:
-            file.write(bytes(14 * MIB))
+            file.write(bytes(shutil.disk_usage(disk).free - 6 * MIB))
         for path in ("/general/generic/large", "/maven/maven/a/b/1/b-1.jar"):
             refused = await node.ask("PUT", path, noise(9 * MIB), auth(node))
             assert refused.status == 507, (path, refused.status, refused.body)
@@ -72,6 +73,12 @@ async def test_a_full_disk_is_told_and_the_node_recovers(disk: Path) -> None:
         unwell = await node.ask("GET", "/health")
         assert unwell.status == 503
         assert (await node.ask("GET", "/general/generic/kept")).body == kept
+
+    async with world(disk) as node:  # it starts on a full disk, and serves
+        assert (await node.ask("GET", "/general/generic/kept")).body == kept
+        fill(filler)
+        small = await node.ask("PUT", "/general/generic/small", b"x", auth(node))
+        assert small.status == 507, small.body
 
         filler.unlink()
         again = await node.ask("PUT", "/general/generic/large", noise(9 * MIB), auth(node))
