@@ -223,11 +223,14 @@ async def test_a_flapping_link_carries_each_chunk_once(tmp_path: Path, closes: b
         await linked(a, b)
         data = content(5_000_000)
         manifest = await a.add(data)
+        outages = 0
 
         async def flap() -> None:
+            nonlocal outages
             while True:
                 await trio.sleep(1.0)
                 proxy.freeze()
+                outages += 1
                 if closes:
                     proxy.cut()
                 await trio.sleep(0.7)
@@ -238,7 +241,8 @@ async def test_a_flapping_link_carries_each_chunk_once(tmp_path: Path, closes: b
             assert await b.read(manifest) == data
         (peer,) = b.mesh.peers()
         assert peer.wasted < 0.01 * len(data)
-        assert proxy.carried < 1.1 * len(data)
+        # What was on its way in a socket that is given up is lost: at most a link's queue each time.
+        assert proxy.carried < 1.02 * len(data) + outages * 250_000
         nursery.cancel_scope.cancel()
 
 
