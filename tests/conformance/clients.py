@@ -32,7 +32,8 @@ VERSION_ARGUMENTS = {
     "nginx": "-v",
     "wrk": "-v",
 }
-VERSION_COMMANDS = {  # these two cannot be asked themselves
+VERSION_COMMANDS = {  # these cannot be asked themselves
+    "oci-conformance": ["echo", installers.GO["oci-conformance"].rpartition("@")[2]],
     "dput": ["dpkg-query", "-W", "dput-ng"],
     "ivy": ["dpkg-query", "-W", "ivy"],
 }

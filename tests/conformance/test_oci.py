@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
+import xml.etree.ElementTree as ET  # of the suite's own report
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -211,3 +212,24 @@ def test_nobody_pushes_without_a_token(
     target = f"docker://{node.address}/docker/refused:1"
     arguments = ["copy", "--insecure-policy", "--dest-tls-verify=false"]
     run_client("skopeo", *arguments, f"oci:{layout}:1", target, status=1)
+
+
+def test_the_distribution_specification_s_own_suite_passes(
+    node: NodeProcess, run_client: RunClient, tmp_path: Path
+) -> None:
+    """Run the Open Container Initiative's conformance tests of distribution-spec 1.1."""
+    results = tmp_path / "results"
+    settings = {
+        "OCI_REGISTRY": node.address,
+        "OCI_TLS": "disabled",
+        "OCI_REPO1": "docker/conformance/one",
+        "OCI_REPO2": "docker/conformance/two",
+        "OCI_USERNAME": "me",
+        "OCI_PASSWORD": node.token("write", "delete", name="conformance"),
+        "OCI_RESULTS_DIR": str(results),
+        "OCI_VERSION": "1.1",
+    }
+    run_client("oci-conformance", env=settings)
+    (suite,) = ET.parse(results / "junit.xml").getroot()
+    assert int(suite.attrib["tests"]) - int(suite.attrib["skipped"]) > 800
+    assert suite.attrib["failures"] == suite.attrib["errors"] == "0"
