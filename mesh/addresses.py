@@ -1,14 +1,18 @@
 """Where members can be dialled: address records, signed by whom they concern.  Pure.
 
 Spec: docs/mesh.md §11.  Peers pass each other's records on, so that two nodes which were never
-introduced can meet.  Only a member's own newest record counts.
+introduced can meet.  Only a member's own newest record counts.  Everything else that is known of a
+member's whereabouts is a hint: the handshake proves who really answers there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -21,12 +25,25 @@ TTL = 7 * 86400.0  # seconds that a record counts
 AHEAD_MAX = 600.0  # seconds that a clock may be ahead of ours
 ADDRESSES_MAX = 16
 MEMBERS_MAX = 10_000
+HINTS_MAX = 4  # of one origin, for one member
+SEEN_MAX = 4  # addresses made up from where a member dialled us from
+
+# How an address became known.
+RECORD, STATIC, INVITATION, MDNS, INBOUND, REMEMBERED, GOSSIP = ORIGINS = (
+    "record",
+    "static",
+    "invitation",
+    "mdns",
+    "inbound",
+    "remembered",
+    "gossip",
+)
 
 Short = Annotated[str, msgspec.Meta(max_length=255)]
 
 
 class AddressRecord(msgspec.Struct, array_like=True, frozen=True, tag=6):
-    """One member's own word on where it listens."""
+    """One member's own word on where it listens.  ``issued_ms`` is its sequence number."""
 
     node: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
     issued_ms: Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
@@ -53,13 +70,22 @@ def sign(signer: Signer, mesh: bytes, addresses: tuple[str, ...], clock: float) 
 
 
 @dataclass(slots=True)
+class Hint:
+    """How we came to know of an address, and whether it has led to its node."""
+
+    origin: str
+    worked: bool = False
+
+
+@dataclass(slots=True)
 class AddressBook:
     """The newest record of each member, and addresses learnt otherwise."""
 
     records: dict[bytes, tuple[AddressRecord, bytes]] = field(
         default_factory=dict[bytes, tuple[AddressRecord, bytes]]
     )
-    hints: dict[bytes, tuple[str, ...]] = field(default_factory=dict[bytes, tuple[str, ...]])
+    hints: dict[bytes, dict[str, Hint]] = field(default_factory=dict[bytes, dict[str, Hint]])
+    seen: dict[bytes, str] = field(default_factory=dict[bytes, str])  # hosts that dialled us
 
     def take(
         self, data: bytes, mesh: bytes, key_of: Callable[[bytes], bytes | None], clock: float
@@ -86,20 +112,109 @@ class AddressBook:
         """Return where a member may be found, its own word first."""
         known = self.records.get(node)
         own = known[0].addresses if known else ()
-        return tuple(dict.fromkeys((*own, *self.hints.get(node, ()))))
+        return tuple(dict.fromkeys((*own, *self.hints.get(node, ()), *self._where_seen(node, own))))
 
-    def hint(self, node: bytes, address: str) -> None:
-        """Remember an address that has worked, or that an invitation named."""
-        known = [address, *(a for a in self.hints.get(node, ()) if a != address)]
-        self.hints[node] = tuple(known[:4])
+    def origin(self, node: bytes, address: str) -> str:
+        """Return how an address of a node became known."""
+        hint = self.hints.get(node, {}).get(address)
+        if hint is not None and hint.origin != REMEMBERED:
+            return hint.origin
+        known = self.records.get(node)
+        if known is not None and address in known[0].addresses:
+            return RECORD
+        return hint.origin if hint is not None else INBOUND
+
+    def hint(
+        self, node: bytes, address: str, origin: str = REMEMBERED, *, worked: bool = False
+    ) -> bool:
+        """Remember an address; whether it was new.  The newest comes first.
+
+        Only so many of one origin are kept: those that have worked longer than others.
+        """
+        known = self.hints.get(node, {})
+        old = known.get(address)
+        if old is not None:
+            origin = origin if old.origin == REMEMBERED else old.origin
+            worked = worked or old.worked
+        elif not worked and self._full(known, origin):
+            return False
+        fresh = {address: Hint(origin, worked)}
+        fresh.update((other, hint) for other, hint in known.items() if other != address)
+        self.hints[node] = _trim(fresh)
+        return old is None
+
+    def _full(self, known: dict[str, Hint], origin: str) -> bool:
+        return sum(hint.origin == origin for hint in known.values()) >= HINTS_MAX
+
+    def unhint(self, node: bytes, addresses: Iterable[str], origin: str) -> None:
+        """Forget addresses of one origin, unless they have worked."""
+        known = self.hints.get(node, {})
+        for address in addresses:
+            hint = known.get(address)
+            if hint is not None and hint.origin == origin and not hint.worked:
+                del known[address]
+
+    def dialled_us(self, node: bytes, address: str) -> None:
+        """A member came from there: its listener may be there, too."""
+        host = urlsplit(address).hostname
+        if host:
+            self.seen[node] = host
+
+    def _where_seen(self, node: bytes, own: Sequence[str]) -> list[str]:
+        """Return the listeners it names, at the host that it came from."""
+        host = self.seen.get(node)
+        if not host:
+            return []
+        ports = [parts.port for each in own if (parts := urlsplit(each)).scheme == "tls"]
+        return [tls_address(host, port) for port in dict.fromkeys(ports) if port][:SEEN_MAX]
 
     def encoded(self) -> list[bytes]:
         """Return every record, to pass on."""
         return [data for _, data in self.records.values()]
 
-    def keep(self, members: Callable[[bytes], bool]) -> None:
-        """Forget who is no member any more."""
-        for node in [node for node in self.records if not members(node)]:
-            del self.records[node]
-        for node in [node for node in self.hints if not members(node)]:
-            del self.hints[node]
+    def keep(self, members: Callable[[bytes], bool], clock: float | None = None) -> None:
+        """Forget who is no member any more, and records that have lapsed."""
+        for book in (self.records, self.hints, self.seen):
+            for node in [node for node in book if not members(node)]:
+                del book[node]
+        if clock is not None:
+            lapsed = (clock - TTL) * 1000
+            for node in [n for n, (r, _) in self.records.items() if r.issued_ms < lapsed]:
+                del self.records[node]
+
+
+def _trim(hints: dict[str, Hint]) -> dict[str, Hint]:
+    """Keep the newest of each origin; what has never worked goes first."""
+    kept: set[str] = set()
+    count: Counter[str] = Counter()
+    for address, hint in sorted(hints.items(), key=lambda item: not item[1].worked):
+        count[hint.origin] += 1
+        if count[hint.origin] <= HINTS_MAX:
+            kept.add(address)
+    return {address: hint for address, hint in hints.items() if address in kept}
+
+
+def tls_address(host: str, port: int) -> str:
+    """Write an address for the TLS carrier."""
+    return f"tls://[{host}]:{port}" if ":" in host else f"tls://{host}:{port}"
+
+
+def reachable(addresses: Iterable[str], hosts: Sequence[str]) -> tuple[str, ...]:
+    """Return what peers can dial: "all interfaces" becomes the addresses that this machine has."""
+    found: list[str] = []
+    for address in addresses:
+        parts = urlsplit(address)
+        if parts.scheme == "tls" and parts.port and is_any(parts.hostname or ""):
+            six = ":" in (parts.hostname or "")
+            found += [tls_address(host, parts.port) for host in hosts if six or ":" not in host]
+        else:
+            found.append(address)
+    return tuple(dict.fromkeys(found))[:ADDRESSES_MAX]
+
+
+def is_any(host: str) -> bool:
+    """Tell whether a host stands for all interfaces."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False

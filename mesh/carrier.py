@@ -58,6 +58,11 @@ class Carrier(Protocol):
         """The address schemes that ``dial`` understands, such as ``tls`` in ``tls://host:port``."""
         ...
 
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """Where it really listens, whatever it advertises; empty until it serves."""
+        ...
+
     async def dial(self, address: str) -> Dialled:
         """Connect.  Raises OSError or trio.BrokenResourceError; bound it with a cancel scope."""
         ...

@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from mesh import addresses
+from mesh.addresses import INVITATION
 from mesh.carrier import Carrier
 from mesh.exchange import Exchange
 from mesh.handshake import Self
@@ -27,6 +28,7 @@ from mesh.shell import overview
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
+from mesh.shell.meeting import Meeting, Ways
 from mesh.shell.memory import Memory
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Fetch, Transfers
@@ -68,6 +70,7 @@ class Mesh:
         catalog: CatalogPort | None = None,
         wait: float = 30.0,
         upload_rate: float = 0.0,
+        ways: Ways | None = None,
         rng: random.Random | None = None,
     ) -> None:
         rng = rng or random.Random()  # noqa: S311  spreads load; secrets come from elsewhere
@@ -78,6 +81,15 @@ class Mesh:
         self._exchange = Exchange(bytes.fromhex(identity.node), rng)
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
         board = Switchboard(ledger, self._exchange, self._addresses, self._me, Uplink(upload_rate))
+        self._board, self._address_at = board, 0.0
+        self._wire(carriers, index, rng)
+        self._meeting = Meeting(
+            ledger, self._links, self._addresses, rng, ways=ways or Ways(), moved=self._say_where
+        )
+
+    def _wire(self, carriers: Sequence[Carrier], index: IndexPort, rng: random.Random) -> None:
+        """Join the parts; the switchboard knows them all."""
+        board, ledger = self._board, self._ledger
         self._links = Links(
             carriers,
             board,
@@ -88,11 +100,10 @@ class Mesh:
             rng=rng,
         )
         self._ledgers = Ledgers(ledger, self._links, rng)
-        self._transfers = Transfers(self._exchange, self._links, store, index, partials)
-        self._joining = Joining(identity, ledger, self._links, self._book, self._memory)
+        self._transfers = Transfers(self._exchange, self._links, self._store, index, self._partials)
+        self._joining = Joining(self._identity, ledger, self._links, self._book, self._memory)
         board.links, board.ledgers = self._links, self._ledgers
         board.transfers, board.joining = self._transfers, self._joining
-        self._board, self._address_at = board, 0.0
 
     def _me(self) -> Self:
         roles = tuple(sorted(self._ledger.authority.roles(self._ledger.node)))
@@ -115,6 +126,7 @@ class Mesh:
                 mesh = bytes.fromhex(self._ledger.mesh)
                 for record in self._memory.records:
                     self._addresses.take(record, mesh, self._board.key_of, time.time())
+                await nursery.start(self._meeting.run)
                 self._say_where()
                 nursery.start_soon(self._follow_members)
                 nursery.start_soon(self._tend_forever)
@@ -131,6 +143,7 @@ class Mesh:
         self._board.refresh_members()
         async for _ in changes:
             self._board.refresh_members()
+            self._meeting.members_changed()
 
     async def _tend_forever(self) -> None:
         saved, faults = trio.current_time(), self._faults()
@@ -160,9 +173,10 @@ class Mesh:
         """Sign where we can be dialled; peers learn it as they link."""
         self._address_at = trio.current_time()
         mesh, now = bytes.fromhex(self._ledger.mesh), time.time()
-        if self._links.listening:
-            own = addresses.sign(self._identity, mesh, self._links.listening, now)
-            self._addresses.take(own, mesh, self._board.key_of, now)
+        if self._meeting.reachable:
+            own = addresses.sign(self._identity, mesh, self._meeting.reachable, now)
+            if self._addresses.take(own, mesh, self._board.key_of, now):
+                self._board.pass_on([own])
 
     # --- growing -------------------------------------------------------------------------------
     async def invite(
@@ -178,7 +192,7 @@ class Mesh:
         Raises DeniedError unless this node can sign members in, RejectedError for unknown roles.
         """
         return await self._joining.invite(
-            self._links.listening, site=site, roles=roles, scopes=scopes, expires_in=expires_in
+            self._meeting.reachable, site=site, roles=roles, scopes=scopes, expires_in=expires_in
         )
 
     async def join(self, text: str) -> None:
@@ -187,11 +201,12 @@ class Mesh:
         Raises RejectedError for a bad invitation, NoHolderError if the inviter does not answer.
         """
         old = list(self._links.control.values())
-        found = await self._joining.join(text)
+        found = await self._joining.join(text, self._meeting.sightings.addresses)
         for connection in old:
             connection.close("joined another mesh")
+        self._meeting.renew()
         for address in found.addresses:
-            self._addresses.hint(found.node, address)
+            self._addresses.hint(found.node, address, INVITATION)
         self._addresses.records.clear()
         self._say_where()
         await self._ledgers.restart()

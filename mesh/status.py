@@ -27,6 +27,8 @@ class PeerStatus(msgspec.Struct, frozen=True):
     skew: float  # its clock minus ours
     trouble: str  # the last thing that went wrong, "" if nothing did
     notes: tuple[str, ...]
+    found: str = ""  # how its address became known: record, static, invitation, mdns, inbound, …
+    sources: dict[str, str] = {}  # every address, and how it became known
 
 
 class TopologyNode(msgspec.Struct, frozen=True):

@@ -68,6 +68,8 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     site: str = "default"
     name: str = ""
     replicate: str = "on-demand"  # on-demand | everywhere
+    peers: tuple[str, ...] = ()  # addresses to dial besides those that are found
+    mdns: str = "auto"  # off | auto (when listening beyond loopback) | on
     libp2p: str = "off"  # off | auto | on
     upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
@@ -137,6 +139,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "http.tls": ("off", "auto", "files"),
     "blobs.backend": ("files", "s3"),
     "mesh.replicate": ("on-demand", "everywhere"),
+    "mesh.mdns": ("off", "auto", "on"),
     "mesh.libp2p": ("off", "auto", "on"),
     "log.format": ("auto", "json", "text"),
     "log.level": ("debug", "info", "warning", "error"),

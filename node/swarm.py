@@ -11,6 +11,7 @@ import trio
 from mesh import invitation as invitations
 from mesh.carriers.tls import TlsCarrier
 from mesh.service import Mesh
+from mesh.shell.meeting import Ways
 from node.config import split_address
 from node.core import Core
 from node.directory import UserEntry
@@ -60,6 +61,7 @@ def build_mesh(core: Core) -> Mesh:
         catalog=Referenced(core),
         wait=config.wait,
         upload_rate=config.upload_rate,
+        ways=Ways(config.mdns, config.peers),
     )
 
 

@@ -37,6 +37,7 @@ class MemoryCarrier:
         self.world = world
         self.name = name
         self.key = key
+        self.bound: tuple[str, ...] = ()
 
     async def dial(self, address: str) -> Dialled:
         """Connect to ``memory://name``.  Raises ConnectionRefusedError."""
@@ -61,7 +62,8 @@ class MemoryCarrier:
         self.world.listeners[self.name] = (self.key, send)
         try:
             async with trio.open_nursery() as nursery:
-                task_status.started((f"memory://{self.name}",))
+                self.bound = (f"memory://{self.name}",)
+                task_status.started(self.bound)
                 async for source, stream in receive:
                     nursery.start_soon(handler, Accepted(stream, f"memory://{source}"))
         finally:

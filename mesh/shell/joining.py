@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Callable
 
 import structlog
 import trio
@@ -154,8 +155,12 @@ class Joining:
         await self._ledger.adopt(root.sign(draft, self._identity))
 
     # --- the joiner ----------------------------------------------------------------------------
-    async def join(self, text: str) -> invitation.Invitation:
-        """Move this node to the inviter's mesh.
+    async def join(
+        self,
+        text: str,
+        seen: Callable[[bytes], tuple[str, ...]] = lambda _node: (),
+    ) -> invitation.Invitation:
+        """Move this node to the inviter's mesh; ``seen`` tells where a node is on our own network.
 
         Raises RejectedError for a bad or used invitation, NoHolderError if nobody answers.
         """
@@ -167,7 +172,7 @@ class Joining:
         if found.mesh.hex() == self._ledger.mesh:
             raise RejectedError("this node is a member of that mesh already")
         last = "it names no address"
-        for address in found.addresses:
+        for address in dict.fromkeys((*found.addresses, *seen(found.node))):
             try:
                 with trio.fail_after(JOIN_TIMEOUT):
                     documents = await self._fetch_documents(found, address)

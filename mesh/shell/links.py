@@ -10,7 +10,6 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import structlog
 import trio
@@ -22,6 +21,7 @@ from mesh.handshake import Self, Ticket
 from mesh.link import Gate, JoinAsked, Link
 from mesh.messages import BULK, CONTROL, Message, OpenBulk
 from mesh.shell.connection import BROKEN, Connection, clock
+from mesh.shell.hooks import Hooks
 
 DIAL_TIMEOUT = 5.0  # seconds
 BULK_TIMEOUT = 8.0  # seconds that a peer has to dial us a bulk socket
@@ -29,46 +29,6 @@ ACCEPTED_MAX = 1024  # sockets that others opened to us
 STRANGERS_MAX = 256  # of them, those that have not introduced themselves yet
 ALIVE = 2.0  # seconds: a link that was heard so recently is not half-open
 log = structlog.get_logger(__name__)
-
-
-class Hooks(Protocol):
-    """What happens on links, for the rest of the mesh."""
-
-    def linked(self, peer: bytes) -> None:
-        """A control link is up."""
-        ...
-
-    def unlinked(self, peer: bytes, reason: str) -> None:
-        """The control link is gone."""
-        ...
-
-    def bulk_opened(self, peer: bytes) -> None:
-        """A bulk socket is up."""
-        ...
-
-    def bulk_closed(self, peer: bytes) -> None:
-        """The bulk socket is gone, or could not be had."""
-        ...
-
-    async def heard(self, connection: Connection, message: Message) -> None:
-        """A peer said something."""
-        ...
-
-    async def feed(self, connection: Connection) -> bool:
-        """A bulk socket can take more."""
-        ...
-
-    async def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
-        """A stranger wants to join."""
-        ...
-
-    def key_of(self, node: bytes) -> bytes | None:
-        """Return a member's current key."""
-        ...
-
-    def busy(self, peer: bytes) -> bool:
-        """Tell whether work is pending for the peer."""
-        ...
 
 
 class Links:
@@ -115,11 +75,22 @@ class Links:
         finally:
             self._nursery = None
 
+    @property
+    def bound(self) -> tuple[str, ...]:
+        """Where we really listen, whatever is advertised."""
+        return tuple(address for carrier in self._distinct for address in carrier.bound)
+
     # --- out -----------------------------------------------------------------------------------
     def meet(self, peer: bytes) -> None:
         """Keep trying to be linked with a member."""
         if peer not in self.control and peer != self._me().node:
             self.dialling.want(peer, trio.current_time())
+            self._wake.set()
+
+    def heard_of(self, peer: bytes) -> None:
+        """Something says that a member is within reach: dial at once unless it is linked."""
+        if peer not in self.control and peer != self._me().node:
+            self.dialling.heard(peer, trio.current_time())
             self._wake.set()
 
     def suspect(self, peer: bytes) -> None:
@@ -333,7 +304,9 @@ class Links:
         for attempt in self._attempts.pop(peer, set()) - {connection.attempt}:
             attempt.cancel()  # one link is enough
         if connection.dialled:
-            self._addresses.hint(peer, connection.address)
+            self._addresses.hint(peer, connection.address, worked=True)
+        else:
+            self._addresses.dialled_us(peer, connection.address)
         log.info("mesh.linked", peer=peer.hex(), address=connection.address)
         self._hooks.linked(peer)
 

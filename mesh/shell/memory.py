@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from mesh.addresses import AddressBook
+from mesh.addresses import MDNS, AddressBook
 from mesh.beliefs import BAN, PeerBelief
 from mesh.invitation import Book, Granted
 from store import disk
@@ -72,7 +72,8 @@ class Memory:
         self._book.granted.update({entry.id: entry for entry in state.invitations})
         self.records = state.addresses
         for node, known in state.hints.items():
-            self._addresses.hints[bytes.fromhex(node)] = tuple(known)
+            for address in reversed(known):
+                self._addresses.hint(bytes.fromhex(node), address)
         for node, was in state.peers.items():
             peer = bytes.fromhex(node)
             recall(self._beliefs.setdefault(peer, PeerBelief(peer)), was)
@@ -86,7 +87,10 @@ class Memory:
         state = State(
             list(self._book.granted.values()),
             self._addresses.encoded(),
-            {node.hex(): list(known) for node, known in self._addresses.hints.items()},
+            {
+                node.hex(): [a for a, hint in known.items() if hint.worked or hint.origin != MDNS]
+                for node, known in self._addresses.hints.items()
+            },
             peers,
         )
         async with self._lock:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mesh.addresses import AddressBook
+from mesh.addresses import INBOUND, AddressBook
 from mesh.beliefs import PeerBelief
 from mesh.download import Download
 from mesh.exchange import Exchange
 from mesh.ports import LedgerPort
+from mesh.shell.connection import Connection
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.status import PeerStatus, Topology, TopologyNode, TransferStatus
@@ -62,7 +63,15 @@ def _peer(known: Known, book: AddressBook, member: Member, now: float) -> PeerSt
         skew=link.link.peer.skew if link and link.link.peer else 0.0,
         trouble=trouble,
         notes=notes,
+        found=_found(book, peer, link),
+        sources={address: book.origin(peer, address) for address in book.of(peer)},
     )
+
+
+def _found(book: AddressBook, peer: bytes, link: Connection | None) -> str:
+    if link is None:
+        return ""
+    return book.origin(peer, link.address) if link.dialled else INBOUND
 
 
 def topology(ledger: LedgerPort, links: Links, book: AddressBook) -> Topology:

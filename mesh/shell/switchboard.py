@@ -6,7 +6,7 @@ Spec: docs/mesh.md §5.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -115,7 +115,7 @@ class Switchboard:
         gone = [peer for peer in self.links.dialling.dials if peer.hex() not in members]
         for peer in gone:
             self.links.dialling.drop(peer)
-        self.addresses.keep(lambda node: node.hex() in members)
+        self.addresses.keep(lambda node: node.hex() in members, time.time())
 
     # --- links ---------------------------------------------------------------------------------
     def linked(self, peer: bytes) -> None:
@@ -228,13 +228,17 @@ class Switchboard:
         if not fresh:
             return
         self.dirty = True
-        for other, connection in self.links.control.items():
-            if other != peer:
-                connection.send(Addresses(tuple(fresh)))
+        self.pass_on(fresh, peer)
         for node in self.addresses.records:
             if node in self.links.dialling.dials:
                 self.links.dialling.heard(node, trio.current_time())
                 self.links.meet(node)
+
+    def pass_on(self, records: Sequence[bytes], source: bytes = b"") -> None:
+        """Tell address records to every linked peer but the one they came from."""
+        for other, connection in self.links.control.items():
+            if other != source:
+                connection.send(Addresses(tuple(records)))
 
     # --- housekeeping --------------------------------------------------------------------------
     def tend(self) -> None:

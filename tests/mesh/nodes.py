@@ -14,6 +14,7 @@ from mesh.carrier import Carrier, Dialled
 from mesh.carriers.memory import MemoryCarrier, World
 from mesh.carriers.tls import TlsCarrier
 from mesh.service import Mesh
+from mesh.shell.meeting import Ways
 from store import schema
 from store.chunkindex import ChunkIndex
 from store.chunks import Manifest
@@ -93,8 +94,10 @@ class FencedTls(TlsCarrier):
 class Fleet:
     """Some nodes, and the network between them."""
 
-    def __init__(self, root: Path, *, tls: bool = False, wait: float = 10.0) -> None:
-        self.root, self.tls, self.wait = root, tls, wait
+    def __init__(
+        self, root: Path, *, tls: bool = False, wait: float = 10.0, mdns: str = "off"
+    ) -> None:
+        self.root, self.tls, self.wait, self.mdns = root, tls, wait, mdns
         self.world = World()
         self.nodes: dict[str, Node] = {}
         self._stack = AsyncExitStack()
@@ -105,7 +108,9 @@ class Fleet:
             return FencedTls(self, name, identity.seed, advertise)
         return MemoryCarrier(self.world, name, identity.key)
 
-    async def node(self, name: str, advertise: Sequence[str] = ()) -> Node:
+    async def node(
+        self, name: str, advertise: Sequence[str] = (), static: Sequence[str] = ()
+    ) -> Node:
         """Start a node, a mesh of its own."""
         directory = self.root / name
         directory.mkdir(parents=True, exist_ok=True)
@@ -129,6 +134,7 @@ class Fleet:
             directory=directory,
             site=name,
             wait=self.wait,
+            ways=Ways(self.mdns, tuple(static)),
             rng=random.Random(name),
         )
         node = Node(name, identity, ledger, store, index, mesh, directory, carrier=carrier)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.addresses import AddressBook, sign
+from mesh.addresses import HINTS_MAX, MDNS, STATIC, TTL, AddressBook, reachable, sign
 from tests.mesh.keys import MESH, Signer
 
 A, B = Signer("a"), Signer("b")
@@ -43,3 +43,51 @@ def test_what_is_forged_foreign_stale_or_damaged_is_not_taken() -> None:
     assert not take(book, b"\x90")
     assert not take(book, b"garbage")
     assert book.encoded() == []
+
+
+def test_a_record_lapses_after_a_week() -> None:
+    book, node = AddressBook(), bytes.fromhex(A.node)
+    assert take(book, record())
+    book.keep(lambda _: True, NOW + TTL - 1)
+    assert book.of(node)
+    book.keep(lambda _: True, NOW + TTL + 1)
+    assert book.of(node) == ()
+
+
+def test_hints_of_one_origin_are_bounded_and_displace_no_other() -> None:
+    book, node = AddressBook(), bytes.fromhex(A.node)
+    book.hint(node, "tls://good:1", MDNS, worked=True)
+    book.hint(node, "tls://fixed:1", STATIC)
+    for n in range(100):
+        book.hint(node, f"tls://flood:{n + 1}", MDNS)
+    found = book.of(node)
+    assert {"tls://good:1", "tls://fixed:1"} <= set(found)
+    assert len(found) == HINTS_MAX + 1
+    assert book.origin(node, "tls://fixed:1") == "static"
+    book.unhint(node, found, MDNS)
+    assert set(book.of(node)) == {"tls://good:1", "tls://fixed:1"}
+
+
+def test_what_works_is_kept_before_what_was_only_heard_of() -> None:
+    book, node = AddressBook(), bytes.fromhex(A.node)
+    for n in range(HINTS_MAX):
+        book.hint(node, f"tls://heard:{n + 1}", MDNS)
+    book.hint(node, "tls://works:1", MDNS, worked=True)
+    assert book.of(node)[0] == "tls://works:1"
+    assert len(book.of(node)) == HINTS_MAX
+
+
+def test_a_member_may_listen_where_it_came_from() -> None:
+    book, node = AddressBook(), bytes.fromhex(A.node)
+    assert take(book, record(A, "tls://10.0.0.5:7000"))
+    book.dialled_us(node, "tls://192.0.2.9:51234")
+    assert book.of(node) == ("tls://10.0.0.5:7000", "tls://192.0.2.9:7000")
+    assert book.origin(node, "tls://192.0.2.9:7000") == "inbound"
+    book.dialled_us(node, "memory://b")
+
+
+def test_all_interfaces_become_the_addresses_of_the_machine() -> None:
+    hosts = ("10.0.0.1", "fd00::1")
+    assert reachable(["tls://0.0.0.0:7"], hosts) == ("tls://10.0.0.1:7",)
+    assert reachable(["tls://[::]:7"], hosts) == ("tls://10.0.0.1:7", "tls://[fd00::1]:7")
+    assert reachable(["tls://h:7", "memory://a"], hosts) == ("tls://h:7", "memory://a")
