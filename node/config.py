@@ -58,6 +58,7 @@ class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: str = ""
     gc_interval: float = 3600.0
     gc_grace: float = 86400.0
+    budget: int = 0  # bytes beyond which what is not needed here is evicted; 0: no bound
 
 
 class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -72,6 +73,8 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mdns: str = "auto"  # off | auto (when listening beyond loopback) | on
     libp2p: str = "off"  # off | auto | on
     upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
+    repair_rate: int = 0  # bytes per second that policies may fetch; 0: no cap
+    absent: float = 259200.0  # seconds without a sign of a member until others stand in for it
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
 
 
@@ -151,7 +154,10 @@ LEAST: Mapping[str, float] = {
     "http.connections_per_address_max": 1,
     "blobs.gc_interval": 0,  # 0: never
     "blobs.gc_grace": 0,
+    "blobs.budget": 0,
     "mesh.wait": 0,
+    "mesh.repair_rate": 0,
+    "mesh.absent": 60,
     "access.token_minutes": 1,
     "access.login_attempts": 1,
     "access.writes_per_minute": 1,

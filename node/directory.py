@@ -46,6 +46,9 @@ class RepositoryEntry(Entry, kw_only=True):
     home: str = ""  # node id or site; empty: rivals are ordered without a home (ruling 9)
     quota_bytes: int = 0
     options: dict[str, Any] = {}
+    labels: dict[str, str] = {}
+    placement: str = ""  # where its blobs belong unless a rule says so (mesh.placement)
+    write_concern: str = ""  # what a publish waits for by default (node.placement.concern)
 
     @property
     def named(self) -> str:
@@ -116,12 +119,65 @@ class GrantEntry(Entry, kw_only=True):
         return self.id
 
 
+class PlacementEntry(Entry, kw_only=True):
+    """A placement rule; the smallest (order, id) that matches decides (mesh.placement.Rule)."""
+
+    id: str
+    target: str
+    order: int = 0
+    repositories: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    formats: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    size_min: int = 0
+    size_max: int = 0
+    older_than: float = 0.0
+    younger_than: float = 0.0
+    reads_min: int = 0
+
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.id
+
+
+class PinEntry(Entry, kw_only=True):
+    """Content that a node, or one node of a site, keeps (mesh.placement.Pin)."""
+
+    id: str
+    repository: str
+    path: str = ""
+    digest: str = ""
+    node: str = ""
+    site: str = ""
+
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.id
+
+
+class CarriageEntry(Entry, kw_only=True):
+    """Which repositories a member carries: patterns; without an entry, all."""
+
+    node: str
+    repositories: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.node
+
+
 KINDS: Mapping[str, type[Entry]] = {
     "repository": RepositoryEntry,
     "user": UserEntry,
     "group": GroupEntry,
     "token": TokenEntry,
     "grant": GrantEntry,
+    "placement": PlacementEntry,
+    "pin": PinEntry,
+    "carriage": CarriageEntry,
 }
 
 

@@ -254,3 +254,49 @@ peers = sa.Table(  # what we learnt of each peer: addresses, link profile, strik
     sa.Column("value", sa.LargeBinary, nullable=False),  # JSON
     sa.Column("updated", sa.Float, nullable=False),
 )
+
+inventory = sa.Table(  # every blob that the catalog names or this node holds, and what is due to it
+    "inventory",
+    local,
+    sa.Column("blob", sa.LargeBinary(32), primary_key=True),
+    sa.Column("size", sa.BigInteger, nullable=False),  # 0: unknown
+    sa.Column("rule", sa.Text, nullable=False),  # what asks for copies anywhere, "" if nothing does
+    sa.Column("turn", sa.BigInteger, nullable=False),  # the walk that saw it last; 0: unnamed
+    sa.Column("wanted", sa.Boolean, nullable=False),  # here
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("due", sa.Float, nullable=True),  # when time alone may change the placement
+    sa.Column("used", sa.Float, nullable=False),  # when it was read last, or came
+    sa.Column("reads", sa.Float, nullable=False),  # as of ``used``, halved every day
+)
+sa.Index(
+    "inventory_missing",
+    inventory.c.blob,
+    sqlite_where=sa.text("wanted = 1 AND held = 0"),
+    postgresql_where=sa.text("wanted AND NOT held"),
+)
+sa.Index(  # what may be evicted, in that order
+    "inventory_spare",
+    inventory.c.used,
+    sqlite_where=sa.text("wanted = 0 AND held = 1 AND turn > 0"),
+    postgresql_where=sa.text("NOT wanted AND held AND turn > 0"),
+)
+sa.Index("inventory_due", inventory.c.due)
+sa.Index("inventory_turn", inventory.c.turn)
+
+peer_blobs = sa.Table(  # what members say they hold: sorted 4-byte ids after a digest's first byte
+    "peer_blobs",
+    local,
+    sa.Column("node", sa.String(64), primary_key=True),
+    sa.Column("shard", sa.Integer, primary_key=True),
+    sa.Column("ids", sa.LargeBinary, nullable=False),
+)
+
+peer_holdings = sa.Table(  # how far we have heard each member
+    "peer_holdings",
+    local,
+    sa.Column("node", sa.String(64), primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    sa.Column("report", sa.LargeBinary, nullable=False),  # its own tallies, JSON
+    sa.Column("heard", sa.Float, nullable=False),
+)
