@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -39,6 +40,7 @@ def up(
 
 def start(config: Config, invitation: str) -> int:
     """Run the node; the exit code is 0 after a clean stop."""
+    gc.disable()  # nothing that is made while starting is garbage
     from node.logs import configure
 
     configure(config.log.level, config.log.format)
@@ -69,6 +71,8 @@ async def _run(config: Config, invitation: str) -> None:
                 stop.set()
 
     def ready(url: str) -> None:
+        gc.freeze()  # what lives as long as the node need not be looked through again
+        gc.enable()
         click.echo(f"atoll: ready {url}")
         sys.stdout.flush()
 

@@ -121,7 +121,7 @@ class Front:
 
     async def _observed(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the API, and count it."""
-        seen = Observation(str(scope["method"]), name)
+        seen = Observation.of(scope, name)
         seen.address = str((scope.get("client") or ("",))[0])
 
         async def note(message: Message) -> None:

@@ -10,12 +10,24 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from store import schema
 from store.backend import Unit
 
 T = TypeVar("T")
 
 CONNECT_TIMEOUT = 10.0  # seconds for the server to answer
 POOL_TIMEOUT = 30.0  # seconds a unit waits for a free connection
+
+
+def complete_indexes() -> None:
+    """Give the schema's partial indexes their conditions in this dialect."""
+    for index in schema.files.indexes:
+        where = schema.POSTGRESQL_WHERE.get(str(index.name))
+        if where is not None:
+            index.dialect_options["postgresql"]["where"] = where
+
+
+complete_indexes()
 
 
 class PostgreSQL:

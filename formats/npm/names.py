@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import semantic_version
-
 from formats.contract import Request
 from store.errors import NameInvalidError, PackageUnknownError
 
@@ -50,6 +48,8 @@ def check_tag(text: str) -> str:
     """
     if not TAG.match(text):
         raise NameInvalidError(f"not a dist-tag: {text[:128]!r}")
+    import semantic_version  # only a publisher pays for it
+
     try:
         semantic_version.NpmSpec(text.lstrip("v="))
     except ValueError:

@@ -8,14 +8,16 @@ import hashlib
 import io
 import re
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-from packaging.metadata import RawMetadata, parse_email
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from formats.archives import collect
 from formats.pypi.names import Filename, normalize, parse_version
 from store.errors import ManifestInvalidError
+
+if TYPE_CHECKING:
+    from packaging.metadata import RawMetadata
 
 DIST_INFO = re.compile(r"([^/]+)\.dist-info/(METADATA|WHEEL|RECORD)\Z")
 PKG_INFO = re.compile(r"[^/]+/PKG-INFO\Z")
@@ -94,6 +96,8 @@ def read_sdist(file: BinaryIO, filename: Filename) -> bytes:
 
 def parse_core_metadata(data: bytes, filename: Filename) -> RawMetadata:
     """Read core metadata and hold it against the filename.  Raises ManifestInvalidError."""
+    from packaging.metadata import parse_email  # a twentieth of a node's start
+
     try:
         data.decode("utf-8")
         raw, _ = parse_email(data)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import msgspec
-from packaging.metadata import RawMetadata, parse_email
 from packaging.version import Version
 
 from formats.contract import Repository, Request, Response
@@ -14,6 +14,9 @@ from formats.pypi.names import known_form, parse_version
 from formats.pypi.projects import Project, ProjectFile, load_project
 from formats.pypi.simple import iso_time
 from store.errors import NameInvalidError, NotFoundError
+
+if TYPE_CHECKING:
+    from packaging.metadata import RawMetadata
 
 TEXTS = (
     "author",
@@ -82,6 +85,8 @@ async def _metadata(repository: Repository, release: Sequence[ProjectFile]) -> R
     best = min(release, key=lambda each: each.stored.filetype)
     if best.core_metadata is None:
         return {}
+    from packaging.metadata import parse_email  # a twentieth of a node's start
+
     return parse_email(await repository.load(best.core_metadata.digest))[0]
 
 

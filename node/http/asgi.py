@@ -7,6 +7,8 @@ Beyond the specification (asgi.readthedocs.io, HTTP 2.3), every HTTP scope offer
   is read in large pieces.  The file must stay open until ``send`` returns.
 - ``http.response.reason``: ``http.response.start`` may carry ``"reason": bytes``, the HTTP/1.1
   reason phrase; some package clients show users nothing else.
+
+The scope's ``request_id`` (bytes) is what the server sends back as ``X-Request-Id``.
 """
 
 from __future__ import annotations

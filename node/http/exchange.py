@@ -37,7 +37,10 @@ class Exchange:
         self._limits = limits
         self._threads = threads
         self._writer = ResponseWriter(
-            method=head.method, http_version=head.http_version, close=head.close
+            method=head.method,
+            http_version=head.http_version,
+            close=head.close,
+            request_id=head.request_id,
         )
         self._awaits_continue = head.expects_continue
         self._body = body

@@ -6,6 +6,7 @@ and two implementations could read differently, which is how requests are smuggl
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ FALLBACK_PHRASES: Final = {
     5: b"Server Error",
 }
 REASON_SIZE_MAX: Final = 512
+REQUEST_ID: Final = re.compile(rb"[!-~]{1,64}")  # a client's own that is taken over
 UNPRINTABLE: Final = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
 
 Headers = list[tuple[bytes, bytes]]
@@ -43,7 +45,7 @@ class RequestHead:
     http_version: str
     body_length: int | None
     """Bytes to follow; None when they come in chunks."""
-    upgrade: bytes
+    request_id: bytes
     close: bool
     """Whether the client will not send another request."""
     expects_continue: bool
@@ -80,6 +82,8 @@ def _judge(request: h11.Request) -> RequestHead:
         if request.http_version < b"1.1":
             raise RejectedRequestError(400, "Transfer-Encoding in HTTP/1.0")  # RFC 9112 §6.1
         length = None
+    if not request.http_version.startswith(b"1."):  # RFC 9110 §15.6.6
+        raise RejectedRequestError(505, "only HTTP/1.1 and HTTP/2 are spoken here")
     if request.method == b"CONNECT":
         raise RejectedRequestError(501, "CONNECT is not supported")
     expects = fields.get(b"expect", b"").lower() == b"100-continue"
@@ -87,9 +91,9 @@ def _judge(request: h11.Request) -> RequestHead:
         method=request.method.decode("ascii"),
         target=request.target,
         headers=headers,
-        http_version=request.http_version.decode("ascii"),
+        http_version=min(request.http_version, b"1.1").decode("ascii"),  # RFC 9110 §2.5
         body_length=length,
-        upgrade=fields.get(b"upgrade", b"").lower(),
+        request_id=request_id(fields.get(b"x-request-id", b"")),
         close=b"close" in _connection_tokens(headers),
         expects_continue=expects and request.http_version >= b"1.1",
     )
@@ -100,18 +104,12 @@ def _connection_tokens(headers: Headers) -> set[bytes]:
     return {token.strip() for token in values.lower().split(b",")}
 
 
-def wants_upgrade(head: RequestHead) -> bool:
-    """Whether the client properly asks to go on in a protocol that Hypercorn speaks."""
-    fields = dict(head.headers)
-    if (
-        b"upgrade" not in _connection_tokens(head.headers)
-        or head.body_length != 0
-        or head.http_version != "1.1"
-    ):
-        return False
-    if head.upgrade == b"websocket":
-        return head.method == "GET" and b"sec-websocket-key" in fields
-    return head.upgrade == b"h2c" and b"http2-settings" in fields
+def request_id(wanted: bytes = b"") -> bytes:
+    """Return what tells this request from others in logs: the client's name for it, if it is fit.
+
+    Short and printable is fit: it comes back in a header, and goes into every log.
+    """
+    return wanted if REQUEST_ID.fullmatch(wanted) else os.urandom(8).hex().encode("ascii")
 
 
 def make_scope(
@@ -124,6 +122,7 @@ def make_scope(
     client: tuple[str, int] | None,
     server: tuple[str, int] | None,
     state: dict[str, object],
+    identifier: bytes,
 ) -> Scope:
     """Describe a request to the app.  Raises RejectedRequestError for a target without a path."""
     if not target.startswith(b"/") or not target.isascii():
@@ -145,6 +144,7 @@ def make_scope(
         "server": server,
         "state": state.copy(),
         "extensions": extensions(),
+        "request_id": identifier,
     }
 
 

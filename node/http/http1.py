@@ -23,8 +23,8 @@ from node.http.head import (
     make_scope,
     parse_head,
     reason_phrase,
+    request_id,
     server_headers,
-    wants_upgrade,
 )
 from node.http.transport import Transport
 
@@ -54,6 +54,7 @@ class Http1:
         self._server = server
         self._buffer = b""
         self._request_count = 0
+        self._request_id = b""
         self._idle: trio.CancelScope | None = None
         self.idle_since = trio.current_time()
         self.exchange: Exchange | None = None
@@ -70,7 +71,7 @@ class Http1:
             self._idle.cancel()
 
     async def run(self) -> bytes | None:
-        """Serve requests.  Return the bytes read so far if HTTP/2 or a WebSocket is asked for.
+        """Serve requests.  Return the bytes read so far if they begin HTTP/2 (RFC 9113 §3.3).
 
         Raises BrokenResourceError when the connection is past use.
         """
@@ -81,9 +82,9 @@ class Http1:
                     return None
                 if self._request_count == 0 and data.startswith(PREFACE_START):
                     return data + self._buffer
+                self._request_id = b""
                 head = parse_head(data, self._limits)
-                if self._request_count == 0 and head.upgrade and wants_upgrade(head):
-                    return data + self._buffer
+                self._request_id = head.request_id
                 self._request_count += 1
                 if not await self._answer(head):
                     return None
@@ -148,6 +149,7 @@ class Http1:
             client=self._client,
             server=self._server,
             state=self._context.state,
+            identifier=head.request_id,
         )
         body.expect(head.body_length, self._context.body_size_max(scope))
         exchange = Exchange(self._stream, self._limits, self._context.threads, head, body)
@@ -205,6 +207,7 @@ class Http1:
         text = b"%b\n" % str(verdict).encode("ascii", "replace")
         headers = [
             *server_headers(),
+            (b"x-request-id", self._request_id or request_id()),
             (b"content-type", b"text/plain; charset=utf-8"),
             (b"content-length", b"%d" % len(text)),
             (b"connection", b"close"),

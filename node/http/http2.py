@@ -86,7 +86,6 @@ class Http2(H2Protocol):
                 SettingCodes.MAX_HEADER_LIST_SIZE: limits.head_size_max,
                 SettingCodes.INITIAL_WINDOW_SIZE: limits.stream_window,
                 SettingCodes.MAX_FRAME_SIZE: FRAME_SIZE,
-                SettingCodes.ENABLE_CONNECT_PROTOCOL: 1,
             },
         )
         self.connection.decoder.max_header_list_size = limits.head_size_max
@@ -158,9 +157,6 @@ class Http2(H2Protocol):
     async def _create_stream(self, request: h2.events.RequestReceived) -> None:
         number = request.stream_id or 0
         fields = dict(request.headers or ())
-        if fields.get(b":method") == b"CONNECT":
-            await super()._create_stream(request)
-            return
         stream = Http2Stream(
             self._shared,
             self,
@@ -199,7 +195,11 @@ class Http2(H2Protocol):
             # No flush: the head leaves with the first of the body.
             fields = [(b":status", b"%d" % event.status_code), *event.headers]
             names = {name.lower() for name, _ in event.headers}
-            fields += [pair for pair in server_headers() if pair[0] not in names]
+            stream = self.streams.get(event.stream_id)
+            own = server_headers()
+            if isinstance(stream, Http2Stream):
+                own.append((b"x-request-id", stream.request_id))
+            fields += [pair for pair in own if pair[0] not in names]
             try:
                 self.connection.send_headers(event.stream_id, fields)
             except h2.exceptions.ProtocolError:

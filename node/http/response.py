@@ -27,11 +27,14 @@ class ResponseWriter:
     ``close`` tells, once the head is written, whether the connection must end after it.
     """
 
-    def __init__(self, *, method: str, http_version: str, close: bool) -> None:
+    def __init__(
+        self, *, method: str, http_version: str, close: bool, request_id: bytes = b""
+    ) -> None:
         self._head_only = method == "HEAD"
         self._old = http_version < "1.1"
         self.close = close or self._old
         self.bodiless = self._head_only
+        self._request_id = request_id
         self._left: int | None = None
         self._chunked = False
 
@@ -54,6 +57,8 @@ class ResponseWriter:
             names.add(lower)
             lines.append(b"%b: %b" % (name, value))
         lines += [b"%b: %b" % pair for pair in server_headers() if pair[0] not in names]
+        if self._request_id and b"x-request-id" not in names:
+            lines.append(b"x-request-id: " + self._request_id)
         self.bodiless |= status in BODILESS
         if self._left is None and status not in BODILESS and not self._old:
             self._chunked = (

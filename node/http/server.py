@@ -10,14 +10,14 @@ import ssl
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Final
 
 import trio
-from hypercorn.trio.lifespan import Lifespan
 
 from node.http.asgi import App, BodyMax
 from node.http.connection import Connection
 from node.http.context import Context
+from node.http.lifespan import Lifespan
 from node.http.limits import Limits
 from node.http.transport import Transport
 
@@ -73,15 +73,15 @@ async def serve(
     Raises OSError if an address cannot be bound.
     """
     context = Context(app, limits or Limits(), body_max)
-    lifespan = Lifespan(context.wrapped, context.config, cast("Any", context.state))
+    lifespan = Lifespan(app, context.state)
     listeners = [listener for binding in bindings for listener in await _listen(binding)]
     try:
         async with trio.open_nursery() as lifespan_nursery:
-            await lifespan_nursery.start(lifespan.handle_lifespan)
-            await lifespan.wait_for_startup()
+            lifespan_nursery.start_soon(lifespan.run)
+            await lifespan.startup()
             await _Server(context, listeners, drain).run(stop, task_status)
             with trio.move_on_after(drain):
-                await lifespan.wait_for_shutdown()
+                await lifespan.shutdown()
             lifespan_nursery.cancel_scope.cancel()
     finally:
         for listener in listeners:
@@ -141,9 +141,8 @@ class _Server:
             for listener in self.listeners:
                 listener.socket.close()
             self.context.stopping = True
-            await self.context.worker.terminated.set()
-            for connection in self.connections:
-                connection.close_if_idle()
+            for connection in list(self.connections):
+                await connection.stop()
             requests.cancel_scope.deadline = trio.current_time() + self.drain
 
     async def _accept(self, listener: _Listener, requests: trio.Nursery) -> None:

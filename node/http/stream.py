@@ -15,7 +15,7 @@ from node.http.asgi import Message, RejectedRequestError, Scope
 from node.http.context import Context
 from node.http.exchange import DISCONNECT
 from node.http.files import pieces
-from node.http.head import make_scope
+from node.http.head import make_scope, request_id
 from node.http.transport import StalledError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Http2Stream(HTTPStream):
         self._app_scope = trio.CancelScope()
         self._told = False
         self._verdict: RejectedRequestError | None = None
+        self.request_id = b""
         self.body_complete = False
         """Whether the client has sent its whole request."""
 
@@ -66,6 +67,8 @@ class Http2Stream(HTTPStream):
                 self._app_scope.cancel()
 
     async def _begin(self, request: Request) -> None:
+        shown = next((v for name, v in request.headers if name == b"x-request-id"), b"")
+        self.request_id = request_id(shown)
         try:
             self.scope = cast(
                 "Any",
@@ -78,16 +81,19 @@ class Http2Stream(HTTPStream):
                     client=self.client,
                     server=self.server,
                     state=self._shared.state,
+                    identifier=self.request_id,
                 ),
             )
             self._size_max = self._shared.body_size_max(cast("Scope", self.scope))
-            self._judge_length(request)
+            self._judge(request)
         except RejectedRequestError as verdict:
             self.task_group.spawn(self._refuse, verdict)
         else:
             self.task_group.spawn(self._run)
 
-    def _judge_length(self, request: Request) -> None:
+    def _judge(self, request: Request) -> None:
+        if request.method == "CONNECT":
+            raise RejectedRequestError(501, "CONNECT is not supported")
         for name, value in request.headers:
             # h2 has checked that it is a number, and holds the client to it.
             declared = name == b"content-length" and self._size_max is not None

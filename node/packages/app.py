@@ -168,7 +168,7 @@ class Exchange:
         self._method = str(scope["method"])
         self._headers = headers_of(scope)
         self._peer = str((scope.get("client") or ("",))[0])
-        self.seen = Observation(self._method, mounted.format.name)
+        self.seen = Observation.of(scope, mounted.format.name)
         self.seen.address = parts.urls.client(self._headers, self._peer)
         self.responder = Responder(send, self._method, self._headers, parts.blobs, private=False)
         self._request = Request(self._method, rest, "", self._root(), headers=self._headers)

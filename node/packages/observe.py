@@ -8,6 +8,8 @@ from typing import Protocol
 
 import trio
 
+from node.http.asgi import Scope
+
 
 @dataclass(slots=True)
 class Observation:
@@ -24,6 +26,14 @@ class Observation:
     error: str = ""
     id: str = field(default_factory=lambda: os.urandom(8).hex())
     began: float = field(default_factory=trio.current_time)
+
+    @classmethod
+    def of(cls, scope: Scope, format_name: str) -> Observation:
+        """Begin to observe a request, under the id that its client will see."""
+        seen = cls(str(scope["method"]), format_name)
+        if "request_id" in scope:
+            seen.id = scope["request_id"].decode("ascii")
+        return seen
 
     @property
     def seconds(self) -> float:

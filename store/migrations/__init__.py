@@ -44,7 +44,15 @@ def upgrade(connection: sa.Connection, name: str) -> None:
 
     Raises UnavailableError when a newer program has migrated it beyond what this one knows.
     """
-    if current(connection, name) == HEADS[name]:
+    standing = current(connection, name)
+    if standing == HEADS[name]:
+        return
+    if (
+        standing is None
+        and connection.dialect.name == "sqlite"
+        and not sa.inspect(connection).get_table_names()
+    ):
+        _create(connection, name)
         return
     from alembic import command
     from alembic.util.exc import CommandError
@@ -53,6 +61,18 @@ def upgrade(connection: sa.Connection, name: str) -> None:
         command.upgrade(configuration(connection, name), "head")
     except CommandError as error:
         raise UnavailableError(f"the {name} database fits another version: {error}") from error
+
+
+def _create(connection: sa.Connection, name: str) -> None:
+    """Make the newest tables at once in a new SQLite file, as all revisions together would."""
+    METADATA[name].create_all(connection, checkfirst=False)
+    table = version_table(name)
+    version = sa.Table(  # as Alembic makes it
+        table, sa.MetaData(), sa.Column("version_num", sa.String(32), nullable=False)
+    )
+    version.append_constraint(sa.PrimaryKeyConstraint(version.c.version_num, name=f"{table}_pkc"))
+    version.create(connection, checkfirst=False)
+    connection.execute(version.insert().values(version_num=HEADS[name]))
 
 
 def configuration(connection: sa.Connection, name: str) -> Config:

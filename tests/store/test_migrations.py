@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,27 @@ async def test_an_empty_database_becomes_the_schema(empty_url: str, name: str) -
     async with open_database(empty_url, migrations.METADATA[name]) as database:
         assert await database.read(lambda c: migrations.current(c, name)) == migrations.HEADS[name]
         assert await database.write(lambda c: differences(c, name)) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_revisions_make_what_a_new_file_gets_at_once(name: str) -> None:
+    """A new SQLite file skips Alembic; nobody may see a difference."""
+
+    def made(by: Callable[[sa.Connection], None]) -> set[tuple[str, str, str]]:
+        engine = sa.create_engine("sqlite://")
+        with engine.begin() as connection:
+            by(connection)
+            query = sa.text("SELECT type, name, sql FROM sqlite_master")
+            rows = {(t, n, " ".join((s or "").split())) for t, n, s in connection.execute(query)}
+            assert migrations.current(connection, name) == migrations.HEADS[name]
+            assert differences(connection, name) == []
+        engine.dispose()
+        return {(kind, found, "" if kind == "table" else sql) for kind, found, sql in rows}
+
+    def by_alembic(connection: sa.Connection) -> None:
+        command.upgrade(migrations.configuration(connection, name), "head")
+
+    assert made(partial(migrations.upgrade, name=name)) == made(by_alembic)
 
 
 async def test_both_schemas_live_in_one_database(empty_url: str) -> None:

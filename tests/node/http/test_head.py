@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.http.asgi import RejectedRequestError
-from node.http.head import make_scope, parse_head, reason_phrase, server_headers, wants_upgrade
+from node.http.head import make_scope, parse_head, reason_phrase, request_id, server_headers
 from node.http.limits import Limits
 
 LIMITS = Limits(head_size_max=2000, header_count_max=5)
@@ -101,6 +101,7 @@ def scope_of(target: bytes, method: str = "GET") -> dict[str, object]:
             client=("192.0.2.1", 5),
             server=("192.0.2.2", 80),
             state={"a": 1},
+            identifier=b"x",
         )
     )
 
@@ -135,18 +136,22 @@ def test_options_may_ask_about_the_server() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "wanted"),
-    [
-        ([b"Connection: Upgrade", b"Upgrade: websocket", b"Sec-WebSocket-Key: x"], True),
-        ([b"Upgrade: websocket", b"Sec-WebSocket-Key: x"], False),
-        ([b"Connection: Upgrade", b"Upgrade: websocket"], False),
-        ([b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AA"], True),
-        ([b"Connection: Upgrade", b"Upgrade: h2c"], False),
-        ([b"Connection: Upgrade", b"Upgrade: tls/1.0"], False),
-    ],
+    ("wanted", "kept"), [(b"ci/42", True), (b"x" * 65, False), (b"a b", False), (b"\xe4", False)]
 )
-def test_only_a_proper_upgrade_leaves_our_http(lines: list[bytes], wanted: bool) -> None:
-    assert wants_upgrade(parse_head(head(*lines, start=b"GET / HTTP/1.1"), LIMITS)) is wanted
+def test_a_fit_request_id_is_kept(wanted: bytes, kept: bool) -> None:
+    assert (request_id(wanted) == wanted) is kept
+    assert len(request_id(wanted)) == (len(wanted) if kept else 16)
+
+
+@pytest.mark.parametrize("version", [b"HTTP/9.9", b"HTTP/2.0", b"HTTP/0.9"])
+def test_other_versions_are_505(version: bytes) -> None:
+    with pytest.raises(RejectedRequestError) as caught:
+        parse_head(b"GET / " + version + b"\r\nHost: t\r\n\r\n", LIMITS)
+    assert caught.value.status == 505
+
+
+def test_a_later_minor_version_is_read_as_ours() -> None:
+    assert parse_head(b"GET / HTTP/1.9\r\nHost: t\r\n\r\n", LIMITS).http_version == "1.1"
 
 
 @given(st.integers(100, 999), st.one_of(st.none(), st.binary(max_size=50), st.text(max_size=50)))

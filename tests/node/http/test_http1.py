@@ -67,6 +67,22 @@ async def test_connection_close_is_honoured() -> None:
         assert await client.closed()
 
 
+async def test_every_answer_has_a_request_id_the_clients_own_if_fit() -> None:
+    async with running(echo) as server:
+        client = await server.connect()
+        first, second = [(await client.get()).headers["x-request-id"] for _ in range(2)]
+        assert len(first) == len(second) == 16
+        assert first != second
+        own = await client.get("/", "X-Request-Id: ci/42")
+        assert own.headers["x-request-id"] == "ci/42"
+        unfit = await client.get("/", "X-Request-Id: a b")
+        assert len(unfit.headers["x-request-id"]) == 16
+        await client.send(b"GET / HTTP/9.9\r\nHost: t\r\n\r\n")
+        refused = await client.response()
+        assert refused.status == 505
+        assert len(refused.headers["x-request-id"]) == 16
+
+
 async def test_requests_max_closes_politely() -> None:
     async with running(echo, requests_max=2) as server:
         client = await server.connect()
