@@ -70,30 +70,30 @@ class Http2Stream(HTTPStream):
         shown = next((v for name, v in request.headers if name == b"x-request-id"), b"")
         self.request_id = request_id(shown)
         try:
-            self.scope = cast(
-                "Any",
-                make_scope(
-                    method=request.method,
-                    target=request.raw_path,
-                    headers=request.headers,
-                    http_version=request.http_version,
-                    scheme=self.scheme,
-                    client=self.client,
-                    server=self.server,
-                    state=self._shared.state,
-                    identifier=self.request_id,
-                ),
-            )
+            self.scope = cast("Any", self._described(request))
             self._size_max = self._shared.body_size_max(cast("Scope", self.scope))
-            self._judge(request)
+            self._judge_length(request)
         except RejectedRequestError as verdict:
             self.task_group.spawn(self._refuse, verdict)
         else:
             self.task_group.spawn(self._run)
 
-    def _judge(self, request: Request) -> None:
+    def _described(self, request: Request) -> Scope:
         if request.method == "CONNECT":
             raise RejectedRequestError(501, "CONNECT is not supported")
+        return make_scope(
+            method=request.method,
+            target=request.raw_path,
+            headers=request.headers,
+            http_version=request.http_version,
+            scheme=self.scheme,
+            client=self.client,
+            server=self.server,
+            state=self._shared.state,
+            identifier=self.request_id,
+        )
+
+    def _judge_length(self, request: Request) -> None:
         for name, value in request.headers:
             # h2 has checked that it is a number, and holds the client to it.
             declared = name == b"content-length" and self._size_max is not None
