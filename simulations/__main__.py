@@ -1,7 +1,8 @@
 """Play histories: ``python -m simulations --seeds 20``, or one again: ``--seed 17``.
 
 A seed stands for one history of nodes, links, work, faults and lies, replayed to the last byte by
-the same commit.  The exit status is 1 when one of them goes wrong.
+the same commit.  The exit status is 1 when one of them goes wrong.  ``python -m simulations swarm``
+judges the scheduler instead: see ``simulations.swarm``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+from simulations import swarm
 from simulations.history import Result, play
 from simulations.plan import draw
 from simulations.shrink import shrink
@@ -99,8 +101,17 @@ def play_many(options: argparse.Namespace) -> int:
     return int(bool(failed))
 
 
+def judge(arguments: list[str]) -> int:
+    """Play swarms."""
+    parser = argparse.ArgumentParser("python -m simulations swarm", description=swarm.__doc__)
+    swarm.add_arguments(parser)
+    return swarm.run(parser.parse_args(arguments))
+
+
 def main() -> int:
     """Play what the command line asks for."""
+    if sys.argv[1:2] == ["swarm"]:
+        return judge(sys.argv[2:])
     options = parse(sys.argv[1:])
     return play_one(options) if options.seed is not None else play_many(options)
 

@@ -20,6 +20,7 @@ from simulations.disk import FLUSH_SECONDS, Disk, at_once
 from simulations.liars import Honest
 from simulations.life import Life
 from simulations.network import Network, Stream
+from simulations.transfers import Socket
 from simulations.world import World
 from store.applying import Outcome
 from store.facts import Fact
@@ -216,7 +217,7 @@ class Node:
         for said in self.vice.says(self, peer, message):
             self.life.links.send(peer, said)
 
-    def send_bulk(self, connection: Connection, message: Message) -> None:
+    def send_bulk(self, connection: Socket, message: Message) -> None:
         """Send on a bulk socket, whatever our vice makes of it."""
         for said in self.vice.says(self, connection.node, message):
             connection.send(said)

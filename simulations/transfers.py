@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from mesh import bits
@@ -32,11 +32,8 @@ from mesh.messages import (
     Nope,
     Want,
 )
-from mesh.serving import Piece
+from mesh.serving import Piece, Serving
 from mesh.uplink import Uplink
-from simulations.connection import Connection
-from simulations.disk import Disk
-from simulations.links import Links
 from simulations.world import World
 from store.chunks import Manifest
 from store.errors import StoreFullError
@@ -47,13 +44,69 @@ RETRY = 5.0  # seconds until a client asks again for what the disk refused
 STUCK = 4.0  # seconds without a chunk that is owed, while the control link is well
 
 
+class Meter(Protocol):
+    """What the two ends of a link tell each other of their upload queues, in seconds."""
+
+    backlog: float
+    peer_backlog: float
+
+
+class Socket(Protocol):
+    """What this needs of a socket."""
+
+    serving: Serving
+    feeding: bool
+    ended: bool
+
+    @property
+    def node(self) -> bytes: ...
+    @property
+    def link(self) -> Meter: ...
+    def flush(self) -> None: ...
+    def send(self, message: Message) -> None: ...
+
+
+class Sockets(Protocol):
+    """What this needs of a node's links."""
+
+    name: bytes
+
+    @property
+    def control(self) -> Mapping[bytes, Socket]: ...
+    @property
+    def bulk(self) -> Mapping[bytes, Socket]: ...
+    def open_bulk(self, peer: bytes) -> None: ...
+    def close_bulk(self, peer: bytes, reason: str) -> None: ...
+    def hurry(self) -> None: ...
+
+
+class Part(Protocol):
+    """What this needs of a blob on its way."""
+
+    manifest: Manifest
+    have: int
+
+
+class Store(Protocol):
+    """What this needs of a disk.  Whatever writes raises StoreFullError."""
+
+    whole: dict[bytes, tuple[Manifest, bytes]]
+
+    @property
+    def parts(self) -> Mapping[bytes, Part]: ...
+    def open(self, manifest: Manifest) -> Part: ...
+    def write(self, blob: bytes, first: int, count: int, data: bytes) -> list[int]: ...
+    def complete(self, blob: bytes) -> bool: ...
+    def read(self, blob: bytes, first: int, count: int) -> bytes | None: ...
+
+
 class Shell(Protocol):
     """What this needs of its node, and what watches it."""
 
     def later(self, delay: float, action: Callable[[], None]) -> object: ...
     def note(self, text: str) -> None: ...
     def send(self, peer: bytes, message: Message) -> None: ...
-    def send_bulk(self, connection: Connection, message: Message) -> None: ...
+    def send_bulk(self, connection: Socket, message: Message) -> None: ...
     def served(self, piece: Piece, data: bytes) -> None: ...
     def finishing(self, blob: bytes) -> None: ...
     def completed(self, blob: bytes) -> None: ...
@@ -67,7 +120,7 @@ class Transfers:
     """What one life of a node fetches and serves."""
 
     def __init__(
-        self, world: World, disk: Disk, links: Links, shell: Shell, uplink_cap: float
+        self, world: World, disk: Store, links: Sockets, shell: Shell, uplink_cap: float
     ) -> None:
         self.exchange = Exchange(links.name, world.rng)
         self.reading: set[bytes] = set()  # blobs that a client reads in order
@@ -222,7 +275,7 @@ class Transfers:
         self._uncredited[peer] = 0
         self.perform(self.exchange.bulk_opened(peer, self._world.now))
 
-    def heard_bulk(self, connection: Connection, message: Message) -> None:
+    def heard_bulk(self, connection: Socket, message: Message) -> None:
         """A peer said something on a bulk socket.  Raises RemoteProtocolError."""
         peer = connection.node
         if isinstance(message, Want | Cancel | Credit):
@@ -250,7 +303,7 @@ class Transfers:
             here = known is not None and index < len(known.chunks)
         return known.chunks.lengths[index] if here and known is not None else None
 
-    def feed(self, connection: Connection) -> None:
+    def feed(self, connection: Socket) -> None:
         """A bulk socket can take more: read the next piece of what its peer wants."""
         serving, now = connection.serving, self._world.now
         if not len(serving) or serving.credit <= 0:
@@ -267,11 +320,11 @@ class Transfers:
         elif piece is not None:
             self._shell.send_bulk(connection, piece)
 
-    def _feed_again(self, connection: Connection) -> None:
+    def _feed_again(self, connection: Socket) -> None:
         connection.feeding = False
         connection.flush()
 
-    def _send_piece(self, connection: Connection, piece: Piece) -> None:
+    def _send_piece(self, connection: Socket, piece: Piece) -> None:
         connection.feeding = False
         if connection.ended:
             return

@@ -39,9 +39,10 @@ class Timer:
 class World:
     """The clock, the heap, the dice and the chronicle.  ``now`` is in seconds from 0."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, steps_max: int = STEPS_MAX) -> None:
         self.now = 0.0
         self.rng = rng
+        self.steps_max = steps_max
         self.steps = 0
         self.history: deque[str] = deque(maxlen=HISTORY_MAX)
         self._heap: list[tuple[float, int, Timer]] = []
@@ -78,7 +79,7 @@ class World:
                 continue
             self.now = moment
             self.steps += 1
-            if self.steps > STEPS_MAX:
-                raise ViolationError(f"more than {STEPS_MAX} events: something spins")
+            if self.steps > self.steps_max:
+                raise ViolationError(f"more than {self.steps_max} events: something spins")
             timer.action()
         self.now = until
