@@ -8,7 +8,7 @@ to the ledger, which calls ``touched`` after each commit.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from store import catalog_rows
 from store.database import Database
 from store.digest import Digest
+from store.lookups import ROWS_MAX, Lookups, weight
 from store.paging import Paged, like, prefix_end, storable
 from store.revisions import Revisions
 from store.rows import Artifact, FlagRow, PackageRow, Pointer, RepositoryStatistics, SettingRow
@@ -43,6 +44,11 @@ FILES = (
     .limit(LIMIT)
 )
 VERSION_FILES = FILES.where(files.c.version == sa.bindparam("version"))
+DIGEST: sa.BindParameter[str] = sa.bindparam("digest")
+BY_DIGEST = sa.select(files).where(files.c.digest == DIGEST).limit(LIMIT)
+# The first condition repeats the partial index's own, or it would not be used.
+BY_SHA512 = sa.select(files).where(files.c.sha512 != "", files.c.sha512 == DIGEST).limit(LIMIT)
+WITHIN = {query: query.where(files.c.repository == REPOSITORY) for query in (BY_DIGEST, BY_SHA512)}
 POINTERS = (
     sa.select(pointers)
     .where(pointers.c.repository == REPOSITORY, pointers.c.package == PACKAGE)
@@ -73,6 +79,8 @@ class Catalog:
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.time) -> None:
         self._database = database
         self._revisions = Revisions(clock)
+        # A shared database changes without telling us until the next ``load``.
+        self._lookups = Lookups() if database.dialect == "sqlite" else None
 
     # --- revisions -------------------------------------------------------------------------------
     async def load(self) -> None:
@@ -117,14 +125,13 @@ class Catalog:
 
     async def by_digest(self, repository: str | None, digest: Digest) -> Sequence[Artifact]:
         """Files with these bytes in one repository, or in all (None), in path order."""
+        query, values = BY_DIGEST, {"digest": str(digest)}
         if digest.algorithm == "sha512":
-            # The first condition repeats the partial index's own, or it would not be used.
-            query = sa.select(files).where(files.c.sha512 != "", files.c.sha512 == digest.hex)
-        else:
-            query = sa.select(files).where(files.c.digest == str(digest))
+            query, values = BY_SHA512, {"digest": digest.hex}
         if repository is not None:
-            query = query.where(files.c.repository == repository)
-        found = await self._some(query.limit(LIMIT), catalog_rows.artifact)
+            query = WITHIN[query]
+            values["repository"] = repository
+        found = await self._some(query, catalog_rows.artifact, **values)
         return sorted(found, key=attrgetter("repository", "path"))
 
     def all_artifacts(self, repository: str, prefix: str = "") -> AsyncIterator[Artifact]:
@@ -249,22 +256,48 @@ class Catalog:
         self, query: sa.Select[Any], make: Callable[[sa.Row[Any]], T], **values: str
     ) -> T | None:
         """At most one row, by its key."""
-        if not storable(*values.values()):
-            return None
-        row = await self._database.read(lambda c: c.execute(query, values).first(), hot=True)
-        return None if row is None else make(row)
+        found = await self._known(query, make, values, 1)
+        return found[0] if found else None
 
     async def _some(
         self, query: sa.Select[Any], make: Callable[[sa.Row[Any]], T], **values: str
     ) -> Sequence[T]:
         """Usually few rows: read inline, and again through the port if there are many."""
+        return await self._known(query, make, values, HOT_MAX)
+
+    async def _known(
+        self,
+        query: sa.Select[Any],
+        make: Callable[[sa.Row[Any]], T],
+        values: Mapping[str, str],
+        hot_max: int,
+    ) -> Sequence[T]:
+        """The rows, from memory if their repository has not changed since they were read."""
+        repository = values.get("repository")
+        if self._lookups is None or repository is None:
+            return [make(row) for row in await self._asked(query, values, hot_max)]
+        texts = tuple(values.values())
+        question, revision = (query, *texts), self._revisions.revision(repository)
+        known = self._lookups.get(question, revision)
+        if known is not None:
+            return list[T](known[0])
+        rows = await self._asked(query, values, hot_max)
+        made = tuple(make(row) for row in rows)
+        if len(rows) <= ROWS_MAX:
+            self._lookups.keep(question, revision, made, weight(texts, rows))
+        return list(made)
+
+    async def _asked(
+        self, query: sa.Select[Any], values: Mapping[str, str], hot_max: int
+    ) -> list[sa.Row[Any]]:
+        """Ask the database."""
         if not storable(*values.values()):
             return []
-        few, many = {**values, "limit": HOT_MAX + 1}, {**values, "limit": UNLIMITED}
-        found = await self._database.read(lambda c: c.execute(query, few).all(), hot=True)
-        if len(found) > HOT_MAX:
-            found = await self._database.read(lambda c: c.execute(query, many).all())
-        return [make(row) for row in found]
+        few, many = {**values, "limit": hot_max + 1}, {**values, "limit": UNLIMITED}
+        found = await self._database.read(lambda c: list(c.execute(query, few)), hot=True)
+        if len(found) > hot_max:
+            found = await self._database.read(lambda c: list(c.execute(query, many)))
+        return found
 
     async def _page(
         self,

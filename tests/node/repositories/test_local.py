@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -12,9 +12,12 @@ from formats.contract import Publish as Wish
 from formats.contract import Response
 from node.directory import RepositoryEntry
 from node.repositories.local import LocalRepository
+from store.backend import Unit
 from store.blobs import Ingested
+from store.database import Database
+from store.digest import Digest
 from store.errors import NotFoundError, TooLargeError
-from store.facts import File, Publish
+from store.facts import Delete, File, Flag, Point, Publish
 from tests.node.world import World, world
 
 
@@ -118,3 +121,56 @@ async def test_it_knows_its_services(tmp_path: Path) -> None:
         session = await repository.uploads.create("p")
         assert (await repository.uploads.status(session.id, "p")).size == 0
         assert repository.signer is not None
+
+
+async def test_lookups_are_remembered_until_the_repository_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publish, mark, point, delete: each is seen at once, and nothing else asks the database."""
+    async with world(tmp_path) as node:
+        repository, asked = local(node), 0
+        read = Database.read
+
+        async def counted(self: Database, unit: Unit[Any], *, hot: bool = False) -> Any:
+            nonlocal asked
+            asked += 1
+            return await read(self, unit, hot=hot)
+
+        async def seen() -> tuple[bool, int, int, int]:
+            """What is there, asked twice: the second time nothing may reach the database."""
+            for turn in range(2):
+                before = asked
+                there = await repository.find("x")
+                found = (
+                    there is not None,
+                    len(await repository.artifacts("p")),
+                    len(await repository.pointers("p")),
+                    len(await repository.flags("p")),
+                )
+                same = await repository.by_digest(Digest.of(b"x"))
+                assert len(same) == found[0]
+                assert asked - before == (0 if turn else 5)
+            return found
+
+        monkeypatch.setattr(Database, "read", counted)
+        write = node.core.ledger.append
+        assert await seen() == (False, 0, 0, 0)
+        await put(node, repository, "x", b"{}")
+        assert await seen() == (True, 1, 0, 0)
+        await write([Point(repository.key, "p", "latest", b"1")], actor="t")
+        assert await seen() == (True, 1, 1, 0)
+        await write([Flag(repository.key, "p", "1", "", "yanked", b"")], actor="t")
+        assert await seen() == (True, 1, 1, 1)
+        gone = await repository.artifact("x")
+        await write([Delete(repository.key, "x", (gone.record,))], actor="t")
+        assert (await seen())[:2] == (False, 0)
+
+
+async def test_what_is_remembered_lets_nobody_in(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        await put(node, local(node), "x", b"{}")
+        path = f"/general/{local(node).key}/x"
+        for _ in range(2):
+            assert (await node.ask("GET", path)).body == b"x"
+        await node.api("PATCH", f"/repositories/{local(node).key}", {"is_public": False})
+        assert (await node.ask("GET", path)).status == 401
