@@ -9,6 +9,7 @@ import click
 from rich.filesize import decimal
 from rich.table import Column, Table
 
+from cli.conflicts import conflicts, resolve
 from cli.connection import connect
 from cli.output import show, table
 
@@ -16,6 +17,10 @@ from cli.output import show, table
 @click.group()
 def mesh() -> None:
     """Invite nodes, join a mesh, look at peers and links."""
+
+
+mesh.add_command(conflicts)
+mesh.add_command(resolve)
 
 
 @mesh.command(epilog="Example: atoll mesh invite --data ./node --site harbour")

@@ -23,6 +23,7 @@ from node.signing import Keyring
 from store import hlc
 from store.audit import AuditLog
 from store.catalog import Catalog
+from store.conflicts import Conflicts
 from store.digest import Digest
 from store.identity import Identity
 from store.ledger import Ledger
@@ -44,6 +45,7 @@ class Core:
     ledger: Ledger
     catalog: Catalog
     references: References
+    conflicts: Conflicts
     blobs: Blobs
     staging: Staging
     audit: AuditLog

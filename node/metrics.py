@@ -34,6 +34,11 @@ class Metrics:
         self._commits = Counter(
             "atoll_ledger_facts", "Facts applied to the catalog", ("kind",), registry=self.registry
         )
+        self._replaced = Counter(
+            "atoll_conflicts_lost",
+            "Files whose bytes on this node lost to a rival's",
+            registry=self.registry,
+        )
 
         self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -56,6 +61,10 @@ class Metrics:
     def fact(self, kind: str, number: int = 1) -> None:
         """Count facts that reached the catalog."""
         self._commits.labels(kind).inc(number)
+
+    def replaced(self) -> None:
+        """Count a coordinate that showed other bytes until now."""
+        self._replaced.inc()
 
     def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
         """Make a gauge; its name gets the prefix ``atoll_``."""

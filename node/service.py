@@ -32,10 +32,12 @@ from store import identity, schema
 from store.audit import AuditLog
 from store.catalog import Catalog
 from store.chunkindex import ChunkIndex
+from store.conflicts import Conflicts
 from store.database import Database, open_database
 from store.facts import Fact
 from store.files import FileStore
 from store.ledger import Change, Ledger
+from store.projection import Touched
 from store.references import References
 from store.staging import Staging
 
@@ -95,6 +97,7 @@ async def _assemble(
         ledger=ledger,
         catalog=catalog,
         references=References(facts),
+        conflicts=Conflicts(facts),
         blobs=blobs,
         staging=staging,
         audit=AuditLog(local),
@@ -143,6 +146,17 @@ async def _follow(core: Core, change: Change) -> None:
         await core.directory.refresh(kind, key)
     for kind, number in change.counts.items():
         core.metrics.fact(kind, number)
+    for cell in change.touched:
+        if cell.lost:
+            await _alert(core, cell)
+
+
+async def _alert(core: Core, cell: Touched) -> None:
+    """Clients of this node may hold bytes that lost to a rival's: somebody must hear of it."""
+    core.metrics.replaced()
+    log.warning("conflict.lost", repository=cell.repository, path=cell.name, digest=cell.lost)
+    target = f"{cell.repository} {cell.name}"
+    await core.audit.write("node", "conflict.lost", target, "noticed", detail=cell.lost)
 
 
 async def provision(core: Core) -> None:

@@ -18,7 +18,9 @@ from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, Rules
 from store.paging import keyed
 from store.schema import burnt, claims, files, settings
 from store.states import (
+    DIGEST,
     HLC,
+    MUTABLE,
     PACKAGE,
     SIZE,
     TABLES,
@@ -43,7 +45,8 @@ class Touched(NamedTuple):
     """A cell whose visible state changed.  ``name`` is a path, pointer, flag or setting key.
 
     ``kind`` is fold.FILE, POINTER, FLAG or SETTING.  A setting's ``repository`` is its own kind.
-    ``hlc`` is that of the newest claim about the cell.
+    ``hlc`` is that of the newest claim about the cell.  ``lost`` is the digest that an immutable
+    file had here until now, where rivals gave it another; else "".
     """
 
     kind: str
@@ -51,6 +54,7 @@ class Touched(NamedTuple):
     package: str
     name: str
     hlc: int
+    lost: str = ""
 
 
 def load_claims(connection: sa.Connection, cells: Iterable[str]) -> dict[str, list[Claim]]:
@@ -236,10 +240,19 @@ class Tables:
                 delta.came(row[HLC[kind]])
             else:
                 delta.went(row[HLC[kind]])
-        self.touched.append(Touched(kind, key[0], package, key[-1], hlc))
+        lost = lost_digest(moved) if kind == FILE else ""
+        self.touched.append(Touched(kind, key[0], package, key[-1], hlc, lost))
 
     def _delta(self, repository: str, package: str) -> Delta:
         delta = self._deltas.get((repository, package))
         if delta is None:
             delta = self._deltas[repository, package] = Delta()
         return delta
+
+
+def lost_digest(moved: Moved) -> str:
+    """Name the bytes that an immutable coordinate showed and no longer shows, or ""."""
+    before, after = moved
+    if before is None or after is None or before[MUTABLE] or after[MUTABLE]:
+        return ""
+    return str(before[DIGEST]) if before[DIGEST] != after[DIGEST] else ""

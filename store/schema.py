@@ -161,6 +161,16 @@ pointers = sa.Table(
 # Whether a pointer names a blob: longer than any digest, so equal means whole.  Queries repeat it.
 pointed = sa.func.substr(pointers.c.value, sa.literal_column("1"), sa.literal_column("141"))
 sa.Index("pointers_digest", pointed)
+# Whether a pointer was moved concurrently: longer than an empty msgpack array.
+has_siblings = sa.text("length(siblings) > 1")
+sa.Index(
+    "pointers_siblings",
+    pointers.c.repository,
+    pointers.c.package,
+    pointers.c.name,
+    sqlite_where=has_siblings,
+    postgresql_where=has_siblings,
+)
 
 flags = sa.Table(
     "flags",

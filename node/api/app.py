@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from node.access.gate import Caller
 from node.access.rates import RateLimit
-from node.api import artifacts, auth, nodes, repositories, uploads, users
+from node.api import artifacts, auth, conflicts, nodes, repositories, uploads, users
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
 from node.api.openapi import ErrorBody, document
 from node.core import VERSION, Core
@@ -35,7 +35,15 @@ from store.errors import (
 log = structlog.get_logger(__name__)
 BODY_MAX = 1 << 20  # bytes of a JSON body
 OPEN_BODY_MAX = 64 << 10  # the same where anybody may send one, and many may at once
-TABLES = (auth.table, repositories.table, artifacts.table, uploads.table, users.table, nodes.table)
+TABLES = (
+    auth.table,
+    repositories.table,
+    artifacts.table,
+    conflicts.table,
+    uploads.table,
+    users.table,
+    nodes.table,
+)
 ENDPOINTS: tuple[Endpoint, ...] = tuple(e for table in TABLES for e in table.endpoints)
 WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 SCOPED = {

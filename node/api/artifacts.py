@@ -9,6 +9,7 @@ import msgspec
 
 from node.api.contract import Access, Call, Raw, Table
 from node.packages.conditions import http_date
+from store.conflicts import Rival
 from store.digest import Digest
 from store.errors import NotFoundError
 from store.facts import Delete
@@ -125,10 +126,12 @@ async def get_artifact(call: Call) -> ArtifactView:
     return await view(call, await _find(call))
 
 
-@table.route("GET", "/repositories/{key}/download/{path:path}", Access.READ)
+@table.route("GET", "/repositories/{key}/download/{path:path}", Access.READ, parameters=("digest",))
 async def download(call: Call) -> Raw:
-    """Send a file's bytes, from here or from peers as they arrive."""
-    artifact = await _find(call)
+    """Send a file's bytes, from here or from peers as they arrive; with a digest, a rival's."""
+    artifact: Artifact | Rival = await _find(call)
+    if (wanted := call.query.get("digest")) is not None:
+        artifact = await _rival(call, wanted)
 
     async def stream() -> AsyncGenerator[bytes]:
         async with call.core.blobs.read(
@@ -146,6 +149,15 @@ async def download(call: Call) -> Raw:
             "x-checksum-sha256": artifact.digest.hex,
         },
     )
+
+
+async def _rival(call: Call, wanted: str) -> Rival:
+    """What was published at this coordinate with this digest, whoever holds the coordinate now."""
+    digest = Digest.parse(wanted)
+    for each in await call.core.conflicts.rivals(call.repository.key, call.params["path"]):
+        if each.digest == digest and not each.deleted:
+            return each
+    raise NotFoundError(f"{call.params['path']} never had the digest {digest}")
 
 
 @table.route("DELETE", "/repositories/{key}/artifacts/{path:path}", Access.DELETE, status=204)

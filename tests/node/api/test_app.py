@@ -12,7 +12,9 @@ import trio
 from node.api.app import ENDPOINTS
 from node.api.contract import PAGE_MAX
 from node.directory import GroupEntry
+from store.digest import Digest
 from store.errors import NoHolderError
+from store.facts import File, Point, Publish
 from tests.node.world import PASSWORD, Answer, World, world
 
 MESH = {"/mesh/peers", "/mesh/topology", "/mesh/transfers", "/mesh/invitations", "/mesh/join"}
@@ -49,6 +51,7 @@ async def test_each_endpoint_answers_its_operator(tmp_path: Path) -> None:
         assert (await call("GET", "/repositories/{key}", key="mine")) == changed
         assert changed["description"] == "d"
         await tour_artifacts(node, call)
+        await tour_conflicts(node, call)
         await tour_uploads(node, call)
         await tour_people(call)
         await tour_sessions(node, call)
@@ -84,6 +87,51 @@ async def tour_artifacts(node: World, call: Any) -> None:
         "GET", "/repositories/{key}/download/{path:path}", None, 404, key="mine", path="a/b.txt"
     )
     await call("PUT", path, None, 201, key="mine", path="empty")
+
+
+async def tour_conflicts(node: World, call: Any) -> None:
+    assert (await call("GET", "/conflicts"))["items"] == []
+    one, two = await disputed(node, "mine", "c/d.txt")
+    assert (await call("GET", "/conflicts"))["items"] == [
+        {"repository_key": "mine", "files": 1, "pointers": 1, "pending": 0}
+    ]
+    place = "/repositories/{key}/conflicts"
+    (found,) = (await call("GET", place, key="mine"))["items"]
+    assert [(r["digest"], r["winner"]) for r in found["rivals"]] == [(one, True), (two, False)]
+    for rival, text in zip(found["rivals"], (b"one", b"two"), strict=True):
+        path = rival["download_url"].partition("/api/v1")[2]
+        assert (await node.api("GET", path)).body == text
+    assert (await node.api("GET", path.replace(two, str(Digest.of(b"other"))))).status == 404
+    (tag,) = (await call("GET", f"{place}/tags", key="mine"))["items"]
+    assert (tag["tag"], tag["value"], tag["siblings"]) == ("latest", "2", ["1"])
+    assert (await call("GET", "/repositories/{key}/pending", key="mine"))["items"] == []
+    decide = f"{place}/resolve"
+    await call("POST", decide, {"path": "c/d.txt", "digest": one, "tag": "x"}, 400, key="mine")
+    await call("POST", decide, {"path": "c/d.txt", "digest": "sha256:0"}, 400, key="mine")
+    await call("POST", decide, {"path": "c/e.txt", "digest": one}, 404, key="mine")
+    await call("POST", decide, {"path": "c/d.txt", "digest": two}, 204, key="mine")
+    await call("POST", decide, {"path": "c/d.txt", "digest": one}, 409, key="mine")
+    for value, status in (("3", 400), ("1", 204), ("1", 409)):
+        body = {"package": "c", "tag": "latest", "value": value}
+        await call("POST", decide, body, status, key="mine")
+    assert (await call("GET", "/conflicts"))["items"] == []
+    assert (await node.api("GET", "/repositories/mine/download/c/d.txt")).body == b"two"
+    audited = await node.core.audit.entries(action="conflict.lost")
+    assert [(each.target, each.detail) for each in audited] == [("mine c/d.txt", one)]
+
+
+async def disputed(node: World, key: str, path: str) -> tuple[str, str]:
+    """Publish two contents at one coordinate and move one tag twice, as two sites would unseen."""
+    digests = []
+    for number, text in enumerate((b"one", b"two"), 1):
+        async with node.core.blobs.ingest() as ingest:
+            await ingest.write(text)
+        stored = ingest.result
+        digests.append(str(stored.digest))
+        file = File(path, "file", digests[-1], len(text), stored.manifest.id)
+        tag = Point(key, "c", "latest", str(number).encode(), seen=(bytes(32),))
+        await node.core.ledger.append([Publish(key, "c", "1", (file,)), tag], actor="test")
+    return digests[0], digests[1]
 
 
 async def tour_uploads(node: World, call: Any) -> None:
