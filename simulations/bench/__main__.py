@@ -1,4 +1,4 @@
-"""``python -m simulations.bench registry``: our figures beside the peers', in one run."""
+"""``python -m simulations.bench registry|mesh|…``: our figures beside the peers', in one run."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ import click
 from simulations.bench import registry as registry_figures
 from simulations.bench import summary
 from simulations.bench.figures import Sizes, progress
+from simulations.bench.mesh import drawing, runner
+from simulations.bench.mesh.catalog import EXPERIMENTS
+from simulations.bench.mesh.model import Options
+from simulations.bench.mesh.report import report as mesh_report
+from simulations.lab.namespaces import why_not
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -42,6 +47,38 @@ def registry(
     if plots is not None:
         registry_figures.draw(samples, plots, progress)
     click.echo(registry_figures.report(samples, servers))
+
+
+@bench.command(epilog="Example: python -m simulations.bench mesh B1 B7 --rounds 5 --json raw.json")
+@click.argument("experiments", nargs=-1, type=click.Choice(list(EXPERIMENTS)))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
+@click.option("--system", "systems", multiple=True, help="Only these; may be given again.")
+@click.option("--mib", multiple=True, type=int, help="Other sizes than the experiment's own.")
+@click.option("--congestion", default="bbr", show_default=True, help="TCP's, pinned by route.")
+@click.option("--again", default=1, show_default=True, help="Times a noisy run is repeated.")
+@click.option("--quick", is_flag=True, help="A small case, to see that everything works.")
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Raw records; continued.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw into this folder.")
+def mesh(
+    experiments: tuple[str, ...],
+    rounds: int,
+    systems: tuple[str, ...],
+    mib: tuple[int, ...],
+    congestion: str,
+    again: int,
+    quick: bool,  # noqa: FBT001
+    file: Path | None,
+    plot: Path | None,
+) -> None:
+    """Measure B1 to B19: real nodes in network namespaces, beside their peers.  Needs root."""
+    reason = why_not()
+    if reason:
+        raise click.ClickException(reason)
+    options = Options(tuple(each << 20 for each in mib), congestion, systems, quick, again)
+    found = runner.run(experiments or tuple(EXPERIMENTS), rounds, options, progress, file)
+    if plot is not None:
+        drawing.draw(found, EXPERIMENTS, plot, progress)
+    click.echo(mesh_report(found.runs, EXPERIMENTS, found.missing))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,16 @@ DEBIAN = {
     "wrk": ("wrk", "libluajit-5.1-2"),
     "nginx": ("nginx", "nginx-common"),
     "docker-registry": ("docker-registry",),
+    "aria2c": ("aria2", "libaria2-0", "libc-ares2"),
+    "rsync": ("rsync", "libpopt0"),
+    "casync": ("casync", "libfuse2"),
+    "zsync": ("zsync",),
+    "zsyncmake": ("zsync",),
+    "syncthing": ("syncthing",),
 }
+# What Go's module proxy has newer than Debian: module, version, command, build tags.
+SYNCTHING = ("github.com/syncthing/syncthing", "v1.30.0", "cmd/syncthing", "noassets")
+GO_MOD = "module peers\n\ngo 1.24\n\nrequire {module} {version}\n"
 STEP_SECONDS_MAX = 900.0
 
 
@@ -89,6 +98,29 @@ def verdaccio() -> tuple[Path, Path]:
         _run([npm, "install", *quiet], cwd=root)
         stamp.write_text(VERDACCIO, "utf-8")
     return Path(node), root / "node_modules" / "verdaccio" / "bin" / "verdaccio"
+
+
+def go(module: str, version: str, command: str, tags: str = "") -> Path:
+    """Build a command from Go's module proxy.  Raises PeerMissingError."""
+    program = shutil.which("go")
+    if not program:
+        raise PeerMissingError("no Go on this machine")
+    root = folder() / "go" / f"{command.rpartition('/')[2]}-{version}"
+    built = root / command.rpartition("/")[2]
+    if not built.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "go.mod").write_text(GO_MOD.format(module=module, version=version), "utf-8")
+        build = [program, "build", "-tags", tags, "-o", str(built), f"{module}/{command}"]
+        _run(build, cwd=root, environment={"GOFLAGS": "-mod=mod -buildvcs=false"})
+    return built
+
+
+def syncthing() -> Path:
+    """Build a current Syncthing, or unpack Debian's.  Raises PeerMissingError."""
+    try:
+        return go(*SYNCTHING)
+    except PeerMissingError:
+        return debian("syncthing")
 
 
 def size_of(root: Path) -> int:

@@ -41,6 +41,17 @@ def cpu_seconds(pid: int) -> float:
     )
 
 
+def cpu_of(pid: int) -> float:
+    """CPU time of one process without its children; 0.0 if it is gone."""
+    fields = stat_of(pid)
+    return sum(int(value) for value in fields[11:13]) / TICK if fields else 0.0
+
+
+def peak_of(pid: int) -> int:
+    """The largest resident memory that one process ever had, in bytes."""
+    return _kilobytes(pid, "status", "VmHWM:") * 1024
+
+
 def resident(pid: int) -> int:
     """Resident memory of a process tree in bytes; shared pages are shared out (PSS)."""
     return sum(_kilobytes(each, "smaps_rollup", "Pss:") for each in tree(pid)) * 1024
@@ -48,7 +59,7 @@ def resident(pid: int) -> int:
 
 def peak(pid: int) -> int:
     """The largest resident memory that any process of the tree ever had, in bytes."""
-    return max((_kilobytes(each, "status", "VmHWM:") for each in tree(pid)), default=0) * 1024
+    return max((peak_of(each) for each in tree(pid)), default=0)
 
 
 def _kilobytes(pid: int, file: str, key: str) -> int:

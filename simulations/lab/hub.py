@@ -2,7 +2,8 @@
 
 ``python -m simulations.lab.hub PREFIX SCENARIO.json`` makes the namespaces and says ``ready``.
 Lines on standard input steer it: ``go`` starts the clock of the outages, ``count`` prints what was
-carried so far, as JSON, and ``stop`` (or the end of input) ends it and deletes the namespaces.
+carried so far, as JSON, ``block [[0,1],…]`` cuts exactly these pairs of nodes, and ``stop`` (or the
+end of input) ends it and deletes the namespaces.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import select
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -19,18 +21,22 @@ import msgspec
 from simulations.lab.namespaces import NETWORK, Namespaces
 from simulations.lab.shaping import Scenario, Shaper
 
-BURST = 64  # packets read from one node before the others have their turn
+BURST = 16  # packets read from one node before the others have their turn
 IDLE = 0.05  # seconds between looks at the clock
 ERRORS_MAX = 50_000  # delivery errors kept for the report
 HEADER = 20  # bytes of IPv4 at least
+TCP, UDP = 6, 17
 PREFIX = bytes(int(part) for part in NETWORK.split("."))
 
 
 class Counts(msgspec.Struct):
-    """What the hub has seen.  ``carried`` is bytes by source and target."""
+    """What the hub has seen.  ``carried`` is bytes by source and target, ``payload`` without the
+    headers of IP and TCP or UDP.
+    """
 
     elapsed: float
     carried: list[list[int]]
+    payload: list[list[int]]
     dropped: dict[str, int]
     cpu: float  # seconds of processor time
     late_ms: float  # the 99th percentile of delivery error, since ``go``
@@ -90,7 +96,8 @@ class Hub:
                 continue
             now = time.monotonic()
             elapsed = -1.0 if self._go is None else now - self._go
-            due = self.shaper.admit(source, target, len(packet), now, elapsed)
+            size = len(packet)
+            due = self.shaper.admit(source, target, size, now, elapsed, payload_size(packet))
             if due >= 0:
                 self._count += 1
                 heapq.heappush(self._heap, (due, self._count, target, packet))
@@ -107,6 +114,10 @@ class Hub:
                 self._say("gone")
             elif line == b"count":
                 self._say(msgspec.json.encode(self.counts()).decode())
+            elif line.startswith(b"block "):
+                pairs = msgspec.json.decode(line[6:], type=list[tuple[int, int]])
+                self.shaper.block(pairs)
+                self._say("blocked")
             elif line == b"stop":
                 return False
         return bool(data)
@@ -117,21 +128,33 @@ class Hub:
 
     def counts(self) -> Counts:
         """Return what was seen so far."""
-        count, carried = self.shaper.scenario.count, self.shaper.carried
+        nodes = range(self.shaper.scenario.count)
+        carried, payload = self.shaper.carried, self.shaper.payload
         late = sorted(self._late)
         elapsed = time.monotonic() - self._began
         return Counts(
             elapsed=elapsed,
-            carried=[[carried[a, b] for b in range(count)] for a in range(count)],
+            carried=[[carried[a, b] for b in nodes] for a in nodes],
+            payload=[[payload[a, b] for b in nodes] for a in nodes],
             dropped=dict(self.shaper.dropped),
             cpu=time.process_time(),
             late_ms=late[int(len(late) * 0.99)] * 1000 if late else 0.0,
         )
 
 
+def payload_size(packet: bytes) -> int:
+    """Return the bytes of an IPv4 packet that TCP or UDP carries; 0 for other protocols."""
+    header = (packet[0] & 15) * 4
+    if packet[9] == TCP and len(packet) > header + 12:
+        return max(0, len(packet) - header - (packet[header + 12] >> 4) * 4)
+    return max(0, len(packet) - header - 8) if packet[9] == UDP else 0
+
+
 def main() -> None:
     """Make the namespaces, carry packets, clean up."""
     name, file = sys.argv[1:3]
+    with suppress(OSError):  # packets are late when others keep the processors busy
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     scenario = msgspec.json.decode(Path(file).read_bytes(), type=Scenario)
     with Namespaces(name, scenario.count, scenario.mtu, scenario.congestion) as made:
         hub = Hub(scenario, made.tuns)

@@ -90,10 +90,10 @@ class Namespaces:
         link = ["mtu", str(self._mtu), "txqueuelen", str(QUEUE), "up"]
         subprocess.run([*ip, "link", "set", DEVICE, *link], check=True)
         subprocess.run([*ip, "link", "set", "lo", "up"], check=True)
-        if self._congestion:
-            setting = f"net.ipv4.tcp_congestion_control={self._congestion}"
-            inside = ["ip", "netns", "exec", name, "sysctl", "-qw", setting]
-            subprocess.run(inside, check=True)
+        if self._congestion:  # locked: what a program asks of its sockets does not change it
+            network = [f"{NETWORK}.0/24", "dev", DEVICE, "proto", "kernel", "scope", "link"]
+            pinned = ["src", address(index), "congctl", "lock", self._congestion]
+            subprocess.run([*ip, "route", "change", *network, *pinned], check=True)
 
 
 def open_tun(name: str) -> int:

@@ -1,17 +1,21 @@
 """What happens to each packet of the lab: rates, queues, delays, losses, outages.  Pure.
 
-A node has an uplink and a downlink of its own, each a queue of bounded length before a fixed rate;
-between two nodes lies a delay.  Outages and partitions are intervals after the experiment begins.
+A node has an uplink and a downlink of its own, each a queue of bounded length before a rate; a site
+has the same towards the other sites, which all its nodes share; between two nodes lies a delay.
+Outages and changes of rate come at set times after the experiment begins.
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 MBIT = 125_000.0  # bytes per second
+QUEUE_LEAST = 24_000  # bytes that fit into the queue before the slowest of links
+Queue = tuple[str, int]  # "uplink", "downlink" of a node; "out", "in" of a site
 
 
 class Outage(msgspec.Struct, frozen=True):
@@ -28,10 +32,19 @@ class Outage(msgspec.Struct, frozen=True):
         return not self.pairs or (source, target) in self.pairs or (target, source) in self.pairs
 
 
+class Change(msgspec.Struct, frozen=True):
+    """At ``at`` seconds a node's uplink and downlink become ``factor`` times what they were."""
+
+    at: float
+    node: int
+    factor: float
+
+
 class Scenario(msgspec.Struct, frozen=True):
     """Nodes and what joins them.  Rates are in bytes per second, times in seconds, one way.
 
-    ``delay`` and ``loss`` are matrices by source and target.
+    ``delay`` and ``loss`` are matrices by source and target.  ``sites`` names each node's site, and
+    ``wan`` the rate of each site's line to the others, both ways; without them there is one site.
     """
 
     up: tuple[float, ...]
@@ -41,6 +54,9 @@ class Scenario(msgspec.Struct, frozen=True):
     queue: float = 0.1  # seconds of data that a queue holds before it drops
     mtu: int = 1500
     outages: tuple[Outage, ...] = ()
+    changes: tuple[Change, ...] = ()
+    sites: tuple[int, ...] = ()
+    wan: tuple[float, ...] = ()
     seed: int = 1
     congestion: str = ""  # of TCP in the namespaces; "" leaves what the system has
 
@@ -48,6 +64,10 @@ class Scenario(msgspec.Struct, frozen=True):
     def count(self) -> int:
         """The number of nodes."""
         return len(self.up)
+
+    def apart(self, one: int, two: int) -> bool:
+        """Tell whether two nodes stand at different sites."""
+        return bool(self.sites) and self.sites[one] != self.sites[two]
 
 
 def uniform(
@@ -70,6 +90,26 @@ def uniform(
     )
 
 
+def two_sites(
+    count: int, *, lan: float, wan: float, lan_rtt: float, wan_rtt: float, congestion: str = ""
+) -> Scenario:
+    """Return a scenario of two sites of ``count`` nodes each, with one line between them."""
+    sites = (0,) * count + (1,) * count
+    delay = tuple(
+        tuple((lan_rtt if here == there else wan_rtt) / 2 for there in sites) for here in sites
+    )
+    nodes = 2 * count
+    return Scenario(
+        up=(lan,) * nodes,
+        down=(lan,) * nodes,
+        delay=delay,
+        loss=((0.0,) * nodes,) * nodes,
+        sites=sites,
+        wan=(wan, wan),
+        congestion=congestion,
+    )
+
+
 def flapping(start: float, up: float, down: float, until: float) -> tuple[Outage, ...]:
     """Return outages of ``down`` seconds, ``up`` seconds apart, everywhere at once."""
     outages, at = [], start
@@ -85,34 +125,65 @@ class Shaper:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.carried: Counter[tuple[int, int]] = Counter()  # bytes admitted, by pair
+        self.payload: Counter[tuple[int, int]] = Counter()  # of them, without headers
         self.dropped: Counter[str] = Counter()  # packets, by cause
+        self.blocked: frozenset[tuple[int, int]] = frozenset()  # pairs cut by hand
         self._rng = random.Random(scenario.seed)
-        self._up = [0.0] * scenario.count
-        self._down = [0.0] * scenario.count
+        self._free: dict[Queue, float] = {}  # when each queue will be empty
+        self._rates = dict(_rates(scenario))
+        self._changes = sorted(scenario.changes, key=lambda change: -change.at)
 
-    def admit(self, source: int, target: int, size: int, now: float, elapsed: float) -> float:
+    def block(self, pairs: Iterable[tuple[int, int]]) -> None:
+        """Cut exactly these pairs, in both directions, until told otherwise."""
+        self.blocked = frozenset(pair for one, two in pairs for pair in ((one, two), (two, one)))
+
+    def admit(
+        self, source: int, target: int, size: int, now: float, elapsed: float, payload: int = 0
+    ) -> float:
         """Return when a packet sent now arrives, or -1.0 if it never does.
 
         ``elapsed`` is since the experiment began, below zero before.
         """
         scenario = self.scenario
+        if (source, target) in self.blocked:
+            return self._drop("outage")
         if any(outage.covers(source, target, elapsed) for outage in scenario.outages):
             return self._drop("outage")
-        leaves = max(self._up[source], now)
-        if leaves - now > scenario.queue:
-            return self._drop("uplink queue")
-        leaves += size / scenario.up[source]
-        self._up[source] = leaves
-        if self._rng.random() < scenario.loss[source][target]:
-            return self._drop("loss")
-        lands = max(self._down[target], leaves)
-        if lands - leaves > scenario.queue:
-            return self._drop("downlink queue")
-        lands += size / scenario.down[target]
-        self._down[target] = lands
+        while self._changes and elapsed >= self._changes[-1].at:
+            change = self._changes.pop()
+            for kind in ("uplink", "downlink"):
+                self._rates[kind, change.node] *= change.factor
+        lost = self._rng.random() < scenario.loss[source][target]
+        at = now
+        for queue in self._path(source, target):
+            starts = max(self._free.get(queue, 0.0), at)
+            rate = self._rates[queue]
+            if starts - at > max(scenario.queue, QUEUE_LEAST / rate):
+                return self._drop(f"{queue[0]} queue")
+            at = starts + size / rate
+            self._free[queue] = at
+            if lost:  # after the sender's own uplink, which it used in vain
+                return self._drop("loss")
         self.carried[source, target] += size
-        return lands + scenario.delay[source][target]
+        self.payload[source, target] += payload
+        return at + scenario.delay[source][target]
+
+    def _path(self, source: int, target: int) -> Iterator[Queue]:
+        yield "uplink", source
+        if self.scenario.apart(source, target):
+            yield "out", self.scenario.sites[source]
+            yield "in", self.scenario.sites[target]
+        yield "downlink", target
 
     def _drop(self, cause: str) -> float:
         self.dropped[cause] += 1
         return -1.0
+
+
+def _rates(scenario: Scenario) -> Iterator[tuple[Queue, float]]:
+    for node in range(scenario.count):
+        yield ("uplink", node), scenario.up[node]
+        yield ("downlink", node), scenario.down[node]
+    for site, rate in enumerate(scenario.wan):
+        yield ("out", site), rate
+        yield ("in", site), rate

@@ -1,0 +1,112 @@
+"""Every system of every case by turns, round after round; the records go to a file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from simulations.bench.install import PeerMissingError
+from simulations.bench.mesh.catalog import EXPERIMENTS, SYSTEMS
+from simulations.bench.mesh.model import Case, Experiment, Options, Run
+from simulations.bench.mesh.report import told
+from simulations.bench.registry import described
+from simulations.lab.net import LabError
+
+Notes = Callable[[str], None]
+
+
+class Ledger(msgspec.Struct):
+    """What one command found out: all runs, and what the systems and the machine were."""
+
+    machine: dict[str, Any] = {}
+    systems: dict[str, dict[str, str]] = {}
+    missing: dict[str, str] = {}
+    runs: list[Run] = []
+
+
+def run(
+    keys: Sequence[str], rounds: int, options: Options, note: Notes, file: Path | None = None
+) -> Ledger:
+    """Run the experiments.  A peer that cannot be had is noted and left out.
+
+    What ``file`` has already is kept, so that a long series may be taken in pieces.
+    """
+    found = msgspec.json.decode(file.read_bytes(), type=Ledger) if file and file.exists() else None
+    ledger = found or Ledger()
+    ledger.machine |= described()
+    for key in keys:
+        experiment = EXPERIMENTS[key]
+        names = [name for name in experiment.systems if wanted(name, options)]
+        available = [name for name in names if has(name, ledger, note)]
+        for round_ in range(rounds):
+            for case in experiment.cases(options):
+                for name in rotated([n for n in available if takes(case, n)], round_):
+                    one = play(experiment, case, name, round_, note, options.again)
+                    ledger.runs = [each for each in ledger.runs if not same(each, one)] + [one]
+                    note(told(one, experiment))
+                    if file:
+                        file.write_bytes(msgspec.json.format(msgspec.json.encode(ledger), indent=1))
+    return ledger
+
+
+def wanted(name: str, options: Options) -> bool:
+    """Tell whether the command line asks for a system."""
+    return not options.systems or name in options.systems
+
+
+def takes(case: Case, name: str) -> bool:
+    """Tell whether a case is for a system."""
+    return not case.systems or name in case.systems
+
+
+def has(name: str, ledger: Ledger, note: Notes) -> bool:
+    """Tell whether a system can be had; put what it is on record."""
+    if name in ledger.systems:
+        return True
+    kind = SYSTEMS[name]
+    try:
+        ledger.systems[name] = {"version": kind.version(), "config": kind.config}
+    except (PeerMissingError, LabError, OSError) as error:
+        ledger.missing[name] = str(error)
+        note(f"{name} is left out: {error}")
+        return False
+    ledger.missing.pop(name, None)
+    return True
+
+
+def rotated(names: Sequence[str], round_: int) -> list[str]:
+    """Begin each round with another system."""
+    start = round_ % len(names) if names else 0
+    return [*names[start:], *names[:start]]
+
+
+def same(one: Run, two: Run) -> bool:
+    """Tell whether two records are of the same cell and round."""
+    return (one.experiment, one.case, one.system, one.round) == (
+        two.experiment,
+        two.case,
+        two.system,
+        two.round,
+    )
+
+
+def play(
+    experiment: Experiment, case: Case, name: str, round_: int, note: Notes, again: int = 1
+) -> Run:
+    """Run one system once; repeat it if the machine was too noisy, and keep the better record."""
+    kept: Run | None = None
+    for _ in range(1 + again):
+        try:
+            kept = experiment.play(case, SYSTEMS[name], round_)
+        except (LabError, OSError) as error:
+            kept = Run(experiment.key, case.name, name, round_, case.bound, [], {})
+            kept.failed = f"{type(error).__name__}: {str(error)[-600:]}"
+            return kept
+        if not kept.rejected:
+            break
+        note(f"{experiment.key} {case.name} · {name}: rejected: {kept.rejected}")
+    assert kept is not None
+    return kept
