@@ -15,6 +15,7 @@ from store.blobs import BlobStore, Ingest
 from store.chunkindex import ChunkIndex
 from store.digest import Digest
 from store.errors import BlobUnknownError, NoHolderError, TooLargeError
+from store.files import FileStore
 from store.gc import Sweepable
 
 T = TypeVar("T")
@@ -80,6 +81,12 @@ class Blobs:
     def path(self, digest: Digest) -> Path | None:
         """The local file, if the store has files."""
         return self.store.path(digest)
+
+    def descriptor(self, digest: Digest) -> int | None:
+        """Open the local file for the caller to read and close, if there is one."""
+        if isinstance(self.store, FileStore):
+            return self.store.descriptor(digest)
+        return None
 
     @asynccontextmanager
     async def ingest(

@@ -40,6 +40,7 @@ class Metrics:
             registry=self.registry,
         )
 
+        self._directions: dict[tuple[str, str], Counter] = {}
         self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def request(self, seen: Observation) -> None:
@@ -54,9 +55,16 @@ class Metrics:
         kept[0].inc()
         kept[1].observe(seen.seconds)
         if seen.sent:
-            self._bytes.labels(seen.format, "sent").inc(seen.sent)
+            self._moved(seen.format, "sent").inc(seen.sent)
         if seen.received:
-            self._bytes.labels(seen.format, "received").inc(seen.received)
+            self._moved(seen.format, "received").inc(seen.received)
+
+    def _moved(self, name: str, direction: str) -> Counter:
+        """The counter of a format's bytes: looking labels up costs more than counting."""
+        counter = self._directions.get((name, direction))
+        if counter is None:
+            counter = self._directions[name, direction] = self._bytes.labels(name, direction)
+        return counter
 
     def fact(self, kind: str, number: int = 1) -> None:
         """Count facts that reached the catalog."""

@@ -24,9 +24,12 @@ BUFFERS = 3
 
 @dataclass(slots=True)
 class Block:
-    """A reusable buffer: its first ``size`` bytes count, ``pending`` lanes still need them."""
+    """A reusable buffer: its first ``size`` bytes count, ``pending`` lanes still need them.
 
-    data: bytearray = field(default_factory=lambda: bytearray(BLOCK_SIZE))
+    It grows as it is filled, so that an upload which stalls at its first byte pins no megabyte.
+    """
+
+    data: bytearray = field(default_factory=bytearray)
     size: int = 0
     pending: int = 0
 

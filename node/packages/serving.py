@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from formats.contract import BlobContent, Response
 from node.blobs import Blobs
@@ -20,7 +19,6 @@ from node.packages.conditions import (
     shown_change,
 )
 from store.digest import Digest
-from store.disk import disk_errors
 from store.errors import RangeInvalidError
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -135,8 +133,7 @@ class Responder:
     async def _blob(
         self, status: int, content: BlobContent, headers: RawHeaders, span: Span
     ) -> None:
-        path = self._blobs.path(content.digest)
-        descriptor = _open(path) if path is not None else None
+        descriptor = self._blobs.descriptor(content.digest)
         if descriptor is not None:
             try:
                 await self._start(status, headers)
@@ -218,12 +215,3 @@ def _reason(response: Response) -> bytes:
         return b""
     line = response.content.split(b"\n", 1)[0][:200]
     return bytes(each if 32 <= each < 127 else 63 for each in line)
-
-
-def _open(path: Path) -> int | None:
-    """Open a blob.  Not in a thread: that costs ten times what a small blob does altogether."""
-    try:
-        with disk_errors():
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None

@@ -58,6 +58,19 @@ async def test_foreign_files_are_no_blobs(store: FileStore) -> None:
 
 async def test_other_algorithms_are_not_looked_up(store: FileStore) -> None:
     assert store.path(Digest("sha512", "ab" * 64)) is None
+    assert store.descriptor(Digest("sha512", "ab" * 64)) is None
+
+
+async def test_a_descriptor_outlives_the_blobs_name(store: FileStore) -> None:
+    stored = await put(store, b"kept open")
+    assert store.descriptor(Digest.of(b"not here")) is None
+    descriptor = store.descriptor(stored.digest)
+    assert descriptor is not None
+    try:
+        store.locate(stored.digest).unlink()
+        assert os.pread(descriptor, 100, 0) == b"kept open"
+    finally:
+        os.close(descriptor)
 
 
 async def test_verify_notices_a_changed_byte(store: FileStore) -> None:

@@ -95,3 +95,14 @@ async def test_stopping_waits_for_the_work_under_way_only(executor: ThreadPoolEx
         await trio.testing.wait_all_tasks_blocked()
         gate.set()
     assert seen in ([], [0])
+
+
+def test_a_block_grows_no_larger_than_what_came() -> None:
+    block = Block()
+    assert not block.fill(memoryview(b"a" * 1000))
+    assert (bytes(block.view), len(block.data)) == (b"a" * 1000, 1000)
+    rest = block.fill(memoryview(bytes(BLOCK_SIZE)))
+    assert (len(rest), block.full, len(block.data)) == (1000, True, BLOCK_SIZE)
+    block.size = 0  # as free() hands it out again
+    block.fill(memoryview(b"b"))
+    assert (bytes(block.view), len(block.data)) == (b"b", BLOCK_SIZE)
