@@ -40,7 +40,8 @@ def up(
 
 def start(config: Config, invitation: str) -> int:
     """Run the node; the exit code is 0 after a clean stop."""
-    gc.disable()  # nothing that is made while starting is garbage
+    if not invitation:  # which may keep the node waiting for days
+        gc.disable()  # nothing that is made while starting is garbage
     from node.logs import configure
 
     configure(config.log.level, config.log.format)
