@@ -8,8 +8,18 @@ downloads are streamed after.  Rights, quota and declared length are judged befo
 from __future__ import annotations
 
 import enum
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -23,6 +33,7 @@ from formats.parts import (
     PartStart,
     Session,
 )
+from formats.remote import Remote
 from formats.repository import (
     DOCUMENT_MAX,
     GENERATIONS_MAX,
@@ -51,6 +62,7 @@ __all__ = [
     "NO_BODY",
     "Accounts",
     "Answer",
+    "Arriving",
     "BlobContent",
     "Body",
     "BodyDecoder",
@@ -67,6 +79,7 @@ __all__ = [
     "Principal",
     "Publish",
     "Registry",
+    "Remote",
     "Rendered",
     "Repository",
     "Request",
@@ -164,6 +177,27 @@ class BlobContent:
     manifest_id: bytes = b""
 
 
+class Arriving(Protocol):
+    """Bytes that are on their way from an upstream and sent on as they come.
+
+    ``size`` is None while nobody knows it: then there are no ranges.  The last of them only follow
+    once the whole is verified (design.md ruling 8).
+    """
+
+    @property
+    def size(self) -> int | None: ...
+
+    def spans(
+        self, start: int, stop: int | None
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[tuple[int, int]]]]:
+        """A file descriptor and the (offset, count)s to read of it, each as soon as it is there.
+
+        Entering waits for the first byte, and raises what a client may be told instead; later
+        failures end the iteration by an error.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Response:
     """What to answer.  The node adds Content-Length, ETag, Range, HEAD, 304 and security headers.
@@ -173,7 +207,7 @@ class Response:
     """
 
     status: int = 200
-    content: bytes | BlobContent = b""
+    content: bytes | BlobContent | Arriving = b""
     media_type: str = ""
     headers: tuple[tuple[str, str], ...] = ()
     etag: str = ""
@@ -288,6 +322,7 @@ class Format:
     checksums: tuple[str, ...] = ()
     challenge: Callable[[Request, RegistryError], str] | None = None  # WWW-Authenticate, else Basic
     client_settings: Mapping[str, str] = field(default_factory=dict[str, str])
+    remote: Remote | None = None  # how upstreams of this format are proxied
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)

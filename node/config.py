@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from node.upstream.guard import as_network
+from node.upstream.settings import judge_url
 from store.errors import RejectedError
 
 PREFIX = "ATOLL_"
@@ -78,6 +80,15 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
 
 
+class Upstreams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How this node asks the upstreams of remote repositories."""
+
+    allow: tuple[str, ...] = ()  # networks, addresses and host names that are private, yet asked
+    offline: bool = False  # ask nobody; serve what the mesh has
+    proxy: str = ""  # http(s) proxy for upstreams that name none
+    ca_file: str = ""  # certificate authorities to trust beside the system's
+
+
 class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who may do what before anybody has configured anything."""
 
@@ -104,6 +115,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     blobs: Blobs = Blobs()
     mesh: Mesh = Mesh()
     access: Access = Access()
+    upstream: Upstreams = Upstreams()
     log: Log = Log()
 
     @property
@@ -276,6 +288,7 @@ def _judge(config: Config) -> None:
     split_address(config.http.listen)
     split_address(config.mesh.listen)
     _judge_addresses(config.http)
+    _judge_upstreams(config.upstream)
 
 
 def _value(config: Config, key: str) -> Any:
@@ -283,6 +296,16 @@ def _value(config: Config, key: str) -> Any:
     for part in key.split("."):
         found = getattr(found, part)
     return found
+
+
+def _judge_upstreams(upstream: Upstreams) -> None:
+    for each in upstream.allow:
+        try:
+            as_network(each)
+        except ValueError as error:
+            raise ConfigError(f"upstream.allow: {error}") from None
+    if upstream.proxy:
+        judge_url(upstream.proxy, "upstream.proxy")
 
 
 def _judge_addresses(http: Http) -> None:

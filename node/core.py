@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from formats.contract import Format, Principal, Repository
+from formats.contract import Format, Principal, Repository, Request, Response
 from node.access.accounts import Accounts
 from node.access.gate import EVERY, Caller, Gate
 from node.blobs import Blobs
@@ -18,6 +18,8 @@ from node.directory import Directory, RepositoryEntry, UserEntry
 from node.metrics import Metrics
 from node.repositories.local import LocalRepository, Services
 from node.repositories.publishing import Publisher
+from node.repositories.remote.answering import RemoteAnswers
+from node.repositories.remote.engine import Engine
 from node.repositories.sessions import Sessions
 from node.signing import Keyring
 from store import hlc
@@ -56,6 +58,7 @@ class Core:
     publisher: Publisher
     keyring: Keyring
     services: Services
+    engine: Engine
     formats: Sequence[Format]
     metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
@@ -76,6 +79,15 @@ class Core:
         """The repository as its format sees it."""
         found = self.format_of(entry.format)
         return LocalRepository(entry, self.services, found.checksums if found else ())
+
+    async def answer(self, entry: RepositoryEntry, request: Request) -> Response | None:
+        """What a remote repository answers to a read; None where its format's handler does."""
+        if entry.repo_type != "remote" or entry.upstream is None:
+            return None
+        found = self.format_of(entry.format)
+        if found is None or found.remote is None:
+            return None
+        return await RemoteAnswers(self.engine, entry, found).answer(request)
 
     def changed(self, key: str) -> float:
         """When this node last saw a repository change, by its own clock."""

@@ -74,6 +74,10 @@ class Metrics:
         """Count a coordinate that showed other bytes until now."""
         self._replaced.inc()
 
+    def counter(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
+        """Make a counter; its name gets the prefix ``atoll_``."""
+        return Counter(f"atoll_{name}", text, labels, registry=self.registry)
+
     def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
         """Make a gauge; its name gets the prefix ``atoll_``."""
         return Gauge(f"atoll_{name}", text, labels, registry=self.registry)

@@ -22,8 +22,14 @@ from node.config import Config
 from node.core import Core
 from node.directory import Directory, RepositoryEntry, UserEntry
 from node.keys import NodeKeys
+from node.metrics import Metrics
 from node.repositories.local import Services
 from node.repositories.publishing import Publisher
+from node.repositories.remote.counting import Counts
+from node.repositories.remote.engine import Parts as RemoteParts
+from node.repositories.remote.engine import open_engine
+from node.repositories.remote.promises import Promises
+from node.repositories.remote.vault import Vault
 from node.repositories.rendered import RenderCache
 from node.repositories.sessions import Sessions
 from node.settled import settle
@@ -91,6 +97,10 @@ async def _assemble(
     opened = Keyring(catalog, keys, write, config.path / "gnupg.home")
     keyring = await stack.enter_async_context(opened)
     sessions = Sessions(config.path / "sessions", blobs)
+    publisher, metrics = Publisher(ledger, catalog, blobs), Metrics()
+    vault = Vault(catalog, keys, write)
+    parts = RemoteParts(catalog, blobs, publisher, Promises(local), vault, Counts(metrics))
+    engine = await stack.enter_async_context(open_engine(parts, config.path, config.upstream))
     return Core(
         config=config,
         identity=me,
@@ -105,7 +115,9 @@ async def _assemble(
         gate=Gate(directory, anonymous_read=access.anonymous_read),
         accounts=accounts,
         sessions=sessions,
-        publisher=Publisher(ledger, catalog, blobs),
+        publisher=publisher,
+        metrics=metrics,
+        engine=engine,
         keyring=keyring,
         services=Services(
             catalog, blobs, staging, RenderCache(), accounts, sessions.of, keyring.signer

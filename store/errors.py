@@ -13,6 +13,7 @@ RegistryError 500
   TooManyRequestsError 429
   UnavailableError 503    NoHolderError, ReadOnlyError, StoreFullError 507
   MeshError 502           LocalProtocolError (our bug), RemoteProtocolError (theirs)
+  UpstreamError 502       UpstreamDeniedError (an address that must not be asked)
 """
 
 from __future__ import annotations
@@ -182,3 +183,13 @@ class LocalProtocolError(MeshError):
 
 class RemoteProtocolError(MeshError):
     """A peer broke the protocol.  Drop the link."""
+
+
+class UpstreamError(RegistryError):
+    """An upstream did not answer, or not with what may be passed on."""
+
+    status = 502
+
+
+class UpstreamDeniedError(UpstreamError):
+    """The upstream has an address, or leads to one, that this node must not ask."""

@@ -315,3 +315,15 @@ peer_holdings = sa.Table(  # how far we have heard each member
     sa.Column("report", sa.LargeBinary, nullable=False),  # its own tallies, JSON
     sa.Column("heard", sa.Float, nullable=False),
 )
+
+promised = sa.Table(  # what upstream indices too large for memory say of files not fetched yet
+    "promised",
+    local,
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("path", NAME, primary_key=True),
+    sa.Column("source", NAME, primary_key=True),  # the path of the index
+    sa.Column("algorithm", sa.String(16), nullable=False),
+    sa.Column("digest", sa.String(128), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),  # -1: not said
+)
+sa.Index("promised_source", promised.c.repository, promised.c.source)

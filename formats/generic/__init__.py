@@ -18,6 +18,7 @@ from formats.contract import (
     json_response,
 )
 from formats.generic import dav, files, listing
+from formats.generic.upstream import REMOTE
 from store.errors import RegistryError
 
 PROPFIND_MAX = 64 << 10  # bytes; what clients ask for is not looked at
@@ -66,4 +67,5 @@ FORMAT = Format(
         Route("MKCOL", "/{path*}", dav.make_folder, Scope.WRITE),
     ),
     client_settings=CLIENT_SETTINGS,
+    remote=REMOTE,
 )

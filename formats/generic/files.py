@@ -69,13 +69,20 @@ async def read(request: Request, repository: Repository) -> Response:
 
 def file_response(artifact: Artifact, path: str) -> Response:
     """Name the blob; what a browser could run is sent as an attachment."""
+    media_type, headers = file_headers(path, artifact)
+    return blob_response(artifact, media_type, headers=headers)
+
+
+def file_headers(path: str, artifact: Artifact | None) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """A file's media type and headers; its digests only where they are known already."""
     filename = path.rpartition("/")[2]
     media_type = TYPES.get(filename.rpartition(".")[2].lower(), BINARY)
-    headers = [*digest_headers(artifact), ("x-content-type-options", "nosniff")]
+    headers = [*(digest_headers(artifact) if artifact else ())]
+    headers.append(("x-content-type-options", "nosniff"))
     if any(word in media_type for word in ACTIVE):
         quoted = quote(filename, safe="")
         headers.append(("content-disposition", f"attachment; filename*=UTF-8''{quoted}"))
-    return blob_response(artifact, media_type, headers=headers)
+    return media_type, tuple(headers)
 
 
 async def write(request: Request, repository: Repository) -> Answer:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from node.access.gate import Caller
 from node.access.rates import RateLimit
-from node.api import artifacts, auth, conflicts, nodes, repositories, uploads, users
+from node.api import artifacts, auth, conflicts, nodes, repositories, uploads, upstreams, users
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
 from node.api.openapi import ErrorBody, document
 from node.core import VERSION, Core
@@ -38,6 +38,7 @@ OPEN_BODY_MAX = 64 << 10  # the same where anybody may send one, and many may at
 TABLES = (
     auth.table,
     repositories.table,
+    upstreams.table,
     artifacts.table,
     conflicts.table,
     uploads.table,

@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from formats.contract import Format
+from node.api import upstreams
 from node.api.contract import Access, Call, Long, Short, Table, pagination
 from node.directory import RepositoryEntry
 from node.repositories.removal import empty
+from node.upstream.settings import Secrets
 from store.errors import (
     ConflictError,
     NameInvalidError,
@@ -20,10 +22,11 @@ from store.errors import (
     RejectedError,
     UnsupportedError,
 )
+from store.facts import Fact
 
 table = Table("repositories")
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
-TYPES = ("local",)
+TYPES = ("local", "remote")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "atoll:repository")
 
 
@@ -37,6 +40,10 @@ class NewRepository(msgspec.Struct):
     quota_bytes: int | None = None
     home: Short = ""
     options: dict[str, Any] = {}
+    upstream_url: Short = ""
+    upstream_auth_type: Short = "none"
+    upstream_username: Short = ""
+    upstream_password: Long = ""
 
 
 class RepositoryChange(msgspec.Struct):
@@ -46,6 +53,7 @@ class RepositoryChange(msgspec.Struct):
     quota_bytes: int | None = None
     home: Short | None = None
     options: dict[str, Any] | None = None
+    upstream_url: Short | None = None
 
 
 class RepositoryView(msgspec.Struct):
@@ -63,6 +71,8 @@ class RepositoryView(msgspec.Struct):
     options: dict[str, Any]
     created_at: float
     url: str
+    upstream_url: str | None = None
+    upstream_auth_type: str | None = None
 
 
 class RepositoryList(msgspec.Struct):
@@ -90,6 +100,8 @@ async def view(call: Call, entry: RepositoryEntry) -> RepositoryView:
         entry.options,
         entry.created_at,
         f"{call.root_url}{mount}/{entry.key}/",
+        entry.upstream.url if entry.upstream else None,
+        entry.upstream.auth_type if entry.upstream else None,
     )
 
 
@@ -152,9 +164,13 @@ async def create_repository(call: Call) -> RepositoryView:
         options=body.options,
         created_at=time.time(),
         created_by=call.caller.name,
+        upstream=upstreams.first(call, body),
     )
-    fact = call.core.directory.change(entry.key, entry)
-    await call.append(fact, check=call.core.directory.absent(entry))
+    facts: list[Fact] = [call.core.directory.change(entry.key, entry)]
+    if body.upstream_password:
+        secrets = Secrets(password=body.upstream_password)
+        facts.insert(0, call.core.engine.parts.vault.change(entry.key, secrets))
+    await call.append(*facts, check=call.core.directory.absent(entry))
     await call.note("repository.create", entry.key)
     return await view(call, entry)
 
@@ -195,8 +211,11 @@ async def change_repository(call: Call) -> RepositoryView:
         call.core.gate.require_management(call.caller)
     entry = msgspec.structs.replace(call.repository)
     for name, value in msgspec.structs.asdict(call.body).items():
-        if value is not None:
+        if value is not None and name != "upstream_url":
             setattr(entry, name, value)
+    if body.upstream_url is not None:
+        call.core.gate.require_management(call.caller)
+        await upstreams.move(call, entry, body.upstream_url)
     await call.append(call.core.directory.change(entry.key, entry))
     await call.note("repository.change", entry.key)
     return await view(call, entry)
@@ -212,5 +231,8 @@ async def delete_repository(call: Call) -> None:
     if found.files and call.query.get("force") != "true":
         raise ConflictError(f"{entry.key} holds {found.files} files; ?force=true deletes it anyway")
     await empty(call.core.catalog, call.core.ledger, entry.key, actor=call.caller.name)
-    await call.append(call.core.directory.remove(RepositoryEntry, entry.key))
+    vault = call.core.engine.parts.vault
+    gone: list[Fact] = [call.core.directory.remove(RepositoryEntry, entry.key)]
+    await call.append(*gone, vault.change(entry.key, Secrets()))
+    await call.core.engine.forget(entry.key)
     await call.note("repository.delete", entry.key)

@@ -101,6 +101,10 @@ class Repositories(Protocol):
         """The repository as its format sees it."""
         ...
 
+    async def answer(self, entry: RepositoryEntry, request: Request) -> Response | None:
+        """What a repository that is more than its own facts answers; None: ask its format."""
+        ...
+
     def changed(self, key: str) -> float:
         """When this node last saw it change, seconds since 1970 by this node's clock."""
         ...
@@ -246,6 +250,10 @@ class Exchange:
         return await match.route.handler(request, self._parts.registry)
 
     async def _perform(self, route: Route, entry: RepositoryEntry) -> Response:
+        if entry.repo_type != "local" and route.method == "GET":
+            answered = await self._parts.repositories.answer(entry, self._request)
+            if answered is not None:
+                return answered
         repository = self._parts.repositories.open(entry)
         judge_length(route.body, self._headers, limit=self._parts.upload_max)
         if route.body.prepare is not None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from formats.contract import BlobContent, Response
+from formats.contract import Arriving, BlobContent, Response
 from node.blobs import Blobs
 from node.http.asgi import Send
 from node.packages.conditions import (
@@ -73,8 +73,11 @@ class Responder:
             response = replace(response, modified=self._changed[0])
             shown, exact = shown_change(*self._changed), True
         content = response.content
-        size = content.size if isinstance(content, BlobContent) else len(content)
-        etag = f'"{response.etag or _default_etag(response)}"'
+        size = len(content) if isinstance(content, bytes) else content.size
+        if size is None:
+            await self._body(response.status, response, self._base_headers(response, ""), None)
+            return
+        etag = _quoted(response.etag or _default_etag(response))
         readable = response.status == 200 and self._method in {"GET", "HEAD"}
         if not readable:
             await self._whole(response, size, self._base_headers(response, ""))
@@ -116,11 +119,19 @@ class Responder:
                 headers.append((b"content-length", b"%d" % size))
         await self._body(response.status, response, headers, Span(0, size, size))
 
-    async def _body(self, status: int, response: Response, headers: RawHeaders, span: Span) -> None:
+    async def _body(
+        self, status: int, response: Response, headers: RawHeaders, span: Span | None
+    ) -> None:
+        """Send a span of the content; None is all of it, when nobody knows how much that is."""
         content = response.content
-        if self._method == "HEAD" or span.stop == span.start or status in BODILESS:
+        empty = span is not None and span.stop == span.start
+        if self._method == "HEAD" or empty or status in BODILESS:
             await self._start(status, headers, _reason(response))
             await self._finish()
+        elif not isinstance(content, bytes | BlobContent):
+            await self._arriving(status, content, headers, span)
+        elif span is None:
+            raise ValueError("only what is arriving may be of unknown size")
         elif isinstance(content, bytes):
             await self._start(status, headers, _reason(response))
             self.sent = span.stop - span.start
@@ -129,6 +140,20 @@ class Responder:
             )
         else:
             await self._blob(status, content, headers, span)
+
+    async def _arriving(
+        self, status: int, content: Arriving, headers: RawHeaders, span: Span | None
+    ) -> None:
+        """Send bytes as they come in; what breaks off on the way breaks the connection off."""
+        start, stop = (0, None) if span is None else (span.start, span.stop)
+        async with content.spans(start, stop) as (file, parts):
+            async for offset, count in parts:
+                if not self.started:
+                    await self._start(status, headers)
+                self.sent += count
+                message = {"type": "http.response.zerocopysend", "file": file, "more_body": True}
+                await self._send({**message, "offset": offset, "count": count})
+        await self._finish()
 
     async def _blob(
         self, status: int, content: BlobContent, headers: RawHeaders, span: Span
@@ -200,7 +225,13 @@ class Responder:
 def _default_etag(response: Response) -> str:
     if isinstance(response.content, BlobContent):
         return str(response.content.digest)
-    return str(Digest.of(response.content))
+    if isinstance(response.content, bytes):
+        return str(Digest.of(response.content))
+    return ""  # what arrives has none until it is whole
+
+
+def _quoted(etag: str) -> str:
+    return f'"{etag}"' if etag else ""
 
 
 def _repr_digest(digest: Digest) -> bytes:

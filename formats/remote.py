@@ -1,0 +1,137 @@
+"""What a format knows of its upstreams: pure functions that the node's proxy engine calls.
+
+A request becomes an ``Aim`` (what of the upstream answers it), the engine fetches or finds that,
+and ``respond`` turns what is kept into an answer.  Formats neither fetch nor decide about time;
+they say what can change, where things are, what they must hash to, and which URLs to rewrite.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from store.facts import Cached, Fact, File
+from store.rows import Artifact
+
+if TYPE_CHECKING:
+    from formats.contract import Request, Response  # which imports this module
+
+
+class Freshness(enum.Enum):
+    """What an upstream path is to time."""
+
+    IMMUTABLE = "immutable"  # one content for ever: asked for once
+    INDEX = "index"  # changes with every publish: asked for again soon
+    MUTABLE = "mutable"  # may change: asked for again as the repository says
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What the upstream says of a file before it sends it.
+
+    ``digests`` is algorithm → lower-case hex; every one is enforced.  ``url`` is relative to the
+    document it stood in, or absolute; "" leaves the aim's own.  ``metadata`` is the format's JSON
+    for the file, as a publish of it would have had.
+    """
+
+    url: str = ""
+    digests: Mapping[str, str] = field(default_factory=dict[str, str])
+    size: int | None = None
+    version: str = ""
+    metadata: bytes = b""
+
+
+NOTHING_PROMISED = Promise()
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """What of the upstream answers a request, and where it is kept.
+
+    ``path`` is its coordinate in the repository, ``url`` where it is, relative to the upstream's.
+    With ``index``, that document says where the file is and what it hashes to; a file it does not
+    list does not exist.  ``sidecars`` are (algorithm, url) of checksum files beside it.  When this
+    document changes, ``siblings`` (paths) are asked for again as well: they belong to one set.
+    """
+
+    path: str
+    url: str = ""
+    package: str = ""
+    version: str = ""
+    role: str = "file"
+    accept: str = ""
+    scope: str = ""  # what an upstream token is good for
+    document: bool = False  # small, and answered from its bytes
+    index: Aim | None = None
+    promise: Promise = NOTHING_PROMISED  # what the path itself says
+    sidecars: Sequence[tuple[str, str]] = ()
+    siblings: Sequence[str] = ()
+
+
+class Origin(msgspec.Struct, omit_defaults=True):
+    """Where kept bytes came from: the metadata of what has none of its format's."""
+
+    url: str = ""
+    media_type: str = ""
+    etag: str = ""
+    last_modified: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What there is for an aim: a document's bytes, or only what is known about a file.
+
+    ``artifact`` is None while a file is still arriving.
+    """
+
+    origin: Origin
+    data: bytes = b""
+    artifact: Artifact | None = None
+
+
+Listing = Mapping[str, Promise]  # path → what an index document says of it
+
+
+def nothing_listed(aim: Aim, kept: Kept) -> Listing:
+    """The listing of a document that lists nothing."""
+    return {}
+
+
+def accept_all(aim: Aim, kept: Kept) -> None:
+    """The check of documents that may hold anything."""
+
+
+def as_given(upstream_url: str) -> str:
+    """The base of a format whose paths begin at the configured URL."""
+    return upstream_url
+
+
+def cached(repository: str, aim: Aim, file: File, kept: Kept) -> Sequence[Fact]:
+    """The record of one fetched file, under its own path."""
+    return (Cached(repository, aim.package, aim.version, (file,)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """How a format is proxied.
+
+    ``aim`` gives None for a request that what is kept answers (searches, listings).  ``read`` says
+    what a document lists, ``scan`` the same for documents too large for memory, as they are read.
+    ``check`` refuses a document that is not what it should be.  Raises ManifestInvalidError.
+    ``respond`` answers: for a document with its bytes rewritten, else with headers alone, and the
+    engine adds the bytes.  ``facts`` are what a fetched file becomes in the ledger.
+    """
+
+    aim: Callable[[Request, str, Mapping[str, object]], Aim | None]
+    classify: Callable[[str], Freshness]
+    respond: Callable[[Request, Aim, Kept], Response]
+    read: Callable[[Aim, Kept], Listing] = nothing_listed
+    check: Callable[[Aim, Kept], None] = accept_all
+    scan: Callable[[Aim, BinaryIO], Iterator[tuple[str, Promise]]] | None = None
+    facts: Callable[[str, Aim, File, Kept], Sequence[Fact]] = cached
+    base: Callable[[str], str] = as_given

@@ -1,0 +1,1 @@
+"""Remote repositories: the engine that every format's pull-through cache shares."""

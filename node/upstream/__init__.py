@@ -1,0 +1,1 @@
+"""Talking to other people's registries: addresses judged, credentials kept, failures remembered."""
