@@ -96,11 +96,11 @@ async def _assemble(
     accounts = Accounts(directory, write, keys, token_minutes=life, login_attempts=tries)
     opened = Keyring(catalog, keys, write, config.path / "gnupg.home")
     keyring = await stack.enter_async_context(opened)
-    sessions = Sessions(config.path / "sessions", blobs)
     publisher, metrics = Publisher(ledger, catalog, blobs), Metrics()
-    vault = Vault(catalog, keys, write)
+    vault, sessions = Vault(catalog, keys, write), Sessions(config.path / "sessions", blobs)
     parts = RemoteParts(catalog, blobs, publisher, Promises(local), vault, Counts(metrics))
     engine = await stack.enter_async_context(open_engine(parts, config.path, config.upstream))
+    signer, cache = keyring.signer, RenderCache()
     return Core(
         config=config,
         identity=me,
@@ -119,9 +119,7 @@ async def _assemble(
         metrics=metrics,
         engine=engine,
         keyring=keyring,
-        services=Services(
-            catalog, blobs, staging, RenderCache(), accounts, sessions.of, keyring.signer
-        ),
+        services=Services(catalog, blobs, staging, cache, accounts, sessions.of, signer),
         formats=discover(),
     )
 
