@@ -92,14 +92,13 @@ async def _assemble(
     """Wire the services over the stores."""
     catalog, staging, keys = Catalog(facts), Staging(local), NodeKeys(me, ledger)
     directory, write, access = Directory(catalog), ledger.append, config.access
-    life, tries = access.token_minutes, access.login_attempts
+    life, tries, path = access.token_minutes, access.login_attempts, config.path
     accounts = Accounts(directory, write, keys, token_minutes=life, login_attempts=tries)
-    opened = Keyring(catalog, keys, write, config.path / "gnupg.home")
-    keyring = await stack.enter_async_context(opened)
+    keyring = await stack.enter_async_context(Keyring(catalog, keys, write, path / "gnupg.home"))
     publisher, metrics = Publisher(ledger, catalog, blobs), Metrics()
-    vault, sessions = Vault(catalog, keys, write), Sessions(config.path / "sessions", blobs)
+    vault, sessions = Vault(catalog, keys, write), Sessions(path / "sessions", blobs)
     parts = RemoteParts(catalog, blobs, publisher, Promises(local), vault, Counts(metrics))
-    engine = await stack.enter_async_context(open_engine(parts, config.path, config.upstream))
+    engine = await stack.enter_async_context(open_engine(parts, path, config.upstream))
     signer, cache = keyring.signer, RenderCache()
     return Core(
         config=config,
