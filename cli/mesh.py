@@ -51,6 +51,12 @@ def join(data: str | None, invitation: str) -> None:
         node.call("POST", "/mesh/join", {"invitation": invitation})
 
 
+def path_text(peer: Mapping[str, Any]) -> str:
+    """Say which way a peer's sockets go; one word when both go the same.  Pure."""
+    control, bulk = peer.get("path", ""), peer.get("bulk_path", "")
+    return control if bulk in ("", control) else f"{control}, chunks {bulk}"
+
+
 def peers_table(items: Sequence[Mapping[str, Any]]) -> Table:
     """Lay peers out, nearest first; the unreachable ones are dimmed.  Pure."""
     columns = (
@@ -59,6 +65,7 @@ def peers_table(items: Sequence[Mapping[str, Any]]) -> Table:
         "Site",
         "Address",
         "Found",
+        "Path",
         "State",
         Column("RTT", justify="right"),
         Column("Received", justify="right"),
@@ -75,6 +82,7 @@ def peers_table(items: Sequence[Mapping[str, Any]]) -> Table:
             each.get("site", ""),
             each.get("address", ""),
             each.get("found", ""),
+            path_text(each),
             each["state"],
             f"{rtt * 1000:.0f} ms" if rtt else "",
             decimal(int(each.get("received", 0))),

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import trio
 
+TLS, RELAYED, P2P = "tls", "relay", "p2p"  # schemes of addresses
+
 
 class Stream(Protocol):
     """A reliable byte stream, closed from either side."""
@@ -80,4 +82,4 @@ class Carrier(Protocol):
 def scheme_of(address: str) -> str:
     """Return the part before ``://``; plain ``host:port`` means TLS."""
     head, found, _ = address.partition("://")
-    return head if found else "tls"
+    return head if found else TLS

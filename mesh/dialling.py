@@ -11,6 +11,7 @@ ATTEMPTS_MAX = 16  # dials to one peer under way: each is a fresh socket, none w
 AT_ONCE = 0.2  # seconds, jittered, so that two nodes that lose each other do not dial in step
 BACKOFF_MIN = 1.0  # seconds
 BACKOFF_MAX = 300.0  # seconds between dials to a peer nobody needs
+STAGGER = 1.0  # seconds that one address has before the next is tried beside it
 DEFERENCE = 1.0  # seconds that the node with the larger id lets the other one dial first
 
 
@@ -23,6 +24,7 @@ class Dial:
     attempts: int = 0  # under way
     last_error: str = ""
     turn: int = 0  # which of its addresses comes next
+    choices: int = 1  # how many it has
 
 
 @dataclass(slots=True)
@@ -50,12 +52,20 @@ class Dialling:
         dial.pause = BACKOFF_MIN
         dial.next_at = min(dial.next_at, now + AT_ONCE * self.rng.random())
 
-    def begin(self, peer: bytes, now: float, *, busy: bool) -> Dial:
-        """A dial begins.  While there is work, the next one does not wait for its end."""
+    def begin(self, peer: bytes, now: float, *, busy: bool, choices: int = 1) -> Dial:
+        """A dial begins, to the next of its addresses.
+
+        While there is work, the next dial does not wait for the end of this one; without, every
+        address is tried, STAGGER apart, before there is a pause.
+        """
         dial = self.dials[peer]
         dial.attempts += 1
         dial.turn += 1
-        dial.next_at = now + self._busy_pause() if busy else math.inf
+        dial.choices = max(1, choices)
+        if busy:
+            dial.next_at = now + self._busy_pause()
+        else:
+            dial.next_at = math.inf if _round_over(dial) else now + STAGGER
         return dial
 
     def failed(self, peer: bytes, error: str, now: float, *, busy: bool) -> None:
@@ -66,7 +76,9 @@ class Dialling:
         dial.attempts, dial.last_error = max(0, dial.attempts - 1), error
         if busy:
             dial.next_at = min(dial.next_at, now + self._busy_pause())
-        else:
+        elif not _round_over(dial):
+            dial.next_at = min(dial.next_at, now)
+        elif not dial.attempts:
             dial.pause = min(BACKOFF_MAX, BACKOFF_MIN + self.rng.random() * (3 * dial.pause))
             dial.next_at = now + dial.pause
 
@@ -87,6 +99,11 @@ class Dialling:
         waiting = [dial.next_at for dial in self.dials.values() if _free(dial)]
         found = min(waiting, default=math.inf)
         return None if found == math.inf else found
+
+
+def _round_over(dial: Dial) -> bool:
+    """Tell whether every address has had its turn."""
+    return dial.turn % dial.choices == 0
 
 
 def _free(dial: Dial) -> bool:

@@ -60,6 +60,19 @@ class Self:
 
 
 @dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, proven."""
+
+    node: bytes
+    incarnation: int
+    site: str
+    roles: tuple[str, ...]
+    features: int
+    channel: int
+    skew: float  # their clock minus ours at the handshake, seconds
+
+
+@dataclass(frozen=True, slots=True)
 class Ticket:
     """What a joiner shows instead of a membership."""
 

@@ -7,11 +7,13 @@ only thing a stranger can make us do is verify one signature.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mesh.handshake import (
+    Peer,
     Self,
     Ticket,
     hello,
@@ -27,6 +29,7 @@ from mesh.messages import (
     EITHER,
     HANDSHAKE,
     PROTOCOL,
+    RELAY,
     Challenge,
     Data,
     Goodbye,
@@ -49,19 +52,6 @@ SILENCE_MAX = 15.0  # seconds, or SILENCE_RTTS round trips, without a byte: the 
 SILENCE_RTTS = 8
 QUEUE_MAX = 4 * 1024 * 1024  # bytes of control messages a slow peer may make us hold
 PINGS_MAX = 32  # unanswered pings remembered
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end, proven."""
-
-    node: bytes
-    incarnation: int
-    site: str
-    roles: tuple[str, ...]
-    features: int
-    channel: int
-    skew: float  # their clock minus ours at the handshake, seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +101,7 @@ class Link:
         self.backlog = 0.0  # and ours
         self.busy = False
         self.closed = False
+        self.leaving = False  # we have said Goodbye, and still listen
         self._clock = clock - now  # to tell the time of day from the monotonic clock
         self._now = now
         self._started = now
@@ -188,7 +179,7 @@ class Link:
         while not self.closed:
             while self._events:
                 yield self._events.popleft()
-            if self.peer is None or self.closed:
+            if self.peer is None or self.closed or self.channel == RELAY:
                 return
             message = self._decoder.next()
             if message is None:
@@ -312,7 +303,7 @@ class Link:
 
         Raises UnavailableError when the peer reads so slowly that QUEUE_MAX is reached: drop it.
         """
-        if self.closed:
+        if self.closed or self.leaving:
             return
         if self.peer is None:
             raise LocalProtocolError(f"{type(message).__name__} before the handshake")
@@ -345,9 +336,18 @@ class Link:
 
     def close(self, reason: str) -> None:
         """End the link on purpose; what is queued may still be written."""
-        if self.peer is not None and not self.closed:
-            self._push(encode(Goodbye(reason[:1000])))
+        self.leave(reason)
         self._close(reason)
+
+    def leave(self, reason: str) -> None:
+        """Say nothing more after what is queued, but hear the other side out."""
+        if self.peer is not None and not (self.closed or self.leaving):
+            self._push(encode(Goodbye(reason[:1000])))
+            self.leaving = True
+
+    def rest(self) -> bytes:
+        """Return what has come after the handshake of a relay socket, which carries no frames."""
+        return self._decoder.rest()
 
     def _push(self, data: bytes) -> None:
         if data:
@@ -364,12 +364,14 @@ class Link:
         """Return when ``tick`` must be called, at the latest."""
         if self.peer is None:
             return self._started + HANDSHAKE_TIMEOUT
+        if self.channel == RELAY:
+            return math.inf  # no longer ours
         return min(self._heard + self._silence_max, self._pinged + self._ping_interval)
 
     def tick(self, now: float) -> None:
         """Let time pass: ping, or notice that the peer is dead."""
         self._now = max(now, self._now)
-        if self.closed:
+        if self.closed or (self.peer is not None and self.channel == RELAY):
             return
         if self.peer is None:
             if now >= self._started + HANDSHAKE_TIMEOUT:

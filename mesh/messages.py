@@ -26,7 +26,8 @@ ChunkIndex = Annotated[int, Meta(ge=0, le=CHUNKS_MAX)]  # a set of chunks takes 
 Runs = Annotated[tuple[ChunkIndex, ...], Meta(max_length=4096)]  # start, stop, start, stop, …
 MaybeId = Annotated[bytes, Meta(max_length=32)]  # an Id, or empty: unknown
 
-CONTROL, BULK = 0, 1  # the channel a socket carries
+CONTROL, BULK, RELAY = 0, 1, 2  # the channel a socket carries
+FEATURE_RELAYED, FEATURE_RELAY = 1, 2  # bits: can be met through a relay; is one
 NONE, COMPLETE, PARTIAL, SEEKING = 0, 1, 2, 3  # HaveBlob.state
 GONE, REFUSED, OVERLOADED = 1, 2, 3  # Nope.reason
 URGENT, LEDGER, POLICY, REPAIR, COURIER = 0, 1, 2, 3, 4  # Want.priority: smaller goes first
@@ -52,7 +53,7 @@ class Hello(Message, frozen=True):
     node: Id
     incarnation: Count
     key: Id
-    channel: Annotated[int, Meta(ge=0, le=1)]
+    channel: Annotated[int, Meta(ge=0, le=2)]
     site: Name
     roles: Roles
     clock_ms: Count
@@ -126,6 +127,29 @@ class Addresses(Message, frozen=True):
         tuple[Annotated[bytes, Meta(max_length=4096)], ...],
         Meta(max_length=64),
     ]
+
+
+# --- relays (mesh.relay) -------------------------------------------------------------------------
+class RelayOpen(Message, frozen=True):
+    """Join me with that member, whom I cannot dial."""
+
+    request: Count
+    target: Id
+
+
+class RelayOffer(Message, frozen=True):
+    """That member wants to be joined with you; bring a socket with this token."""
+
+    token: Nonce
+    source: Id
+
+
+class RelayReady(Message, frozen=True):
+    """The answer to RelayOpen: bring a socket with this token; or, without one, why not."""
+
+    request: Count
+    token: Annotated[bytes, Meta(max_length=64)]
+    reason: Text
 
 
 # --- ledgers and authority -----------------------------------------------------------------------
@@ -326,6 +350,9 @@ TYPES: dict[int, type[Message]] = {
     18: OpenBulk,
     19: Goodbye,
     20: Addresses,
+    21: RelayOpen,
+    22: RelayOffer,
+    23: RelayReady,
     32: Heads,
     33: Range,
     34: Records,

@@ -30,9 +30,10 @@ from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.meeting import Meeting, Ways
 from mesh.shell.memory import Memory
+from mesh.shell.relays import Relays
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Fetch, Transfers
-from mesh.status import PeerStatus, Topology, TransferStatus
+from mesh.status import PeerStatus, Relaying, Topology, TransferStatus
 from mesh.uplink import Uplink
 from store.blobs import BlobStore
 from store.digest import Digest
@@ -82,16 +83,19 @@ class Mesh:
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
         board = Switchboard(ledger, self._exchange, self._addresses, self._me, Uplink(upload_rate))
         self._board, self._address_at = board, 0.0
+        ways = ways or Ways()
+        seed, member = identity.seed, self._board.is_member
+        self._relays = Relays(seed, ways.relay, member, lambda: 0.75 + rng.random() / 2)
         self._wire(carriers, index, rng)
         self._meeting = Meeting(
-            ledger, self._links, self._addresses, rng, ways=ways or Ways(), moved=self._say_where
+            ledger, self._links, self._addresses, rng, ways=ways, moved=self._moved
         )
 
     def _wire(self, carriers: Sequence[Carrier], index: IndexPort, rng: random.Random) -> None:
         """Join the parts; the switchboard knows them all."""
         board, ledger = self._board, self._ledger
         self._links = Links(
-            carriers,
+            (*carriers, self._relays.carrier),
             board,
             self._addresses,
             me=self._me,
@@ -103,12 +107,14 @@ class Mesh:
         self._transfers = Transfers(self._exchange, self._links, self._store, index, self._partials)
         self._joining = Joining(self._identity, ledger, self._links, self._book, self._memory)
         board.links, board.ledgers = self._links, self._ledgers
+        board.relays, self._relays.links = self._relays, self._links
         board.transfers, board.joining = self._transfers, self._joining
 
     def _me(self) -> Self:
         roles = tuple(sorted(self._ledger.authority.roles(self._ledger.node)))
         mesh = bytes.fromhex(self._ledger.mesh)
-        return Self(self._identity, mesh, self._ledger.incarnation, self._site, roles)
+        features = self._relays.features
+        return Self(self._identity, mesh, self._ledger.incarnation, self._site, roles, features)
 
     # --- running -------------------------------------------------------------------------------
     async def run(
@@ -121,6 +127,7 @@ class Mesh:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._partials.run)
                 await nursery.start(self._transfers.run)
+                await nursery.start(self._relays.run)
                 await nursery.start(self._links.run)
                 await nursery.start(self._ledgers.run)
                 mesh = bytes.fromhex(self._ledger.mesh)
@@ -168,6 +175,11 @@ class Mesh:
             await self._memory.save()
         except (RegistryError, OSError) as error:
             log.warning("mesh.not_saved", why=str(error))
+
+    def _moved(self) -> None:
+        """Act on new addresses of our own."""
+        self._say_where()
+        self._relays.moved()
 
     def _say_where(self) -> None:
         """Sign where we can be dialled; peers learn it as they link."""
@@ -297,7 +309,9 @@ class Mesh:
             for peer in self._links.dialling.dials
             if peer not in linked and (linked or self._addresses.of(peer))
         ]
-        return not absent and self._exchange.hopeless(blob.raw, now)
+        if absent or not self._exchange.hopeless(blob.raw, now):
+            return False
+        return not self._board.call_reserve()
 
     async def _replicate_forever(self, catalog: CatalogPort) -> None:
         """Fetch every blob that a record names, a few at a time, as records come in."""
@@ -340,6 +354,13 @@ class Mesh:
         now = trio.current_time()
         known = overview.Known(self._ledger, self._links, self._exchange, self._ledgers)
         return overview.peers(known, self._addresses, now)
+
+    def relaying(self) -> Relaying:
+        """Return what is carried for others."""
+        core = self._relays.core
+        return (
+            Relaying() if core is None else Relaying(len(core.joints), core.carried, core.refused)
+        )
 
     def topology(self) -> Topology:
         """Return the members and the links this node knows of."""

@@ -27,6 +27,8 @@ class PeerStatus(msgspec.Struct, frozen=True):
     skew: float  # its clock minus ours
     trouble: str  # the last thing that went wrong, "" if nothing did
     notes: tuple[str, ...]
+    path: str = ""  # of the control link: direct, relayed by whom, libp2p
+    bulk_path: str = ""  # of the bulk socket, while there is one
     found: str = ""  # how its address became known: record, static, invitation, mdns, inbound, …
     sources: dict[str, str] = {}  # every address, and how it became known
 
@@ -49,6 +51,14 @@ class Topology(msgspec.Struct, frozen=True):
     root_version: int
     contested: bool
     nodes: tuple[TopologyNode, ...]
+
+
+class Relaying(msgspec.Struct, frozen=True):
+    """What this node carries for members that cannot dial each other."""
+
+    streams: int = 0
+    carried: int = 0  # bytes, since the node started
+    refused: dict[str, int] = {}  # reason → how often
 
 
 class TransferStatus(msgspec.Struct, frozen=True):

@@ -112,6 +112,12 @@ class Decoder:
         """Bytes of an incomplete frame."""
         return len(self._buffer)
 
+    def rest(self) -> bytes:
+        """Give up what has not been decoded: what follows is no longer framed."""
+        left = bytes(self._buffer)
+        self._buffer.clear()
+        return left
+
     def __iter__(self) -> Iterator[Message]:
         while (message := self.next()) is not None:
             yield message

@@ -73,6 +73,10 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     replicate: str = "on-demand"  # on-demand | everywhere
     peers: tuple[str, ...] = ()  # addresses to dial besides those that are found
     mdns: str = "auto"  # off | auto (when listening beyond loopback) | on
+    relay: str = "on"  # on | off: carry streams of members that cannot dial each other
+    relay_rate: int = 8_000_000  # bytes per second of that, all together; 0: no cap
+    relay_pair_rate: int = 4_000_000  # and for two members; 0: no cap
+    relay_streams: int = 64
     libp2p: str = "off"  # off | auto | on
     upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
     repair_rate: int = 0  # bytes per second that policies may fetch; 0: no cap
@@ -155,6 +159,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "blobs.backend": ("files", "s3"),
     "mesh.replicate": ("on-demand", "everywhere"),
     "mesh.mdns": ("off", "auto", "on"),
+    "mesh.relay": ("on", "off"),
     "mesh.libp2p": ("off", "auto", "on"),
     "log.format": ("auto", "json", "text"),
     "log.level": ("debug", "info", "warning", "error"),
@@ -168,6 +173,9 @@ LEAST: Mapping[str, float] = {
     "blobs.gc_grace": 0,
     "blobs.budget": 0,
     "mesh.wait": 0,
+    "mesh.relay_rate": 0,
+    "mesh.relay_pair_rate": 0,
+    "mesh.relay_streams": 1,
     "mesh.repair_rate": 0,
     "mesh.absent": 60,
     "access.token_minutes": 1,

@@ -10,11 +10,14 @@ import trio
 
 from mesh import invitation as invitations
 from mesh.carriers.tls import TlsCarrier
+from mesh.relay import Quota
 from mesh.service import Mesh
 from mesh.shell.meeting import Ways
+from node.config import Mesh as MeshConfig
 from node.config import split_address
 from node.core import Core
 from node.directory import UserEntry
+from node.pathmetrics import PathMetrics
 from store.digest import Digest
 from store.errors import MeshError, NoHolderError
 from store.partials import Partials
@@ -61,8 +64,16 @@ def build_mesh(core: Core) -> Mesh:
         catalog=Referenced(core),
         wait=config.wait,
         upload_rate=config.upload_rate,
-        ways=Ways(config.mdns, config.peers),
+        ways=Ways(config.mdns, config.peers, _quota(config)),
     )
+
+
+def _quota(config: MeshConfig) -> Quota | None:
+    """What this node carries for others, if it does."""
+    if config.relay == "off":
+        return None
+    rates = float(config.relay_rate), float(config.relay_pair_rate)
+    return Quota(*rates, streams=config.relay_streams)
 
 
 async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mesh:
@@ -73,6 +84,7 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     """
     (core.config.path / "mesh").mkdir(exist_ok=True)
     mesh = build_mesh(core)
+    core.metrics.registry.register(PathMetrics(mesh))
     await services.start(mesh.run)
     core.blobs.swarm = mesh
     if invitation and invitations.read(invitation).mesh.hex() != core.ledger.mesh:

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import trio
@@ -53,7 +54,7 @@ class TlsCarrier:
         self._advertise = tuple(advertise)
         self._congestion = congestion
         self.bound: tuple[str, ...] = ()  # where it really listens, whatever it advertises
-        self._client, self._server = _contexts(seed)
+        self._client, self._server = contexts(seed)
 
     async def dial(self, address: str) -> Dialled:
         """Connect to ``tls://host:port`` and learn the listener's key.
@@ -66,7 +67,7 @@ class TlsCarrier:
         stream = trio.SSLStream(raw, self._client, https_compatible=True)
         try:
             await stream.do_handshake()
-            return Dialled(_Quiet(stream), public_key(stream), address)
+            return Dialled(Quiet(stream), public_key(stream), address)
         except BaseException:
             await trio.aclose_forcefully(raw)
             raise
@@ -135,24 +136,27 @@ class TlsCarrier:
                 strangers.pop(scope, None)
             if scope.cancelled_caught:
                 return
-            await handler(Accepted(_Quiet(stream), format_address(peer[0], peer[1])))
+            await handler(Accepted(Quiet(stream), format_address(peer[0], peer[1])))
         finally:
             await trio.aclose_forcefully(raw)
 
 
-class _Quiet:
+class Quiet:
     """An SSLStream that closes at once: the mesh ends links by Goodbye or by silence."""
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream]) -> None:
+    def __init__(self, stream: trio.SSLStream[Any]) -> None:
         self._stream = stream
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send everything."""
         await self._stream.send_all(data)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Return some bytes, or none at the end."""
         return await self._stream.receive_some(max_bytes or RECEIVE_SIZE)
 
     async def aclose(self) -> None:
+        """Close without a word."""
         await trio.aclose_forcefully(self._stream.transport_stream)
 
 
@@ -173,7 +177,7 @@ def tune(sock: trio.socket.SocketType, congestion: str) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
 
 
-def public_key(stream: trio.SSLStream[trio.SocketStream]) -> bytes:
+def public_key(stream: trio.SSLStream[Any]) -> bytes:
     """Return the raw Ed25519 key of the certificate at the other end.
 
     Raises trio.BrokenResourceError if there is none.
@@ -226,7 +230,8 @@ def certificate(seed: bytes) -> bytes:
     )
 
 
-def _contexts(seed: bytes) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(seed: bytes) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Return the TLS settings of a dialler and of a listener with this key."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = False
     client.verify_mode = ssl.CERT_NONE  # the key is compared instead; see above

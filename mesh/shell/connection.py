@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-from mesh.carrier import Stream
+from mesh.carrier import RELAYED, Stream, scheme_of
 from mesh.link import Closed, Established, JoinAsked, Link, Received
 from mesh.messages import BULK, Message
 from mesh.profile import Meter
@@ -20,6 +20,7 @@ from mesh.serving import Serving
 from store.errors import MeshError, UnavailableError
 
 READ_SIZE = 256 * 1024  # bytes at a time
+HAND_OVER = 5.0  # seconds for the last words of a link that another one takes over from
 SEND_TIMEOUT = 60.0  # seconds that a peer may not read at all
 LINGER = 1.0  # seconds to get the last words out
 BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, MeshError, UnavailableError, OSError)
@@ -55,6 +56,12 @@ class Connection:
         self.stream = stream
         self.address = address
         self.dialled = dialled
+        self.relayed = scheme_of(address) == RELAYED
+        self.detached = False  # the handshake is through, and the stream somebody else's
+        self.over = trio.Event()
+        self.before: Connection | None = None  # a bulk socket that drains beside this one
+        self.successor = False  # a better link is up, and waits for the end of this one
+        self.after: trio.Event | None = None  # the end of the link that this one takes over from
         self.joining = False  # a joiner's: it only takes the root documents, and comes again
         self.attempt: trio.CancelScope | None = None  # around the dial that led here
         self.reason = ""
@@ -113,6 +120,23 @@ class Connection:
         self.wake()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + LINGER)
 
+    def leave(self, reason: str) -> None:
+        """Say nothing more, but hear the other side out: another link takes over."""
+        self.reason = self.reason or reason
+        self.link.leave(reason)
+        self.wake()
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + HAND_OVER)
+
+    def close_by(self, deadline: float) -> None:
+        """End at a time of ``trio.current_time()``, at the latest."""
+        self._scope.deadline = min(self._scope.deadline, deadline)
+
+    def detach(self) -> None:
+        """Stop after the handshake and leave the stream open: ``run`` returns, the rest follows."""
+        self.detached = True
+        self.reason = "handed on"
+        self.wake()
+
     async def run(self) -> None:
         """Run until the link is over."""
         try:
@@ -122,12 +146,18 @@ class Connection:
                     nursery.start_soon(self._guard, self._tick)
                     await self._guard(self._write)  # ends when the last words are out
                     nursery.cancel_scope.cancel()
+            self.detached = self.detached and not self._scope.cancelled_caught
+        except BaseException:
+            self.detached = False
+            raise
         finally:
+            self.over.set()
             self.reason = self.reason or "stopped here"
             self.link.close(self.reason)
             self._drained.set()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
-                await self.stream.aclose()
+            if not self.detached:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + LINGER):
+                    await self.stream.aclose()
 
     async def _guard(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run one of the loops; what breaks it ends the connection and nothing else."""
@@ -139,7 +169,7 @@ class Connection:
             self._scope.cancel()
 
     async def _read(self) -> None:
-        while not self.link.closed:
+        while not (self.link.closed or self.detached):
             data = await self.stream.receive_some(READ_SIZE)
             now = trio.current_time()
             if not data:
@@ -165,6 +195,8 @@ class Connection:
                     await self._owner.join_asked(self, event)
                 case Closed(reason):
                     self.close(reason)
+                    if self.successor:  # what is queued must reach the peer before the end
+                        self._scope.deadline = trio.current_time() + HAND_OVER
             self.wake()
 
     async def _write(self) -> None:
@@ -172,7 +204,7 @@ class Connection:
             self._work = trio.Event()
             while await self._flush() or await self._feed():
                 self._work = trio.Event()  # whatever set it is seen by the next round
-            if self.link.closed:
+            if self.link.closed or self.detached:
                 return
             await self._work.wait()
 

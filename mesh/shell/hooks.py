@@ -20,6 +20,18 @@ class Hooks(Protocol):
         """The control link is gone."""
         ...
 
+    def moved(self, peer: bytes) -> None:
+        """The control link goes on over another path; nothing is lost."""
+        ...
+
+    def detours(self, peer: bytes) -> tuple[str, ...]:
+        """Return addresses through relays by which the peer may be met."""
+        ...
+
+    async def relay_socket(self, connection: Connection) -> None:
+        """A peer has brought a relay socket; it is closed when this returns."""
+        ...
+
     def bulk_opened(self, peer: bytes) -> None:
         """A bulk socket is up."""
         ...

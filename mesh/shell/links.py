@@ -15,19 +15,20 @@ import structlog
 import trio
 
 from mesh.addresses import AddressBook
-from mesh.carrier import Accepted, Carrier, Dialled, Stream, scheme_of
+from mesh.carrier import RELAYED, Accepted, Carrier, Dialled, Stream, scheme_of
 from mesh.dialling import Dial, Dialling
 from mesh.handshake import Self, Ticket
 from mesh.link import Gate, JoinAsked, Link
-from mesh.messages import BULK, CONTROL, Message, OpenBulk
-from mesh.shell.connection import BROKEN, Connection, clock
+from mesh.messages import BULK, CONTROL, RELAY, Message, OpenBulk
+from mesh.shell.connection import BROKEN, HAND_OVER, Connection, clock
 from mesh.shell.hooks import Hooks
+from mesh.shell.standing import Standing
 
 DIAL_TIMEOUT = 5.0  # seconds
+DETOUR_TIMEOUT = 12.0  # seconds for a dial through a relay, which has several parts
 BULK_TIMEOUT = 8.0  # seconds that a peer has to dial us a bulk socket
 ACCEPTED_MAX = 1024  # sockets that others opened to us
 STRANGERS_MAX = 256  # of them, those that have not introduced themselves yet
-ALIVE = 2.0  # seconds: a link that was heard so recently is not half-open
 log = structlog.get_logger(__name__)
 
 
@@ -45,8 +46,9 @@ class Links:
         secret_of: Callable[[bytes], bytes | None],
         rng: random.Random,
     ) -> None:
-        self.control: dict[bytes, Connection] = {}
-        self.bulk: dict[bytes, Connection] = {}
+        self._standing = Standing(hooks, me().node, self._superseded)
+        self.control, self.bulk = self._standing.control, self._standing.bulk
+        self.speaks, self.serves = self._standing.speaks, self._standing.serves
         self.listening: tuple[str, ...] = ()
         self.dialling = Dialling(me().node, rng)
         self._carriers = {scheme: carrier for carrier in carriers for scheme in carrier.schemes}
@@ -122,7 +124,8 @@ class Links:
             self._wake = trio.Event()
             now = trio.current_time()
             for peer in self.dialling.due(now):
-                self.dialling.begin(peer, now, busy=self._hooks.busy(peer))
+                choices = len(self._ways(peer))
+                self.dialling.begin(peer, now, busy=self._hooks.busy(peer), choices=choices)
                 self._start(self._dial_control, peer)
             deadline = self.dialling.deadline()
             with trio.move_on_after(60.0 if deadline is None else max(0.01, deadline - now)):
@@ -135,10 +138,10 @@ class Links:
     async def _dial_control(self, peer: bytes) -> None:
         error: str | None = "no address is known"
         dial = self.dialling.dials.get(peer)
-        addresses = self._addresses.of(peer)
+        addresses = self._ways(peer)
         attempts = self._attempts.setdefault(peer, set())
         if dial is not None and addresses:
-            address = addresses[dial.turn % len(addresses)]
+            address = addresses[(dial.turn - 1) % len(addresses)]
             with trio.CancelScope() as scope:
                 attempts.add(scope)
                 try:
@@ -149,6 +152,23 @@ class Links:
             now = trio.current_time()
             self.dialling.failed(peer, error, now, busy=self._hooks.busy(peer))
         self._wake.set()
+
+    def _ways(self, peer: bytes) -> tuple[str, ...]:
+        """Return the addresses to try: the direct ones, then those through relays.
+
+        Who has just been heard of may yet tell its address, so relays come in at the second try.
+        """
+        direct, dial = self._addresses.of(peer), self.dialling.dials.get(peer)
+        if not direct and dial is not None and not dial.turn:
+            return ()
+        return (*direct, *self._hooks.detours(peer))
+
+    def improve(self, peer: bytes) -> None:
+        """Look for a direct path to a peer that is linked through a relay."""
+        link = self.control.get(peer)
+        if link is not None and link.relayed:
+            for address in self._addresses.of(peer):
+                self._start(self._dial, peer, address, CONTROL)
 
     async def _dial(
         self, peer: bytes, address: str, channel: int, scope: trio.CancelScope | None = None
@@ -161,7 +181,17 @@ class Links:
             dialled = await self.open_stream(address)
         except (*BROKEN, trio.TooSlowError) as error:
             return str(error) or "no answer"
-        now = trio.current_time()
+        connection = await self._introduce(peer, key, dialled, channel)
+        if isinstance(connection, str):
+            return connection
+        connection.attempt = scope
+        await self._run(connection)
+        return None if connection.established_at else connection.reason
+
+    async def _introduce(
+        self, peer: bytes, key: bytes, dialled: Dialled, channel: int
+    ) -> Connection | str:
+        """Begin the handshake with whoever answered, or return why not."""
         try:
             link = Link.dial(
                 self._me(),
@@ -169,24 +199,40 @@ class Links:
                 keys=frozenset({key}),
                 server_key=dialled.key,
                 channel=channel,
-                now=now,
+                now=trio.current_time(),
                 clock=clock(),
             )
         except BROKEN as error:
             await dialled.stream.aclose()
+            address = dialled.address
             log.warning("mesh.wrong_server", address=address, expected=peer.hex(), why=str(error))
             return str(error)
-        connection = Connection(link, dialled.stream, address, self, dialled=True)
-        connection.attempt = scope
+        return Connection(link, dialled.stream, dialled.address, self, dialled=True)
+
+    async def dial_socket(self, peer: bytes) -> Connection:
+        """Dial a peer once more, where its control link was dialled, for a relay socket.
+
+        The handshake is through, and the stream the caller's to close.  Raises OSError.
+        """
+        control, key = self.control.get(peer), self._hooks.key_of(peer)
+        if control is None or key is None or not control.dialled or control.relayed:
+            raise OSError("the relay cannot be dialled")
+        dialled = await self.open_stream(control.address)
+        connection = await self._introduce(peer, key, dialled, RELAY)
+        if isinstance(connection, str):
+            raise OSError(connection)
         await self._run(connection)
-        return None if connection.established_at else connection.reason
+        if not connection.detached:
+            raise OSError(connection.reason)
+        return connection
 
     async def open_stream(self, address: str) -> Dialled:
         """Dial an address on whichever carrier takes it.  Raises OSError, trio.TooSlowError."""
         carrier = self._carriers.get(scheme_of(address))
         if carrier is None:
             raise OSError(f"no carrier for {address}")
-        with trio.fail_after(DIAL_TIMEOUT):
+        relayed = scheme_of(address) == RELAYED
+        with trio.fail_after(DETOUR_TIMEOUT if relayed else DIAL_TIMEOUT):
             return await carrier.dial(address)
 
     async def join(
@@ -236,6 +282,8 @@ class Links:
                 await self._run(connection)
             finally:
                 self._strangers.pop(connection, None)
+            if connection.detached:
+                await self._hooks.relay_socket(connection)
         finally:
             self._accepted -= 1
 
@@ -249,72 +297,42 @@ class Links:
         peer = connection.link.peer
         if peer is None:
             log.debug("mesh.no_link", address=connection.address, why=connection.reason)
-            return
-        if self.control.get(peer.node) is connection:
-            del self.control[peer.node]
-            log.info("mesh.unlinked", peer=peer.node.hex(), why=connection.reason)
-            self._hooks.unlinked(peer.node, connection.reason)
-            self._drop_bulk(peer.node, "the control link is gone")
-        elif self.bulk.get(peer.node) is connection:
-            del self.bulk[peer.node]
-            self._hooks.bulk_closed(peer.node)
+        else:
+            self._standing.ended(connection)
 
     # --- Owner ---------------------------------------------------------------------------------
     async def established(self, connection: Connection) -> None:
         """A handshake is through: one link of a kind per peer."""
-        peer = connection.node
         self._strangers.pop(connection, None)
         if connection.joining:
             return
-        if peer == self._me().node:
+        if connection.node == self._me().node:
             connection.close("that is ourselves")
+        elif connection.link.channel == RELAY:
+            connection.detach()
         elif connection.link.channel == BULK:
-            if peer not in self.control:
-                connection.close("bulk without control")
-                return
-            self._drop_bulk(peer, "replaced")
-            self._bulk_dials.discard(peer)
-            self.bulk[peer] = connection
-            self._hooks.bulk_opened(peer)
-        elif self._prefer_old(peer, connection):
-            connection.close("a link is up already")
-        else:
-            self._take(peer, connection)
+            self._bulk_dials.discard(connection.node)
+            self._standing.bulk_established(connection)
+        elif self._standing.control_established(connection):
+            self._note(connection)
 
-    def _prefer_old(self, peer: bytes, new: Connection) -> bool:
-        """Tell whether the link that is up stays: both sides must decide alike.
-
-        A second dial by the same side means that it has given up on the first.
-        """
-        old = self.control.get(peer)
-        if old is None or old.dialled == new.dialled:
-            return False
-        if trio.current_time() - old.heard_at > ALIVE:
-            return False
-        return old.dialled is (self._me().node < peer)
-
-    def _take(self, peer: bytes, connection: Connection) -> None:
-        old = self.control.pop(peer, None)
-        if old is not None:
-            old.close("replaced by a new link")
-            self._hooks.unlinked(peer, "replaced")
-            self._drop_bulk(peer, "the control link was replaced")
-        self.control[peer] = connection
+    def _note(self, connection: Connection) -> None:
+        """A control link is the one that counts: no other is needed."""
+        peer = connection.node
         self.dialling.drop(peer)
         for attempt in self._attempts.pop(peer, set()) - {connection.attempt}:
             attempt.cancel()  # one link is enough
+        if connection.relayed:
+            return
         if connection.dialled:
             self._addresses.hint(peer, connection.address, worked=True)
         else:
             self._addresses.dialled_us(peer, connection.address)
-        log.info("mesh.linked", peer=peer.hex(), address=connection.address)
-        self._hooks.linked(peer)
 
-    def _drop_bulk(self, peer: bytes, reason: str) -> None:
-        old = self.bulk.pop(peer, None)
-        if old is not None:
-            old.close(reason)
-            self._hooks.bulk_closed(peer)
+    def _superseded(self, peer: bytes) -> None:
+        """A direct path has opened: the chunks come over, too, without a pause."""
+        if peer in self.bulk and self.control[peer].dialled:
+            self._start(self._dial, peer, self.control[peer].address, BULK)
 
     async def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
         """A stranger wants to join."""
@@ -324,6 +342,10 @@ class Links:
         """A peer said something."""
         if connection.joining:
             return
+        if connection.after is not None:  # what the link before it still had to say goes first
+            with trio.move_on_after(HAND_OVER):
+                await connection.after.wait()
+            connection.after = None
         if isinstance(message, OpenBulk):
             self._start(self._dial_bulk, connection.node)
         else:
@@ -349,7 +371,7 @@ class Links:
 
     def close_bulk(self, peer: bytes, reason: str) -> None:
         """Close the bulk socket."""
-        self._drop_bulk(peer, reason)
+        self._standing.drop_bulk(peer, reason)
 
     async def _dial_bulk(self, peer: bytes) -> None:
         control = self.control.get(peer)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 import trio
@@ -18,6 +18,7 @@ from mesh.announcement import Sightings
 from mesh.dialling import BACKOFF_MAX, BACKOFF_MIN
 from mesh.discovery import Heard, Lan
 from mesh.ports import LedgerPort
+from mesh.relay import Quota
 from mesh.shell.connection import BROKEN
 from mesh.shell.links import Links
 
@@ -32,6 +33,9 @@ class Ways:
 
     mdns: str = OFF  # off, on, or auto: where somebody else could hear it
     static: tuple[str, ...] = ()  # addresses to dial, whoever is there
+    relay: Quota | None = field(
+        default_factory=Quota
+    )  # how much to carry for members that cannot dial each other
 
 
 class Meeting:

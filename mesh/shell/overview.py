@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 from mesh.addresses import INBOUND, AddressBook
 from mesh.beliefs import PeerBelief
+from mesh.carrier import P2P, scheme_of
 from mesh.download import Download
 from mesh.exchange import Exchange
 from mesh.ports import LedgerPort
+from mesh.relay import parse_detour
 from mesh.shell.connection import Connection
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
@@ -63,14 +65,27 @@ def _peer(known: Known, book: AddressBook, member: Member, now: float) -> PeerSt
         skew=link.link.peer.skew if link and link.link.peer else 0.0,
         trouble=trouble,
         notes=notes,
+        path=_path(link),
+        bulk_path=_path(known.links.bulk.get(peer)),
         found=_found(book, peer, link),
         sources={address: book.origin(peer, address) for address in book.of(peer)},
     )
 
 
+def _path(link: Connection | None) -> str:
+    """Say how a socket gets there: directly, through which relay, or over libp2p."""
+    if link is None:
+        return ""
+    if link.relayed:
+        return f"relayed by {parse_detour(link.address)[0].hex()[:SHORT]}"
+    return "libp2p" if scheme_of(link.address) == P2P else "direct"
+
+
 def _found(book: AddressBook, peer: bytes, link: Connection | None) -> str:
     if link is None:
         return ""
+    if link.relayed:
+        return "relay"
     return book.origin(peer, link.address) if link.dialled else INBOUND
 
 

@@ -31,6 +31,9 @@ from mesh.messages import (
     Nope,
     Range,
     Records,
+    RelayOffer,
+    RelayOpen,
+    RelayReady,
     Root,
     RootGet,
     Want,
@@ -41,6 +44,7 @@ from mesh.shell.connection import Connection
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
+from mesh.shell.relays import Relays
 from mesh.shell.transfers import Transfers
 from mesh.uplink import Uplink
 from store.digest import Digest
@@ -51,6 +55,7 @@ CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as 
 RECORDS_PER_MESSAGE = 8
 SILENCE = 2.0  # seconds, or four round trips, without a byte on a link that pings every second
 STUCK = 4.0  # seconds without a chunk that is owed, while the control link is well
+DRAINED = 2.0  # seconds of silence: what was asked for on an old bulk socket has come
 BULK_IDLE = 60.0  # seconds that an unused bulk socket stays open
 log = structlog.get_logger(__name__)
 
@@ -62,6 +67,7 @@ class Switchboard:
     ledgers: Ledgers
     transfers: Transfers
     joining: Joining
+    relays: Relays
 
     def __init__(
         self,
@@ -74,6 +80,8 @@ class Switchboard:
         self.addresses = addresses
         self.met = trio.Event()  # set, and replaced, when a peer is linked
         self.dirty = False  # the address book has changed since it was saved
+        self.reserve: set[bytes] = set()  # relayed peers that are not asked for chunks yet
+        self.called: set[bytes] = set()  # and those that are
         self._ledger = ledger
         self._exchange = exchange
         self._me = me
@@ -85,6 +93,10 @@ class Switchboard:
     def key_of(self, node: bytes) -> bytes | None:
         """Return a member's current key."""
         return self._ledger.authority.current_key(node.hex())
+
+    def is_member(self, node: bytes) -> bool:
+        """Tell whether a node belongs here, with any role at all."""
+        return self.key_of(node) is not None and bool(self._ledger.authority.roles(node.hex()))
 
     def gate(self, said: Hello) -> str:
         """Judge an introduction; "" lets it in."""
@@ -116,6 +128,7 @@ class Switchboard:
         for peer in gone:
             self.links.dialling.drop(peer)
         self.addresses.keep(lambda node: node.hex() in members, time.time())
+        self.relays.keep(self.is_member)
 
     # --- links ---------------------------------------------------------------------------------
     def linked(self, peer: bytes) -> None:
@@ -132,15 +145,55 @@ class Switchboard:
         self.ledgers.linked(peer)
         met, self.met = self.met, trio.Event()
         met.set()
-        self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
+        if connection.relayed:
+            self.reserve.add(peer)
+        else:
+            self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
 
     def unlinked(self, peer: bytes, reason: str) -> None:
         """The control link is gone: dial again at once."""
         self.ledgers.unlinked(peer)
+        self.reserve.discard(peer)
+        self.called.discard(peer)
         self.transfers.perform(self._exchange.unlinked(peer, trio.current_time()))
         if self.key_of(peer) is not None and peer != self._me().node:
             self.links.dialling.heard(peer, trio.current_time())
             self.links.meet(peer)
+
+    def moved(self, peer: bytes) -> None:
+        """The control link goes on over another path: what was measured is moot, nothing else."""
+        self._exchange.peers[peer].rtt = self.links.control[peer].link.rtt
+        self.called.discard(peer)
+        if peer in self.reserve:
+            self.reserve.discard(peer)
+            self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
+
+    def call_reserve(self) -> bool:
+        """Ask relayed peers for chunks, too; whether there were any that had not been asked.
+
+        A relay that is a member fetches a blob once, keeps it and serves all behind it, so chunks
+        pass through it as they are only when nobody else can give them.
+        """
+        called, self.reserve = self.reserve, set()
+        self.called |= called
+        for peer in called:
+            self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
+        return bool(called)
+
+    def _dismiss_reserve(self) -> None:
+        for peer in self.called:
+            self.reserve.add(peer)
+            self.links.close_bulk(peer, "not needed any more")
+            self.transfers.perform(self._exchange.unlinked(peer, trio.current_time()))
+        self.called.clear()
+
+    def detours(self, peer: bytes) -> tuple[str, ...]:
+        """Return addresses through relays."""
+        return self.relays.detours(peer)
+
+    async def relay_socket(self, connection: Connection) -> None:
+        """A peer has brought a relay socket."""
+        await self.relays.socket(connection)
 
     def bulk_opened(self, peer: bytes) -> None:
         """A bulk socket is up."""
@@ -163,18 +216,20 @@ class Switchboard:
         peer = connection.node
         if connection.link.channel == BULK:
             await self._heard_bulk(connection, message)
-        elif self.links.control.get(peer) is not connection:
+        elif not self.links.speaks(peer, connection):
             return  # about to close: a newer link speaks for the peer
         elif isinstance(message, LEDGER):
             await self.ledgers.heard(peer, message)
         elif isinstance(message, Addresses):
             self._take_addresses(peer, message)
+        elif isinstance(message, RelayOpen | RelayOffer | RelayReady):
+            self.relays.heard(peer, message)
         else:
             await self.transfers.received(peer, message)
 
     async def _heard_bulk(self, connection: Connection, message: Message) -> None:
         peer = connection.node
-        if self.links.bulk.get(peer) is not connection:
+        if not self.links.serves(peer, connection):
             return
         if isinstance(message, Want | Cancel | Credit):
             if isinstance(message, Want) and message.blob not in self._exchange.downloads:
@@ -230,6 +285,7 @@ class Switchboard:
         self.dirty = True
         self.pass_on(fresh, peer)
         for node in self.addresses.records:
+            self.relays.moved(node)
             if node in self.links.dialling.dials:
                 self.links.dialling.heard(node, trio.current_time())
                 self.links.meet(node)
@@ -246,6 +302,8 @@ class Switchboard:
         now = trio.current_time()
         queued = sum(connection.serving.backlog for connection in self.links.bulk.values())
         backlog = self._uplink.backlog(queued, now)
+        if self.called and not self._exchange.downloads:
+            self._dismiss_reserve()
         for peer, connection in list(self.links.control.items()):
             connection.link.backlog = backlog
             if peer in self._exchange.peers:
@@ -257,6 +315,9 @@ class Switchboard:
             awaited = self._exchange.peers[peer].outstanding if peer in self._exchange.peers else 0
             if idle and not awaited and not len(connection.serving):
                 connection.close("idle")
+            before = connection.before
+            if before is not None and now - before.heard_at > DRAINED and not len(before.serving):
+                before.close("another path has taken over")
 
     def _tend_link(self, peer: bytes, connection: Connection, now: float) -> None:
         """After an outage old sockets sleep for seconds; fresh ones do not (ruling 16)."""

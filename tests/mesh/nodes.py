@@ -13,6 +13,7 @@ import trio
 from mesh.carrier import Carrier, Dialled
 from mesh.carriers.memory import MemoryCarrier, World
 from mesh.carriers.tls import TlsCarrier
+from mesh.relay import Quota
 from mesh.service import Mesh
 from mesh.shell.meeting import Ways
 from store import schema
@@ -25,6 +26,8 @@ from store.files import FileStore
 from store.identity import Identity
 from store.ledger import Ledger
 from store.partials import Partials
+
+STANDARD = Quota()
 
 
 @dataclass
@@ -109,7 +112,11 @@ class Fleet:
         return MemoryCarrier(self.world, name, identity.key)
 
     async def node(
-        self, name: str, advertise: Sequence[str] = (), static: Sequence[str] = ()
+        self,
+        name: str,
+        advertise: Sequence[str] = (),
+        static: Sequence[str] = (),
+        quota: Quota | None = STANDARD,
     ) -> Node:
         """Start a node, a mesh of its own."""
         directory = self.root / name
@@ -134,7 +141,7 @@ class Fleet:
             directory=directory,
             site=name,
             wait=self.wait,
-            ways=Ways(self.mdns, tuple(static)),
+            ways=Ways(self.mdns, tuple(static), quota),
             rng=random.Random(name),
         )
         node = Node(name, identity, ledger, store, index, mesh, directory, carrier=carrier)

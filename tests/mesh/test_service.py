@@ -58,7 +58,7 @@ async def test_two_nodes_share_ledgers_and_stream_a_blob(tmp_path: Path, tls: bo
 @carriers
 async def test_a_and_c_never_meet(tmp_path: Path, tls: bool) -> None:
     async with Fleet(tmp_path, tls=tls).open() as fleet:
-        a, b, c = [await fleet.node(name) for name in "abc"]
+        a, b, c = [await fleet.node(name, quota=None) for name in "abc"]
         fleet.world.reachable = lambda one, two: {one, two} != {"a", "c"}
         await fleet.join(a, b)
         await fleet.join(c, b)

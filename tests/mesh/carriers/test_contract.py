@@ -7,10 +7,13 @@ from collections.abc import Callable
 
 import pytest
 import trio
+import trio.testing
 
-from mesh.carrier import Accepted, Carrier, scheme_of
+from mesh.carrier import Accepted, Carrier, Dialled, Handler, scheme_of
 from mesh.carriers.memory import MemoryCarrier, World
+from mesh.carriers.relayed import RelayedCarrier
 from mesh.carriers.tls import TlsCarrier
+from mesh.relay import detour
 from tests.mesh.keys import Signer
 
 Pair = Callable[[], tuple[Carrier, Carrier]]
@@ -26,7 +29,38 @@ def tls_pair() -> tuple[Carrier, Carrier]:
     return TlsCarrier(A.seed), TlsCarrier(B.seed, listen=[("127.0.0.1", 0)])
 
 
-pairs = pytest.mark.parametrize("pair", [memory_pair, tls_pair])
+class BehindRelay:
+    """A carrier that is only met through a relay, which here is a pair of memory streams."""
+
+    schemes = RelayedCarrier.schemes
+    bound: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.carrier = RelayedCarrier(B.seed, self.join)
+        self.nursery: trio.Nursery | None = None
+
+    async def join(self, relay: bytes, target: bytes) -> trio.abc.Stream:
+        if self.nursery is None:
+            raise ConnectionRefusedError("the relay is not linked with that member")
+        near, far = trio.testing.memory_stream_pair()
+        self.nursery.start_soon(self.carrier.take, far, relay, target)
+        return near
+
+    async def dial(self, address: str) -> Dialled:
+        return await self.carrier.dial(address)
+
+    async def serve(self, handler: Handler, *, task_status) -> None:
+        async with trio.open_nursery() as self.nursery:
+            await self.nursery.start(self.carrier.serve, handler)
+            task_status.started((detour(b"r" * 32, B.key),))
+
+
+def relayed_pair() -> tuple[Carrier, Carrier]:
+    two = BehindRelay()
+    return RelayedCarrier(A.seed, two.join), two
+
+
+pairs = pytest.mark.parametrize("pair", [memory_pair, tls_pair, relayed_pair])
 
 
 async def echo(accepted: Accepted) -> None:
