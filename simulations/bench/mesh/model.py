@@ -91,4 +91,4 @@ class Experiment:
     play: Callable[..., Run]
     target: Target | None = None
     metrics: tuple[str, ...] = ()
-    note: str = ""
+    baseline: str = ""  # the case whose seconds the others' are divided by: ``slowdown``

@@ -45,6 +45,7 @@ def run(
             for case in experiment.cases(options):
                 for name in rotated([n for n in available if takes(case, n)], round_):
                     one = play(experiment, case, name, round_, note, options.again)
+                    compare(one, ledger.runs, experiment.baseline)
                     ledger.runs = [each for each in ledger.runs if not same(each, one)] + [one]
                     note(told(one, experiment))
                     if file:
@@ -91,6 +92,15 @@ def same(one: Run, two: Run) -> bool:
         two.system,
         two.round,
     )
+
+
+def compare(one: Run, runs: Sequence[Run], baseline: str) -> None:
+    """Tell how much slower a run was than the same system's of the same round without a fault."""
+    for each in runs:
+        if baseline and same(each, msgspec.structs.replace(one, case=baseline)):
+            without = each.values.get("seconds", 0.0)
+            if without and "seconds" in one.values:
+                one.values["slowdown"] = one.values["seconds"] / without
 
 
 def play(

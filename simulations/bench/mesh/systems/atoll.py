@@ -41,6 +41,9 @@ class Nodes(System):
             assert node.process is not None
             self.stage.usage.watch(node.process.pid)
 
+    def held(self, node: int) -> Path:
+        return self.nodes[node].blob(self.stage.digest)
+
     def kill(self, node: int) -> None:
         self.nodes[node].kill()
 

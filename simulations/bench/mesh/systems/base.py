@@ -51,6 +51,10 @@ class System(ABC):
         """End a node's programs without a warning.  Only for systems of B8 and B9."""
         raise NotImplementedError
 
+    def held(self, node: int) -> Path:
+        """Return the file of a node that has the blob before the beginning.  Only for B10."""
+        raise NotImplementedError
+
     def restart(self, receiver: int) -> None:
         """Start a killed receiver again, and let it go on.  Only for systems of B8."""
         raise NotImplementedError

@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import os
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from simulations.bench import install
@@ -68,8 +70,20 @@ class Syncthing(System):
             self._configure(node)
             self._start(node)
         for node in self.nodes:
-            until(lambda n=node: self._linked(n), 60, "devices do not meet")  # type: ignore[misc]
+            until(partial(self._linked, node), 60, "devices do not meet")
         self.begun = False
+        if len(self.stage.case.sources) > 1:
+            self._seed()
+
+    def _seed(self) -> None:
+        """Let every other source have the blob, and nobody else."""
+        case = self.stage.case
+        for receiver in case.receivers:
+            self.ask(receiver, "POST", "/rest/system/pause")
+        shutil.copyfile(self.stage.file, self.result(case.sources[0]))
+        self.scan(case.sources[0])
+        for source in case.sources[1:]:
+            until(self.result(source).exists, 120, "no second source")
 
     def between(self) -> Sequence[int]:
         """Return nodes that take part without being a source or a receiver."""
@@ -142,10 +156,19 @@ class Syncthing(System):
         if self.begun:  # all devices share from the beginning: there is one beginning
             return
         self.begun = True
-        for source in self.stage.case.sources:
-            (self.folder(source) / self.stage.file.name).hardlink_to(self.stage.file)
-        for source in self.stage.case.sources:
-            self.ask(source, "POST", "/rest/db/scan?folder=lab")
+        first = self.stage.case.sources[0]
+        if not self.result(first).exists():
+            self.result(first).hardlink_to(self.stage.file)
+            self.scan(first)
+        for each in self.stage.case.receivers:
+            self.ask(each, "POST", "/rest/system/resume")
+
+    def scan(self, node: int) -> None:
+        """Let a device look what is in its folder."""
+        self.ask(node, "POST", "/rest/db/scan?folder=lab")
+
+    def held(self, node: int) -> Path:
+        return self.result(node)
 
     def done(self, receiver: int) -> bool:
         return self.result(receiver).exists()

@@ -99,6 +99,9 @@ class Libtorrent(System):
     def result(self, receiver: int) -> Path:
         return self.stage.place(receiver) / self.stage.file.name
 
+    def held(self, node: int) -> Path:
+        return self.result(node)
+
     def kill(self, node: int) -> None:
         process = self.peers.pop(node)
         os.killpg(process.pid, signal.SIGKILL)
