@@ -6,10 +6,11 @@ import socket
 import struct
 import threading
 import time
+from contextlib import suppress
 
 import msgspec
 
-from simulations.bench.mesh.bounds import middle, payload_share
+from simulations.bench.mesh.bounds import middle
 from simulations.lab.namespaces import address, within
 from simulations.lab.net import LabError, Net
 
@@ -18,6 +19,7 @@ PINGS = 12
 PING_SECONDS_MAX = 3.0
 FLOW_SECONDS = 3.0
 FLOW_WARM_SECONDS = 1.2  # slow start is not the link's rate
+FLOW_END_SECONDS = 0.1
 FLOW_ERROR_MAX = 0.05
 RTT_ERROR_MAX = 0.003  # seconds
 
@@ -50,7 +52,7 @@ def calibrate(net: Net, source: int, target: int) -> Calibration:
     rtt = ping(net, source, target)
     clean = not scenario.loss[source][target]
     flow = carry(net, source, target, FLOW_SECONDS) if clean else 0.0
-    return Calibration(rtt, expected, flow / payload_share(scenario.mtu), rate)
+    return Calibration(rtt, expected, flow, rate)
 
 
 def ping(net: Net, source: int, target: int) -> float:
@@ -93,7 +95,7 @@ def _echo(echo: socket.socket) -> None:
 
 
 def carry(net: Net, source: int, target: int, seconds: float) -> float:
-    """Return the payload bytes per second of one TCP flow, its slow start left out."""
+    """Return the bytes per second that one TCP flow has on the wire, its slow start left out."""
     with within(net.namespace(target)):
         listener = socket.create_server((address(target), 0))
     with within(net.namespace(source)):
@@ -103,33 +105,33 @@ def carry(net: Net, source: int, target: int, seconds: float) -> float:
         sender.settimeout(PING_SECONDS_MAX)
         sender.connect(listener.getsockname())
         receiver, _ = listener.accept()
-        pouring = threading.Thread(target=_pour, args=(sender, seconds), daemon=True)
-        pouring.start()
-        with receiver:
-            rate = _drink(receiver, seconds)
-        pouring.join()
-    return rate
+        receiver.settimeout(PING_SECONDS_MAX)
+        ends = [
+            threading.Thread(target=_pour, args=(sender, seconds), daemon=True),
+            threading.Thread(target=_drink, args=(receiver,), daemon=True),
+        ]
+        for end in ends:
+            end.start()
+        time.sleep(FLOW_WARM_SECONDS)
+        first = net.counts()
+        time.sleep(seconds - FLOW_WARM_SECONDS - FLOW_END_SECONDS)
+        last = net.counts()
+        for end in ends:
+            end.join()
+        receiver.close()
+    moved = last.carried[source][target] - first.carried[source][target]
+    return moved / (last.elapsed - first.elapsed)
 
 
 def _pour(sender: socket.socket, seconds: float) -> None:
     deadline, data = time.monotonic() + seconds, bytes(16384)
-    try:
+    with suppress(OSError):  # the receiver has seen enough
         while time.monotonic() < deadline:
             sender.sendall(data)
-    except OSError:
-        return  # the receiver has seen enough
+        sender.shutdown(socket.SHUT_WR)
 
 
-def _drink(receiver: socket.socket, seconds: float) -> float:
-    began = time.monotonic()
-    counted, first, last = 0, 0.0, 0.0
-    receiver.settimeout(PING_SECONDS_MAX)
-    while (now := time.monotonic()) - began < seconds:
-        data = receiver.recv(1 << 16)
-        if not data:
-            break
-        now = time.monotonic()
-        if now - began > FLOW_WARM_SECONDS:
-            counted += len(data) if first else 0
-            first, last = first or now, now
-    return counted / (last - first) if last > first else 0.0
+def _drink(receiver: socket.socket) -> None:
+    with suppress(OSError):
+        while receiver.recv(1 << 16):
+            pass

@@ -5,12 +5,17 @@ from __future__ import annotations
 from simulations.bench.mesh.model import Experiment
 from simulations.bench.mesh.scenarios import (
     courier,
+    crowd,
     faults,
+    lan,
     loss,
     outages,
     partial,
+    records,
     sites,
+    small,
     swarm,
+    versions,
     virtual,
 )
 from simulations.bench.mesh.systems import atoll, caches, simulator, sync, torrent, web
@@ -32,6 +37,16 @@ SYSTEMS: dict[str, type[System]] = {
         torrent.LibtorrentTcp,
         torrent.LibtorrentUtp,
         sync.Syncthing,
+        versions.AtollUpgrade,
+        versions.RsyncUpgrade,
+        versions.ZsyncUpgrade,
+        versions.CasyncUpgrade,
+        small.AtollSmall,
+        small.RsyncSmall,
+        small.SyncthingSmall,
+        records.AtollRecords,
+        records.SyncthingIndex,
+        lan.BareSocket,
     )
 }
 EXPERIMENTS: dict[str, Experiment] = {
@@ -47,7 +62,14 @@ EXPERIMENTS: dict[str, Experiment] = {
         faults.B8,
         faults.B9,
         faults.B10,
+        versions.B11,
+        small.B12,
+        records.B13,
+        crowd.B14,
+        lan.B15,
         courier.B16,
+        records.B17,
+        crowd.B18,
         virtual.B19,
     )
 }

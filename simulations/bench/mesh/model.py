@@ -92,3 +92,4 @@ class Experiment:
     target: Target | None = None
     metrics: tuple[str, ...] = ()
     baseline: str = ""  # the case whose seconds the others' are divided by: ``slowdown``
+    reference: str = ""  # the system whose rate the others' are divided by: ``versus_socket``

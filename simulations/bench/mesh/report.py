@@ -47,6 +47,9 @@ METRICS: dict[str, tuple[str, float, bool]] = {
     "moved": ("bytes moved, MB", 1e-6, False),
     "resident": ("RSS MB", 1e-6, False),
     "control_per_node": ("control kB per node", 1e-3, False),
+    "bytes_per_record": ("bytes a record", 1.0, False),
+    "records_per_second": ("records/s", 1.0, True),
+    "size": ("size, MB", 1e-6, False),
     "outages": ("outages met", 1.0, False),
 }
 

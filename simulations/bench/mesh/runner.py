@@ -34,8 +34,8 @@ def run(
 
     What ``file`` has already is kept, so that a long series may be taken in pieces.
     """
-    found = msgspec.json.decode(file.read_bytes(), type=Ledger) if file and file.exists() else None
-    ledger = found or Ledger()
+    before = msgspec.json.decode(file.read_bytes(), type=Ledger) if file and file.exists() else None
+    ledger = before or Ledger()
     ledger.machine |= described()
     for key in keys:
         experiment = EXPERIMENTS[key]
@@ -45,8 +45,8 @@ def run(
             for case in experiment.cases(options):
                 for name in rotated([n for n in available if takes(case, n)], round_):
                     one = play(experiment, case, name, round_, note, options.again)
-                    compare(one, ledger.runs, experiment.baseline)
                     ledger.runs = [each for each in ledger.runs if not same(each, one)] + [one]
+                    compare(ledger.runs, experiment)
                     note(told(one, experiment))
                     if file:
                         file.write_bytes(msgspec.json.format(msgspec.json.encode(ledger), indent=1))
@@ -94,13 +94,26 @@ def same(one: Run, two: Run) -> bool:
     )
 
 
-def compare(one: Run, runs: Sequence[Run], baseline: str) -> None:
-    """Tell how much slower a run was than the same system's of the same round without a fault."""
-    for each in runs:
-        if baseline and same(each, msgspec.structs.replace(one, case=baseline)):
-            without = each.values.get("seconds", 0.0)
-            if without and "seconds" in one.values:
-                one.values["slowdown"] = one.values["seconds"] / without
+def compare(runs: Sequence[Run], experiment: Experiment) -> None:
+    """Divide by what the experiment compares with, in the same round of the same command.
+
+    The same system without a fault gives ``slowdown``, another system ``versus_socket``.
+    """
+    for one in runs:
+        if one.experiment != experiment.key:
+            continue
+        without = found(runs, one, "seconds", case=experiment.baseline)
+        if experiment.baseline and without and "seconds" in one.values:
+            one.values["slowdown"] = one.values["seconds"] / without
+        bare = found(runs, one, "rate", system=experiment.reference)
+        if experiment.reference and bare and "rate" in one.values:
+            one.values["versus_socket"] = one.values["rate"] / bare
+
+
+def found(runs: Sequence[Run], like: Run, metric: str, **changed: str) -> float:
+    """Return a metric of a run that is like another but for what is changed; 0.0 without one."""
+    wanted_run = msgspec.structs.replace(like, **changed)
+    return next((each.values.get(metric, 0.0) for each in runs if same(each, wanted_run)), 0.0)
 
 
 def play(

@@ -72,8 +72,12 @@ class Atoll(Nodes, ClientSystem):
         url = self.nodes[node].file_url(FILE)
         self.stage.net.inside(node, ["curl", "-sSf", "-o", "/dev/null", url]).wait()
 
+    def url_for(self, receiver: int) -> str:
+        """Return where a client beside a receiver asks."""
+        return self.nodes[receiver].file_url(FILE)
+
     def command(self, receiver: int) -> list[str | Path]:
-        target, url = self.result(receiver), self.nodes[receiver].file_url(FILE)
+        target, url = self.result(receiver), self.url_for(receiver)
         fetch = f"curl -sSf -C - -o {target} {url}"
         return ["sh", "-c", f"until {fetch}; do sleep 0.2; done"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simulations.bench import install
 from simulations.bench.mesh.stage import until
-from simulations.bench.mesh.systems.base import ClientSystem
+from simulations.bench.mesh.systems.base import ClientSystem, System
 from simulations.lab.net import LabError
 
 PORT = 8000
@@ -38,7 +38,7 @@ class FromOrigin(ClientSystem):
         return f"http://{self.stage.address(source)}:{PORT}/{self.stage.file.name}"
 
 
-def origin(system: ClientSystem, source: int) -> None:
+def origin(system: System, source: int) -> None:
     """Serve the stage's folder from a node by nginx.  Raises LabError."""
     stage = system.stage
     root = stage.place(source) / "served"
@@ -50,7 +50,7 @@ def origin(system: ClientSystem, source: int) -> None:
     until(lambda: answers(system, source, url), 20, "nginx does not answer")
 
 
-def nginx(system: ClientSystem, node: int, served: str) -> None:
+def nginx(system: System, node: int, served: str) -> None:
     """Start an nginx with some servers in a node's namespace."""
     work = system.stage.place(node) / "nginx"
     work.mkdir()
@@ -63,7 +63,7 @@ def nginx(system: ClientSystem, node: int, served: str) -> None:
     system.stage.start(node, command, environment=install.libraries(program))
 
 
-def answers(system: ClientSystem, node: int, url: str) -> bool:
+def answers(system: System, node: int, url: str) -> bool:
     """Tell whether a URL answers a client in a node's namespace."""
     asking = system.stage.net.inside(node, ["curl", "-sfI", "-o", "/dev/null", url])
     return asking.wait() == 0
@@ -144,12 +144,15 @@ class Rsync(ClientSystem):
             self.stage.start(source, command, environment=self.environment())
         self.stage.settle(1.0)
 
-    def command(self, receiver: int) -> list[str | Path]:
+    def fetch(self, receiver: int) -> str:
+        """Return the rsync command of a receiver."""
         program, source = install.debian("rsync"), self.stage.case.sources[0]
         url = f"rsync://{self.stage.address(source)}:8730/lab/{self.stage.file.name}"
         options = "--inplace --append-verify --timeout=3 --contimeout=2"
-        fetch = f"{program} {options} {url} {self.result(receiver)}"
-        return ["sh", "-c", f"until {fetch}; do sleep 0.2; done"]
+        return f"{program} {options} {url} {self.result(receiver)}"
+
+    def command(self, receiver: int) -> list[str | Path]:
+        return ["sh", "-c", f"until {self.fetch(receiver)}; do sleep 0.2; done"]
 
 
 def said(*command: str, environment: dict[str, str] | None = None) -> str:

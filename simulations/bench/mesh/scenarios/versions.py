@@ -1,0 +1,318 @@
+"""B11: the next version of a package, to one who has the last: what has to move?
+
+The pairs are real and come from their own registries by their own clients; the layer is a tar of
+what an installed wheel is, packed by gzip as image builders do.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from simulations.bench import install
+from simulations.bench.mesh.model import Case, Experiment, Options, Run, Target
+from simulations.bench.mesh.play import Watch, difference, reject, staged
+from simulations.bench.mesh.stage import Stage, digest_of, until
+from simulations.bench.mesh.systems.atoll import Nodes
+from simulations.bench.mesh.systems.base import System
+from simulations.bench.mesh.systems.web import PORT, SERVED, answers, nginx, said
+from simulations.lab.net import LabError
+from simulations.lab.nodes import await_each
+from simulations.lab.shaping import MBIT, uniform
+
+RATE, RTT = 100 * MBIT, 0.02
+PATIENCE = 240.0
+STEP_MAX = 600.0  # seconds for a registry's client
+Pair = tuple[Path, Path]
+
+
+# --- the pairs ----------------------------------------------------------------------------------
+def wheels(folder: Path, old: str, new: str) -> Pair:
+    """Two wheels of one platform, by pip."""
+    options = ["--no-deps", "--only-binary=:all:", "--platform=manylinux2014_x86_64"]
+    options += ["--python-version=3.11", "--quiet", "--disable-pip-version-check"]
+    for each in (old, new):
+        place = folder / each
+        pip = [sys.executable, "-m", "pip", "download", *options, "-d", str(place), each]
+        step(pip, folder)
+    return only(folder / old), only(folder / new)
+
+
+def tarballs(folder: Path, old: str, new: str) -> Pair:
+    """Two npm tarballs, by npm."""
+    for each in (old, new):
+        (folder / each).mkdir(parents=True, exist_ok=True)
+        step(["npm", "pack", "--silent", each], folder / each)
+    return only(folder / old), only(folder / new)
+
+
+def packages(folder: Path, old: str, new: str) -> Pair:
+    """Two Debian packages, by apt."""
+    for each in (old, new):
+        place = folder / each.replace(":", "-")
+        place.mkdir(parents=True, exist_ok=True)
+        step(["apt-get", "download", each], place)
+    return only(folder / old.replace(":", "-")), only(folder / new.replace(":", "-"))
+
+
+def layers(folder: Path, old: str, new: str) -> Pair:
+    """Two image layers: what the wheels install, sorted, as tar and gzip."""
+    found = []
+    for wheel in wheels(folder, old, new):
+        layer = wheel.with_suffix(".tar.gz")
+        if not layer.exists():
+            pack(wheel, layer)
+        found.append(layer)
+    return found[0], found[1]
+
+
+def pack(wheel: Path, layer: Path) -> None:
+    """Make a layer of a wheel's files."""
+    with zipfile.ZipFile(wheel) as files, tarfile.open(layer, "w:gz", compresslevel=6) as archive:
+        for name in sorted(files.namelist()):
+            data = files.read(name)
+            entry = tarfile.TarInfo(f"usr/lib/python3/site-packages/{name}")
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+
+
+def step(command: list[str], place: Path) -> None:
+    """Run a registry's client.  Raises LabError."""
+    place.mkdir(parents=True, exist_ok=True)
+    if any(each.is_file() for each in place.iterdir()):
+        return
+    try:
+        subprocess.run(
+            command, cwd=place, check=True, capture_output=True, text=True, timeout=STEP_MAX
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        told = str(getattr(error, "stderr", "") or error).strip()[-300:]
+        raise LabError(f"{command[0]}: {told}") from error
+
+
+def only(folder: Path) -> Path:
+    """Return the one archive of a folder.  Raises LabError."""
+    found = sorted(each for each in folder.iterdir() if not each.name.endswith(".tar.gz"))
+    if not found:
+        raise LabError(f"nothing in {folder.name}")
+    return found[0]
+
+
+PAIRS: dict[str, tuple[Callable[[Path, str, str], Pair], str, str]] = {
+    "wheel numpy 2.2.0 → 2.2.1": (wheels, "numpy==2.2.0", "numpy==2.2.1"),
+    "wheel botocore 1.35.0 → 1.35.5": (wheels, "botocore==1.35.0", "botocore==1.35.5"),
+    "npm typescript 5.6.2 → 5.6.3": (tarballs, "typescript@5.6.2", "typescript@5.6.3"),
+    ".deb git deb12u2 → deb12u3": (
+        packages,
+        "git=1:2.39.5-0+deb12u2",
+        "git=1:2.39.5-0+deb12u3",
+    ),
+    "layer with numpy 2.2.0 → 2.2.1": (layers, "numpy==2.2.0", "numpy==2.2.1"),
+}
+
+
+# --- the systems --------------------------------------------------------------------------------
+class Upgrade(System):
+    """A system that has the old file at the receiver, and brings the new one."""
+
+    def files(self) -> Pair:
+        """Return the old and the new file."""
+        make, old, new = PAIRS[self.stage.case.name]
+        return make(install.folder() / "versions", old, new)
+
+    def check(self) -> None:
+        """Look at the new file.  Raises LabError."""
+        if digest_of(self.result(1)) != digest_of(self.files()[1]):
+            raise LabError(f"{self.name} made another file")
+
+
+class AtollUpgrade(Nodes, Upgrade):
+    """The old version was fetched by a client before; a client asks for the new one."""
+
+    name = "atoll-upgrade"
+    config = "defaults; generic files; a client of the receiver has fetched the old version before"
+
+    def prepare(self) -> None:
+        self.form()
+        old, new = self.files()
+        for name, file in (("old", old), ("new", new)):
+            self.nodes[0].publish(f"{name}.bin", file)
+            await_each(self.nodes, lambda node, name=name: node.knows(f"{name}.bin"), "unknown")  # type: ignore[misc]
+        self._fetch("old").wait()
+        self.stage.settle(2.0)
+
+    def _fetch(self, name: str) -> subprocess.Popen[bytes]:
+        url = self.nodes[1].file_url(f"{name}.bin")
+        return self.stage.start(1, ["curl", "-sSf", "-o", self.stage.place(1) / name, url])
+
+    def begin(self, receiver: int) -> None:
+        self.client = self._fetch("new")
+
+    def done(self, receiver: int) -> bool:
+        return self.client.poll() is not None
+
+    def result(self, receiver: int) -> Path:
+        return self.stage.place(1) / "new"
+
+
+class ByProgram(Upgrade):
+    """A program of the receiver's, with the old file at hand."""
+
+    def prepare(self) -> None:
+        place, source = self.stage.place(1), self.stage.place(0) / "served"
+        source.mkdir()
+        old, new = self.files()
+        shutil.copyfile(old, place / "old")
+        shutil.copyfile(new, source / "new")
+        self.serve(source)
+
+    def serve(self, folder: Path) -> None:
+        """Serve a folder by nginx."""
+        address = self.stage.address(0)
+        nginx(self, 0, SERVED.format(address=address, port=PORT, root=folder))
+        until(lambda: answers(self, 0, f"http://{address}:{PORT}/new"), 20, "nginx is not there")
+
+    def command(self) -> list[str | Path]:
+        """Return what makes ``result`` of ``old``."""
+        raise NotImplementedError
+
+    def begin(self, receiver: int) -> None:
+        command = self.command()
+        environment = install.libraries(Path(str(command[0])))
+        self.client = self.stage.start(1, command, environment=environment)
+
+    def done(self, receiver: int) -> bool:
+        return self.client.poll() is not None
+
+    def result(self, receiver: int) -> Path:
+        return self.stage.place(1) / "new"
+
+
+class RsyncUpgrade(ByProgram):
+    """rsync over the old file."""
+
+    name = "rsync-upgrade"
+    config = "rsync --no-whole-file, the old file under the new one's name; daemon at the source"
+
+    @classmethod
+    def version(cls) -> str:
+        program = install.debian("rsync")
+        return said(str(program), "--version", environment=install.libraries(program)).split()[2]
+
+    def serve(self, folder: Path) -> None:
+        config = self.stage.place(0) / "rsyncd.conf"
+        module = f"[lab]\npath = {folder}\nread only = yes\n"
+        config.write_text(f"use chroot = no\nuid = root\ngid = root\n{module}", "utf-8")
+        program = install.debian("rsync")
+        options = ["--daemon", "--no-detach", f"--config={config}", "--port=8730"]
+        self.stage.start(0, [program, *options], environment=install.libraries(program))
+        self.stage.settle(1.0)
+        shutil.copyfile(self.stage.place(1) / "old", self.result(1))
+
+    def command(self) -> list[str | Path]:
+        url = f"rsync://{self.stage.address(0)}:8730/lab/new"
+        return [install.debian("rsync"), "--no-whole-file", "--ignore-times", url, self.result(1)]
+
+
+class ZsyncUpgrade(ByProgram):
+    """zsync with the old file as its seed."""
+
+    name = "zsync-upgrade"
+    config = "zsyncmake's defaults (it looks into gzip) at the source, nginx; zsync -i OLD"
+
+    @classmethod
+    def version(cls) -> str:
+        return said(str(install.debian("zsync")), "-V").split()[1]
+
+    def serve(self, folder: Path) -> None:
+        url = f"http://{self.stage.address(0)}:{PORT}/new"
+        make = [str(install.debian("zsyncmake")), "-u", url, "-o", "new.zsync", "new"]
+        subprocess.run(make, cwd=folder, check=True, capture_output=True, timeout=STEP_MAX)
+        super().serve(folder)
+
+    def command(self) -> list[str | Path]:
+        place, url = self.stage.place(1), f"http://{self.stage.address(0)}:{PORT}/new.zsync"
+        return [install.debian("zsync"), "-q", "-i", place / "old", "-o", place / "new", url]
+
+
+class CasyncUpgrade(ByProgram):
+    """casync with the old file as its seed."""
+
+    name = "casync-upgrade"
+    config = "casync make's defaults (16/64/256 KiB, zstd) at the source, nginx; extract --seed=OLD"
+
+    @classmethod
+    def version(cls) -> str:
+        program = install.debian("casync")
+        return said(str(program), "--version", environment=install.libraries(program)).split()[1]
+
+    def serve(self, folder: Path) -> None:
+        program = install.debian("casync")
+        make = [str(program), "make", "--store=store.castr", "new.caibx", "new"]
+        environment = install.libraries(program) or None
+        subprocess.run(
+            make, cwd=folder, check=True, capture_output=True, timeout=STEP_MAX, env=environment
+        )
+        super().serve(folder)
+
+    def command(self) -> list[str | Path]:
+        place, url = self.stage.place(1), f"http://{self.stage.address(0)}:{PORT}"
+        seeds = [f"--store={url}/store.castr", f"--seed={place / 'old'}"]
+        program = install.debian("casync")
+        return [program, "extract", *seeds, f"{url}/new.caibx", place / "new"]
+
+
+# --- the experiment -----------------------------------------------------------------------------
+def cases(options: Options) -> list[Case]:
+    """Each pair."""
+    links = uniform(2, rate=RATE, rtt=RTT, congestion=options.congestion)
+    names = list(PAIRS)[1:2] if options.quick else list(PAIRS)
+    return [Case(name, links, 1, 1.0, patience=PATIENCE) for name in names]
+
+
+def play(case: Case, kind: type[System], round_: int) -> Run:
+    """Bring one new version by one system; count the payload of both directions."""
+    run = Run("B11", case.name, kind.name, round_, case.bound, [], {})
+    with staged(case, kind) as (stage, system, doubts):
+        for doubt in doubts:
+            reject(run, doubt)
+        assert isinstance(system, Upgrade)
+        _bring(run, stage, system)
+    return run
+
+
+def _bring(run: Run, stage: Stage, system: Upgrade) -> None:
+    watch = Watch(stage)
+    system.begin(1)
+    times = watch.wait(system.done, (1,), stage.case.patience)
+    watch.finish(run)
+    payload = difference(stage.net.counts().payload, watch.before.payload)
+    if not times:
+        run.failed = "it takes too long"
+        return
+    system.check()
+    size = system.files()[1].stat().st_size
+    moved = payload[0][1] + payload[1][0]
+    run.values |= {
+        "seconds": times[1],
+        "moved": float(moved),
+        "moved_share": moved / size,
+        "size": float(size),
+    }
+
+
+B11 = Experiment(
+    key="B11",
+    title="the next version to one who has the last: bytes moved both ways",
+    cases=cases,
+    systems=("atoll-upgrade", "rsync-upgrade", "zsync-upgrade", "casync-upgrade"),
+    play=play,
+    target=Target("moved_share", 1.0),
+    metrics=("moved", "size", "seconds"),
+)
