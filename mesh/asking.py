@@ -6,7 +6,7 @@ Spec: docs/mesh.md §8.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mesh import bits
@@ -15,7 +15,18 @@ from mesh.download import PAGE_TIMEOUT, Download
 from mesh.effects import Effect, OpenBulk, Tell
 from mesh.messages import PARTIAL, SEEKING, ManifestGet
 from mesh.requests import Requests
-from mesh.scheduler import ENDGAME_SHARE, RUN_MAX, Ask, Pending, endgame, plan
+from mesh.scheduler import (
+    ALONE,
+    ENDGAME_SHARE,
+    RUN_MAX,
+    Ask,
+    Blob,
+    Pending,
+    Place,
+    Source,
+    endgame,
+    plan,
+)
 
 BUDGET_MAX = 32 * 1024 * 1024  # bytes asked for and not here yet, over all peers
 
@@ -29,6 +40,7 @@ class Asking:
     downloads: dict[bytes, Download]
     requests: Requests
     rng: random.Random
+    site: str = ""
 
     def schedule(self, now: float) -> list[Effect]:
         """Plan anew; the most urgent blobs take the room first."""
@@ -46,7 +58,7 @@ class Asking:
 
     def refill(self, belief: PeerBelief, download: Download, now: float) -> list[Effect]:
         """Plan anew once there is room for a request worth its message."""
-        source = belief.source(0, average(download))
+        source = belief.source(0, average(download), self.site)
         room = source.room >= min(RUN_MAX, source.window) // 2
         return self.schedule(now) if room or not belief.outstanding else []
 
@@ -68,52 +80,57 @@ class Asking:
     def _ask_chunks(self, download: Download, now: float) -> Iterator[Effect]:
         sources = []
         for peer, holder in download.holders.items():
-            belief, has = self.peers[peer], download.chunks_of(holder)
+            belief = self.peers[peer]
+            has = download.chunks_of(holder) & ~holder.deferring(now)
             if not has & download.missing or not belief.usable(now):
                 continue
             if belief.bulk == OPEN:
-                sources.append(belief.source(has, average(download)))
+                sources.append(belief.source(has, average(download), self.site))
             elif belief.bulk == ABSENT and now >= belief.bulk_retry_at:
                 belief.bulk = OPENING
                 yield OpenBulk(peer)
         if not sources:
             return
-        blob = download.view(self.requests.claimed(download), *self._rank(download))
-        asks = plan(blob, sources, self._budget, self.rng) if blob.needed else self._late(download)
-        for ask in asks:
-            yield self.requests.issue(download, ask, now)
+        claimed, twice = self.requests.claimed(download)
+        blob = download.view(claimed, self._place(download))
+        asks = plan(blob, sources, self._budget, self.rng)
+        for ask in [*asks, *self._late(download, blob, asks, sources, twice)]:
+            yield from self.requests.issue(download, ask, now)
 
-    def _rank(self, download: Download) -> tuple[int, int]:
-        """Return our place among those who fetch this blob, and how many they are."""
+    def _place(self, download: Download) -> Place:
+        """Return our place among those who fetch this blob, by site and by node."""
         if not download.local:
-            return 0, 1
+            return ALONE
         fetching = {
-            peer
+            peer: self.peers[peer].site
             for peer, holder in download.holders.items()
             if holder.state in (PARTIAL, SEEKING) and self.peers[peer].linked
         }
-        order = sorted({*fetching, self.node})
-        return order.index(self.node), len(order)
+        sites = sorted({*fetching.values(), self.site})
+        mates = sorted({self.node, *(p for p, site in fetching.items() if site == self.site)})
+        return Place(sites.index(self.site), len(sites), mates.index(self.node), len(mates))
 
-    def _late(self, download: Download) -> list[Ask]:
-        """Everything has been asked for: ask twice for what would come far too late."""
+    def _late(
+        self,
+        download: Download,
+        blob: Blob,
+        asks: Sequence[Ask],
+        sources: Sequence[Source],
+        twice: int,
+    ) -> list[Ask]:
+        """Ask twice for what would come far too late, from whoever has nothing better to give."""
         allowance = max(int(download.size * ENDGAME_SHARE), RUN_MAX) - download.duplicated
-        sources = [
-            self.peers[peer].source(download.chunks_of(holder), average(download))
-            for peer, holder in download.holders.items()
-            if self.peers[peer].bulk == OPEN
-        ]
+        if allowance <= 0 or not download.requests:
+            return []
+        asked = bits.of(index for ask in asks for index in ask.chunks)
         pending = [
-            Pending(r.id, r.peer, r.chunks, r.size, r.copies) for r in download.requests.values()
+            Pending(r.peer, r.chunks & ~twice)
+            for r in download.requests.values()
+            if not self.peers[r.peer].snubbed
         ]
-        view = download.view(self.requests.claimed(download), 0, 1)
-        asks = endgame(pending, sources, view, allowance=allowance)
-        download.duplicated += sum(ask.size for ask in asks)
-        for ask in asks:
-            for request in download.requests.values():
-                if request.chunks & bits.of(ask.chunks):
-                    request.copies = 2
-        return asks
+        again = endgame(pending, sources, blob, blob.needed & ~asked, allowance=allowance)
+        download.duplicated += sum(ask.size for ask in again)
+        return again
 
 
 def average(download: Download) -> int:

@@ -27,6 +27,7 @@ class PeerBelief:
     """One linked peer.  Survives the link, so that strikes and rates are not forgotten."""
 
     node: bytes
+    site: str = ""
     rtt: RttEstimator = field(default_factory=RttEstimator)
     rate: RateEstimator = field(default_factory=RateEstimator)
     received: Meter = field(default_factory=Meter)
@@ -42,6 +43,7 @@ class PeerBelief:
     banned_until: float = 0.0
     busy_until: float = 0.0
     wasted: int = 0  # bytes that came twice, or wrong
+    recalled: bool = False  # its rate is known from a former life
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
     _sample_from: float | None = None
     _sample_size: int = 0
@@ -54,9 +56,9 @@ class PeerBelief:
         """Tell whether what it says it has may be counted on at present."""
         return now >= self.banned_until and not self.snubbed
 
-    def source(self, has: int, chunk: int) -> Source:
+    def source(self, has: int, chunk: int, site: str = "") -> Source:
         """Return the scheduler's view, for a blob of ``chunk``-size chunks of which it has some."""
-        limit = window(self.rate.maximum, self.rtt.minimum, chunk)
+        limit = self.window(chunk)
         return Source(
             peer=self.node,
             has=has,
@@ -67,7 +69,13 @@ class PeerBelief:
             delay=self.delay,
             failures=self.failures,
             snubbed=self.snubbed,
+            far=self.site != site,
         )
+
+    def window(self, chunk: int = 0) -> int:
+        """Return how many bytes to have on their way; few until its rate is known."""
+        rate = self.rate.maximum if self.rate.measured or self.recalled else 0.0
+        return window(rate, self.rtt.smoothed, chunk)
 
     def advertised(self, backlog: float) -> None:
         """It says how long its upload queue is; what we wait for ourselves is counted apart."""
@@ -85,14 +93,17 @@ class PeerBelief:
         if not self.outstanding:
             self._sample_from = None
 
-    def arrived(self, size: int, now: float) -> None:
-        """``size`` bytes that were asked for have come."""
-        self.received.add(size, now)
+    def revived(self, now: float) -> None:
+        """It gives again what it owed, if late."""
         self.progress_at = now
         self.snubbed = False
         self.failures = 0
-        limit = window(self.rate.maximum, self.rtt.minimum)
-        limited = self.outstanding < limit // 4
+
+    def arrived(self, size: int, now: float) -> None:
+        """``size`` bytes that were asked for have come."""
+        self.received.add(size, now)
+        self.revived(now)
+        limited = self.outstanding < self.window() // 4
         self.outstanding = max(0, self.outstanding - size)
         if self._sample_from is None:
             self._sample_from, self._sample_size = now, 0  # its first bytes left before this

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from mesh import bits
 from mesh.messages import CHUNKS_MAX, COMPLETE, COURIER, NONE, PARTIAL
-from mesh.scheduler import Blob
+from mesh.scheduler import Blob, Place
 from store.chunking import WHOLE_MAX
 from store.chunks import Manifest, Root
 from store.digest import Digest
@@ -19,6 +19,7 @@ from store.errors import ManifestInvalidError
 PAGES_INFLIGHT = 4  # manifest pages asked for at once
 PAGE_TIMEOUT = 3.0  # seconds, before another holder is asked for the page
 EMPTY = Digest.of(b"").raw
+DEFERRED_MAX = 256  # redirections of one holder that are remembered
 LIES_MAX = 3  # claims of a holder that did not hold, until it no longer counts for this blob
 
 
@@ -35,6 +36,21 @@ class Holder:
     answered: bool = False
     bad: bool = False  # gave a manifest or claims that did not hold
     lies: int = 0
+    deferred: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
+
+    def defer(self, chunks: int, until: float) -> None:
+        """Do not ask it for these chunks until then: others shall have them sooner."""
+        self.deferred = [*self.deferred[-DEFERRED_MAX:], (until, chunks)]
+
+    def deferring(self, now: float) -> int:
+        """Return the chunks that it is not to be asked for now."""
+        if not self.deferred:
+            return 0
+        self.deferred = [entry for entry in self.deferred if entry[0] > now]
+        found = 0
+        for _, chunks in self.deferred:
+            found |= chunks
+        return found
 
     @property
     def gives(self) -> bool:
@@ -55,10 +71,10 @@ class Request:
 
     id: int
     blob: bytes
+    manifest: bytes
     peer: bytes
     chunks: int
     size: int
-    copies: int = 1
 
 
 @dataclass(slots=True)
@@ -220,7 +236,7 @@ class Download:
         named = holder.manifest == self.manifest_id or not holder.manifest
         return holder.state in (COMPLETE, PARTIAL) and named and not holder.bad
 
-    def view(self, claimed: int, rank: int, wanters: int) -> Blob:
+    def view(self, claimed: int, place: Place) -> Blob:
         """Return the scheduler's view; ``claimed`` chunks are on their way already."""
         readers = self.readers
         if not self.local:  # for somebody further on: from where its client reads
@@ -231,8 +247,7 @@ class Download:
             offset=self._known.offset,
             needed=self.missing & ~claimed,
             readers=readers,
-            rank=rank,
-            wanters=wanters,
+            place=place,
         )
 
     def chunk_at(self, offset: int) -> int:

@@ -46,22 +46,22 @@ TICK = 0.1  # seconds between looks at the clock while chunks are awaited
 class Exchange:
     """What one node fetches, and from whom."""
 
-    def __init__(self, node: bytes, rng: random.Random) -> None:
+    def __init__(self, node: bytes, rng: random.Random, site: str = "") -> None:
         self.node = node
         self.peers: dict[bytes, PeerBelief] = {}
         self.downloads: dict[bytes, Download] = {}
         self.finding = Finding(node, self.peers, self.downloads)
         self._requests = Requests(self.peers, self.downloads)
-        self._asking = Asking(node, self.peers, self.downloads, self._requests, rng)
+        self._asking = Asking(node, self.peers, self.downloads, self._requests, rng, site)
         self._receiving = Receiving(self.peers, self.downloads, self._requests, self._asking)
         self._news_at = 0.0
 
     # --- links ---------------------------------------------------------------------------------
-    def linked(self, peer: bytes, now: float) -> list[Effect]:
+    def linked(self, peer: bytes, now: float, site: str = "") -> list[Effect]:
         """A control link is up: ask the peer for what we look for."""
         belief = self.peers.setdefault(peer, PeerBelief(peer))
         belief.linked, belief.bulk, belief.bulk_retry_at = True, ABSENT, 0.0
-        belief.failures, belief.snubbed = 0, False
+        belief.failures, belief.snubbed, belief.site = 0, False, site
         effects: list[Effect] = []
         for download in self.downloads.values():
             effects += self.finding.seek(download, now)
@@ -220,7 +220,7 @@ class Exchange:
             off = self._requests.drop_blob(download)
             said = self.finding.complete(blob, download.size, download.manifest_id)
             return [*off, *said, *self.finding.forget(download), *self.schedule(now)]
-        effects: list[Effect] = []
+        effects = list(self._requests.drop_blob(download))
         for culprit in download.forget_manifest():
             effects += self._receiving.blame(culprit, "gave a manifest of other bytes", now)
         download.choose_manifest()

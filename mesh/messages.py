@@ -320,10 +320,14 @@ class Busy(Message, frozen=True):
 
 
 class Redirect(Message, frozen=True):
-    """These nodes have it too, and are less busy."""
+    """These nodes have had it from us: ask them first.
+
+    ``runs`` are the chunks that were taken out of the request; none of them means all.
+    """
 
     request: Count
     nodes: Annotated[tuple[Id, ...], Meta(max_length=16)]
+    runs: Runs = ()
 
 
 class Nope(Message, frozen=True):

@@ -16,6 +16,7 @@ from mesh.effects import DropBulk, Effect, Write
 from mesh.messages import GONE, PARTIAL, Busy, Data, Done, Message, Nope, Redirect
 from mesh.requests import Requests
 
+DETOUR = 1.0  # seconds, and two round trips, that a chunk may take by way of another peer
 BUSY_MAX = 10.0  # seconds that a peer may put us off
 
 
@@ -39,7 +40,7 @@ class Receiving:
                 self.peers[peer].busy_until = now + min(message.retry_ms / 1000, BUSY_MAX)
                 return self._end_request(peer, message.request, now)
             case Redirect():
-                return self._end_request(peer, message.request, now)
+                return self._redirected(peer, message, now)
             case Nope():
                 return self._refused(peer, message, now)
             case _:
@@ -49,10 +50,11 @@ class Receiving:
         belief, request = self.peers[peer], self.requests.get(data.request, peer)
         mask = bits.span(data.first, data.first + data.count)
         if request is None:
-            belief.wasted += len(data.raw)
-            if self.requests.late(data, mask):
-                return []
-            return list(self.blame(peer, "sent chunks that nobody asked for", now))
+            late = self.requests.late(peer, data, mask)
+            if late is None:
+                belief.wasted += len(data.raw)
+                return list(self.blame(peer, "sent chunks that nobody asked for", now))
+            return self._hear_late(peer, late, data, mask, now)
         download = self.downloads[request.blob]
         size = len(data.raw)
         if mask & ~request.chunks or size != download.length(data.first, data.count):
@@ -79,6 +81,47 @@ class Receiving:
         request = self.requests.get(number, peer)
         if request is not None:
             self.requests.forget(request)
+        return self.asking.schedule(now)
+
+    def _hear_late(
+        self, peer: bytes, late: tuple[bytes, bytes], data: Data, mask: int, now: float
+    ) -> list[Effect]:
+        """Take chunks that were called off too late, if they are still of use."""
+        belief, download = self.peers[peer], self.downloads.get(late[0])
+        belief.revived(now)
+        size = len(data.raw)
+        known = download is not None and download.open and download.manifest_id == late[1]
+        if download is None or not known or mask & ~download.missing:
+            belief.wasted += size
+            return []
+        if size != download.length(data.first, data.count):
+            return list(self.blame(peer, "sent other chunks than asked for", now))
+        download.writing |= mask
+        effects = list(self.requests.overtake(download, None, mask))
+        effects.append(Write(download.blob, peer, data.first, data.count, data.raw))
+        return effects + self.asking.schedule(now)
+
+    def _redirected(self, peer: bytes, said: Redirect, now: float) -> list[Effect]:
+        """Others have these chunks, or will soon: it is asked again only if they fail us."""
+        request = self.requests.get(said.request, peer)
+        if request is None:
+            return []
+        download = self.downloads[request.blob]
+        named = bits.from_flat(said.runs, download.count) if said.runs else request.chunks
+        away = request.chunks & named if named is not None else request.chunks
+        able = [
+            belief
+            for node in said.nodes
+            if (belief := self.peers.get(node)) is not None
+            and belief.usable(now)
+            and belief.trusted(now)
+        ]
+        holder = download.holders.get(peer)
+        if able and holder is not None:
+            best = min(each.rtt.smoothed + each.delay for each in able)
+            holder.defer(away, now + DETOUR + 2 * best)
+        size = sum(download.length(index) for index in bits.members(away))
+        self.requests.reduce(request, away, size)
         return self.asking.schedule(now)
 
     def _refused(self, peer: bytes, said: Nope, now: float) -> list[Effect]:

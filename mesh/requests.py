@@ -25,22 +25,30 @@ class Requests:
     peers: dict[bytes, PeerBelief]
     downloads: dict[bytes, Download]
     pending: dict[int, Request] = field(default_factory=dict[int, Request])
-    cancelled: dict[int, int] = field(default_factory=dict[int, int])  # request → chunks
+    cancelled: dict[int, tuple[bytes, bytes, bytes, int]] = field(
+        default_factory=dict[int, tuple[bytes, bytes, bytes, int]]
+    )  # request → peer, blob, manifest, chunks
     count: int = 0
 
-    def issue(self, download: Download, ask: Ask, now: float) -> Effect:
-        """Ask a peer for chunks."""
+    def issue(self, download: Download, ask: Ask, now: float) -> Iterator[Effect]:
+        """Ask a peer for chunks, and no longer who stalls while it owes them."""
         belief = self.peers[ask.peer]
         self.count += 1
         chunks = bits.of(ask.chunks)
-        request = Request(self.count, download.blob, ask.peer, chunks, ask.size)
+        for other in list(download.requests.values()):
+            if other.chunks & chunks and self.peers[other.peer].snubbed:
+                self.call_off(other)
+                yield TellBulk(other.peer, Cancel(other.id))
+        request = Request(
+            self.count, download.blob, download.manifest_id, ask.peer, chunks, ask.size
+        )
         self.pending[request.id] = download.requests[request.id] = request
         belief.asked(ask.size, now)
         group = int(min(max(belief.rate.average * GROUP_TIME, GROUP_MIN), CHUNK_MAX))
         priority = URGENT if ask.urgent else download.priority
         runs = bits.flat(chunks)
         want = Want(request.id, download.blob, download.manifest_id, runs, group, 0, priority)
-        return TellBulk(ask.peer, want)
+        yield TellBulk(ask.peer, want)
 
     def get(self, number: int, peer: bytes) -> Request | None:
         """Return a request of ours to this peer."""
@@ -56,9 +64,23 @@ class Requests:
         self.peers[request.peer].let_go(request.size)
         request.size = 0
 
+    def reduce(self, request: Request, chunks: int, size: int) -> None:
+        """Some of it will not be answered."""
+        request.chunks &= ~chunks
+        if not request.chunks:
+            self.forget(request)
+            return
+        request.size -= size
+        self.peers[request.peer].let_go(size)
+
     def call_off(self, request: Request) -> None:
         """What is on its way of it may still come, and is no fault."""
-        self.cancelled[request.id] = request.chunks
+        self.cancelled[request.id] = (
+            request.peer,
+            request.blob,
+            request.manifest,
+            request.chunks,
+        )
         while len(self.cancelled) > CANCELLED_MAX:
             del self.cancelled[next(iter(self.cancelled))]
         self.forget(request)
@@ -74,15 +96,15 @@ class Requests:
             self.call_off(request)
             yield TellBulk(request.peer, Cancel(request.id))
 
-    def late(self, data: Data, mask: int) -> bool:
-        """Tell whether chunks belong to a request that was called off, and count them off."""
-        expected = self.cancelled.get(data.request, 0)
-        if mask & ~expected:
-            return False
-        self.cancelled[data.request] = expected & ~mask
-        return True
+    def late(self, peer: bytes, data: Data, mask: int) -> tuple[bytes, bytes] | None:
+        """Return blob and manifest of chunks that were called off, and count them off."""
+        owed, blob, manifest, expected = self.cancelled.get(data.request, (b"", b"", b"", 0))
+        if mask & ~expected or owed != peer:
+            return None
+        self.cancelled[data.request] = (peer, blob, manifest, expected & ~mask)
+        return blob, manifest
 
-    def overtake(self, download: Download, winner: Request, mask: int) -> Iterator[Effect]:
+    def overtake(self, download: Download, winner: Request | None, mask: int) -> Iterator[Effect]:
         """Call off what other peers still owe of chunks that have come."""
         for other in [r for r in download.requests.values() if r.chunks & mask and r is not winner]:
             gone = other.chunks & mask
@@ -90,10 +112,11 @@ class Requests:
                 self.call_off(other)
                 yield TellBulk(other.peer, Cancel(other.id))
 
-    def claimed(self, download: Download) -> int:
-        """Return the chunks that are on their way from peers that do not stall."""
-        found = 0
+    def claimed(self, download: Download) -> tuple[int, int]:
+        """Return the chunks on their way from peers that do not stall, and those from two."""
+        once = twice = 0
         for request in download.requests.values():
             if not self.peers[request.peer].snubbed:
-                found |= request.chunks
-        return found
+                twice |= once & request.chunks
+                once |= request.chunks
+        return once, twice

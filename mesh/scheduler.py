@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mesh import bits
 
@@ -21,6 +22,8 @@ WINDOW_GAIN = 1.25
 ENDGAME_SPREAD = 2.0  # duplicate what would arrive so many times later than elsewhere
 ENDGAME_SHARE = 0.05  # of the blob's bytes that may be asked for twice
 URGENT_MIN = 4 * 1024 * 1024  # bytes ahead of a waiting client that go before all else
+NEXT_MIN = 128 * 1024  # of them, where others fetch the blob too: the rest comes by stripes
+NEXT_TIME = 0.05
 URGENT_TIME = 2.0  # seconds of data ahead of a waiting client that go before all else
 
 
@@ -37,6 +40,7 @@ class Source:
     delay: float = 0.0  # seconds its upload queue needs
     failures: int = 0
     snubbed: bool = False
+    far: bool = False  # at another site
 
     def eta(self, size: int) -> float:
         """Return in how many seconds ``size`` more bytes would be here."""
@@ -60,6 +64,37 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Our place among those who fetch a blob: of our site among sites, of ours within it."""
+
+    site: int = 0
+    sites: int = 1
+    rank: int = 0
+    mates: int = 1  # who fetch it at our site, with us
+
+    @property
+    def alone(self) -> bool:
+        """Tell whether nobody else fetches it."""
+        return self.sites * self.mates == 1
+
+    def stripes(self, count: int) -> tuple[int, int]:
+        """Return our stripe, and that of our site: what is in both is to be asked for first."""
+        return _stripes(self, count)
+
+
+@lru_cache(maxsize=64)
+def _stripes(place: Place, count: int) -> tuple[int, int]:
+    site, own = bits.stripe(place.site, place.sites, count), 0
+    for offset in range(place.sites):  # every site's chunks are divided among its members
+        number = place.rank * place.sites + offset
+        own |= bits.stripe(number, place.sites * place.mates, count)
+    return own, site
+
+
+ALONE = Place()
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
     """The blob to complete.  ``offset(i)`` is where chunk ``i`` begins, and ``i - 1`` ends."""
 
@@ -67,8 +102,7 @@ class Blob:
     offset: Callable[[int], int]
     needed: int  # chunks neither here nor on their way
     readers: tuple[int, ...] = ()  # chunk indexes that waiting clients have come to
-    rank: int = 0  # our place among those who want this blob
-    wanters: int = 1
+    place: Place = ALONE
 
     def size(self, index: int) -> int:
         """Return the length of one chunk."""
@@ -91,17 +125,16 @@ def plan(blob: Blob, sources: Sequence[Source], budget: int, rng: random.Random)
     """
     asks, needed = _plan_urgent(blob, sources, budget)
     budget -= sum(ask.size for ask in asks)
-    once, twice = 0, 0
+    once, twice, near = 0, 0, 0
     for source in sources:
         twice |= once & source.has
         once |= source.has
-    tiers = [-1]
-    if blob.wanters > 1:
-        own = bits.stripe(blob.rank % blob.wanters, blob.wanters, blob.count)
-        tiers = [own & ~twice, own, ~twice, -1]
-    for source in sorted(sources, key=lambda s: (s.eta(0), s.peer)):
+        near |= 0 if source.far or source.snubbed else source.has
+    for source in sorted(sources, key=lambda s: (s.far, s.eta(0), s.peer)):
+        has = source.has & ~near if source.far else source.has
+        tiers = _tiers(blob, twice, sole=bool(needed & has & ~twice))
         while budget > 0 and (source.room > 0 and not _half_used(source)):
-            chunks = _pick(blob, needed & source.has, tiers, min(source.room, budget), rng)
+            chunks = _pick(blob, needed & has, tiers, min(source.room, budget), rng)
             if not chunks:
                 break
             ask = _ask(blob, source, chunks)
@@ -109,6 +142,34 @@ def plan(blob: Blob, sources: Sequence[Source], budget: int, rng: random.Random)
             budget -= ask.size
             asks.append(ask)
     return asks
+
+
+def _tiers(blob: Blob, twice: int, *, sole: bool) -> list[int]:
+    """Return what to ask a source for first, next, and so on.
+
+    ``twice`` are the chunks that another source has, too; ``sole``: this one alone has some that we
+    need, and is to be asked for those rather than for what others have.
+    """
+    if blob.place.alone:
+        return [-1]
+    own, site = blob.place.stripes(blob.count)
+    tiers = [own & site & ~twice, own & site, own & ~twice, own, ~twice, -1]
+    if not blob.readers:
+        return tiers
+    window = _window(blob)
+    ahead = [own & site & window & ~twice, own & site & window]
+    return [*ahead, *tiers] if sole else [*ahead, window & twice, *tiers]
+
+
+def _window(blob: Blob) -> int:
+    """Return the chunks that waiting clients will come to soon."""
+    found = 0
+    for reader in blob.readers:
+        size = reader
+        while size < blob.count and blob.offset(size) < blob.offset(reader) + URGENT_MIN:
+            size += 1
+        found |= bits.span(reader, size)
+    return found
 
 
 def _half_used(source: Source) -> bool:
@@ -120,10 +181,12 @@ def _plan_urgent(blob: Blob, sources: Sequence[Source], budget: int) -> tuple[li
     """Give each waiting client its next bytes, in order, from whoever delivers first."""
     asks: list[Ask] = []
     needed = blob.needed
+    best_rate = max((source.rate for source in sources), default=0.0)
+    ahead = max(URGENT_MIN, int(URGENT_TIME * best_rate))
+    if not blob.place.alone:
+        ahead = max(NEXT_MIN, int(NEXT_TIME * best_rate))
     for reader in blob.readers:
-        best_rate = max((source.rate for source in sources), default=0.0)
-        ahead = max(URGENT_MIN, int(URGENT_TIME * best_rate))
-        limit, chosen = blob.offset(reader) + ahead, dict[bytes, list[int]]()
+        limit, chosen = blob.offset(min(reader, blob.count)) + ahead, dict[bytes, list[int]]()
         taken: dict[bytes, int] = {}
         for index in bits.members(needed >> reader << reader):
             size = blob.size(index)
@@ -173,7 +236,7 @@ def _pick(
         if not found:
             continue
         first = (found & -found).bit_length() - 1
-        start = first if blob.wanters == 1 else rng.randrange(blob.count)
+        start = first if blob.place.alone else rng.randrange(blob.count)
         for index in bits.take_from(found, start):
             length = blob.size(index)
             if chosen and size + length > limit:
@@ -192,48 +255,56 @@ def _ask(blob: Blob, source: Source, chunks: Sequence[int], *, urgent: bool = Fa
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A request on its way: what it still owes, and when we expect the rest."""
+    """A request on its way: the chunks that it still owes and nobody else does."""
 
-    request: int
     peer: bytes
     chunks: int
-    size: int
-    copies: int
 
 
 def endgame(
     pending: Sequence[Pending],
     sources: Sequence[Source],
     blob: Blob,
+    needed: int,
     *,
     allowance: int,
 ) -> list[Ask]:
-    """Ask again, elsewhere, for what would come far too late.  Only when nothing else is needed.
+    """Ask again, elsewhere, for what would come far too late.
 
-    At most two copies of a chunk, and ``allowance`` bytes in all.
+    Only of sources that have nothing else to give (``needed`` is what nobody was asked for).  At
+    most two copies of a chunk, and ``allowance`` bytes in all.
     """
-    if blob.needed or not pending:
+    idle = [s for s in sources if s.room > 0 and not s.snubbed and not needed & s.has]
+    if not idle:
         return []
     by_peer = {source.peer: source for source in sources}
     late = sorted(
-        (p for p in pending if p.copies < 2 and p.peer in by_peer),
-        key=lambda p: -by_peer[p.peer].eta(0),
+        (p for p in pending if p.chunks and p.peer in by_peer),
+        key=lambda p: (-by_peer[p.peer].eta(0), p.peer),
     )
     asks: list[Ask] = []
     for request in late:
-        owed = by_peer[request.peer]
-        idle = [
-            s
-            for s in sources
-            if s.peer != request.peer
-            and not s.snubbed
-            and s.room > 0
-            and not request.chunks & ~s.has
-            and s.eta(request.size) * ENDGAME_SPREAD < owed.eta(0)
-        ]
-        if not idle or request.size > allowance:
-            continue
-        best = min(idle, key=lambda s: (s.eta(request.size), s.peer))
-        asks.append(_ask(blob, best, tuple(bits.members(request.chunks))))
-        allowance -= request.size
+        owed = by_peer[request.peer].eta(0)
+        for source in sorted(idle, key=lambda s: (s.eta(0), s.peer)):
+            chunks, size = _overdue(blob, request, source, owed, allowance)
+            wasteful = source.far and not by_peer[request.peer].far
+            if source.peer != request.peer and chunks and not wasteful:
+                asks.append(_ask(blob, source, chunks))
+                allowance -= size
+                break
     return asks
+
+
+def _overdue(
+    blob: Blob, request: Pending, source: Source, owed: float, allowance: int
+) -> tuple[list[int], int]:
+    """Return what of a request another source would deliver in half the time."""
+    chosen, size = list[int](), 0
+    for index in bits.members(request.chunks & source.has):
+        length = blob.size(index)
+        enough = size + length > min(allowance, RUN_MAX) or (size and size + length > source.room)
+        if enough or source.eta(size + length) * ENDGAME_SPREAD >= owed:
+            break
+        chosen.append(index)
+        size += length
+    return chosen, size

@@ -79,7 +79,7 @@ class Mesh:
         self._partials, self._catalog = partials, catalog
         self._site, self._replicate, self._wait = site, replicate, wait
         self._book, self._addresses = Book(), addresses.AddressBook()
-        self._exchange = Exchange(bytes.fromhex(identity.node), rng)
+        self._exchange = Exchange(bytes.fromhex(identity.node), rng, site)
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
         board = Switchboard(ledger, self._exchange, self._addresses, self._me, Uplink(upload_rate))
         self._board, self._address_at = board, 0.0

@@ -80,8 +80,12 @@ class Uplink:
         elif now - self._busy_since >= SAMPLE:
             self.rate.add(self._busy_sent, now - self._busy_since, now)
             self._busy_since, self._busy_sent = now, 0
-        known = self.cap or (self.rate.average if self.rate.measured else 0.0)
-        return queued / known if known > 0 else 0.0
+        return queued / self.known if self.known > 0 else 0.0
+
+    @property
+    def known(self) -> float:
+        """The rate of the uplink in bytes per second, 0 while unknown."""
+        return self.cap or (self.rate.average if self.rate.measured else 0.0)
 
     def _refill(self, now: float) -> None:
         self._tokens = min(self._tokens + self.cap * (now - self._at), self.cap * BURST)

@@ -220,14 +220,14 @@ class Member:
         self.disk, self.sockets = Shelf(), Lines(self)
         self.control_sent = 0  # bytes of anything but chunks
         self.done_at = -1.0
-        self.transfers = Transfers(crowd.world, self.disk, self.sockets, self, 0.0)
+        self.transfers = Transfers(crowd.world, self.disk, self.sockets, self, 0.0, str(seat.site))
 
     def link(self, peer: Member) -> None:
         """Be linked from the beginning."""
         self.sockets.control[peer.id] = Line(self, peer, 0)
         belief = self.transfers.exchange.peers.setdefault(peer.id, PeerBelief(peer.id))
         belief.rtt.add(2 * self.crowd.delay(self, peer), 0.0)
-        self.transfers.perform(self.transfers.exchange.linked(peer.id, 0.0))
+        self.transfers.perform(self.transfers.exchange.linked(peer.id, 0.0, str(peer.seat.site)))
 
     def tend(self) -> None:
         """Tell how long our queue is, by what pings carry."""

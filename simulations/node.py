@@ -174,6 +174,7 @@ class Node:
         """The control link is gone: dial again at once."""
         life, now = self.life, self.world.now
         life.ledgers.unlinked(peer)
+        life.transfers.spread.forget(peer)
         life.transfers.perform(life.transfers.exchange.unlinked(peer, now))
         if self.key_of(peer) is not None:
             life.links.dialling.heard(peer, now)

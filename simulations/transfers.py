@@ -33,6 +33,7 @@ from mesh.messages import (
     Want,
 )
 from mesh.serving import Piece, Serving
+from mesh.spread import Spread
 from mesh.uplink import Uplink
 from simulations.world import World
 from store.chunks import Manifest
@@ -120,13 +121,20 @@ class Transfers:
     """What one life of a node fetches and serves."""
 
     def __init__(
-        self, world: World, disk: Store, links: Sockets, shell: Shell, uplink_cap: float
+        self,
+        world: World,
+        disk: Store,
+        links: Sockets,
+        shell: Shell,
+        uplink_cap: float,
+        site: str = "",
     ) -> None:
-        self.exchange = Exchange(links.name, world.rng)
+        self.exchange = Exchange(links.name, world.rng, site)
         self.reading: set[bytes] = set()  # blobs that a client reads in order
         self.wanted: dict[bytes, tuple[int, bytes]] = {}  # by clients of ours: (size, manifest id)
         self._world, self._disk, self._links, self._shell = world, disk, links, shell
         self.uplink = Uplink(uplink_cap)
+        self.spread = Spread()
         self._uncredited: dict[bytes, int] = {}
         self._ticking = False
 
@@ -313,7 +321,9 @@ class Transfers:
             connection.feeding = True
             self._shell.later(pause, lambda: self._feed_again(connection))
             return
-        piece = serving.next(self.length)
+        others = [each.serving for each in self._links.bulk.values()]
+        rate = self.uplink.known
+        piece = self.spread.next(connection.node, serving, others, rate, self.length, now)
         if isinstance(piece, Piece):
             connection.feeding = True
             self._shell.later(self._latency(), lambda: self._send_piece(connection, piece))
@@ -334,6 +344,7 @@ class Transfers:
             return
         self._shell.served(piece, raw)
         self.uplink.sent(connection.node, len(raw), piece.priority, self._world.now)
+        self.spread.sent(connection.node, piece, self._world.now)
         self._shell.send_bulk(connection, Data(piece.request, piece.first, piece.count, raw))
         if piece.last:
             self._shell.send_bulk(connection, Done(piece.request))

@@ -121,6 +121,7 @@ def recall(belief: PeerBelief, was: Remembered) -> None:
         belief.rtt.smoothed += weight * (was.rtt - belief.rtt.smoothed)
     if was.rate > 0:
         belief.rate.average += weight * (was.rate - belief.rate.average)
+        belief.recalled = weight > 0.5
 
 
 def _replace(path: Path, data: bytes) -> None:

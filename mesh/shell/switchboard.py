@@ -46,6 +46,7 @@ from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.relays import Relays
 from mesh.shell.transfers import Transfers
+from mesh.spread import Spread
 from mesh.uplink import Uplink
 from store.digest import Digest
 from store.errors import RegistryError
@@ -86,6 +87,7 @@ class Switchboard:
         self._exchange = exchange
         self._me = me
         self._uplink = uplink
+        self._spread = Spread()
         self._uncredited: dict[bytes, int] = {}
         self._used: dict[bytes, float] = {}  # peer → when its bulk socket last moved chunks
 
@@ -148,13 +150,20 @@ class Switchboard:
         if connection.relayed:
             self.reserve.add(peer)
         else:
-            self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
+            self._count_in(peer)
+
+    def _count_in(self, peer: bytes) -> None:
+        """Ask the peer for what we look for, and know where it stands."""
+        said = self.links.control[peer].link.peer
+        site = said.site if said is not None else ""
+        self.transfers.perform(self._exchange.linked(peer, trio.current_time(), site))
 
     def unlinked(self, peer: bytes, reason: str) -> None:
         """The control link is gone: dial again at once."""
         self.ledgers.unlinked(peer)
         self.reserve.discard(peer)
         self.called.discard(peer)
+        self._spread.forget(peer)
         self.transfers.perform(self._exchange.unlinked(peer, trio.current_time()))
         if self.key_of(peer) is not None and peer != self._me().node:
             self.links.dialling.heard(peer, trio.current_time())
@@ -166,7 +175,7 @@ class Switchboard:
         self.called.discard(peer)
         if peer in self.reserve:
             self.reserve.discard(peer)
-            self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
+            self._count_in(peer)
 
     def call_reserve(self) -> bool:
         """Ask relayed peers for chunks, too; whether there were any that had not been asked.
@@ -177,7 +186,7 @@ class Switchboard:
         called, self.reserve = self.reserve, set()
         self.called |= called
         for peer in called:
-            self.transfers.perform(self._exchange.linked(peer, trio.current_time()))
+            self._count_in(peer)
         return bool(called)
 
     def _dismiss_reserve(self) -> None:
@@ -255,7 +264,11 @@ class Switchboard:
         if pause:
             await connection.rest(pause)
             return True
-        piece = serving.next(self.transfers.length)
+        others = [each.serving for each in self.links.bulk.values()]
+        rate = self._uplink.known
+        piece = self._spread.next(
+            connection.node, serving, others, rate, self.transfers.length, now
+        )
         if piece is None:
             return False
         self._used[connection.node] = now
@@ -272,7 +285,9 @@ class Switchboard:
             connection.send(Nope(piece.request, GONE))
             return
         connection.send(Data(piece.request, piece.first, piece.count, raw))
-        self._uplink.sent(connection.node, len(raw), piece.priority, trio.current_time())
+        now = trio.current_time()
+        self._uplink.sent(connection.node, len(raw), piece.priority, now)
+        self._spread.sent(connection.node, piece, now)
         if piece.last:
             connection.send(Done(piece.request))
 

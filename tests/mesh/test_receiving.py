@@ -36,7 +36,9 @@ class Desk:
         self.receiving = Receiving(self.peers, {RAW: download}, self.requests, self.asking)
 
     def ask(self, peer: bytes, *chunks: int) -> int:
-        effect = self.requests.issue(self.download, Ask(peer, chunks, len(chunks) * CHUNK), now=0.0)
+        (effect,) = self.requests.issue(
+            self.download, Ask(peer, chunks, len(chunks) * CHUNK), now=0.0
+        )
         assert isinstance(effect, TellBulk)
         assert isinstance(effect.message, m.Want)
         return effect.message.request

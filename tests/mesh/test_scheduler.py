@@ -15,6 +15,7 @@ from mesh.scheduler import (
     Ask,
     Blob,
     Pending,
+    Place,
     Source,
     endgame,
     plan,
@@ -79,7 +80,7 @@ def test_a_plan_asks_holders_for_needed_chunks_once_and_within_bounds(
     needed: int, views: list[Source], budget: int, readers: list[int], wanters: int
 ) -> None:
     before = {view.peer: (view.has, view.outstanding, view.window) for view in views}
-    wanted = blob(needed, readers=tuple(readers), rank=1, wanters=wanters)
+    wanted = blob(needed, readers=tuple(readers), place=Place(0, 1, 1 % wanters, wanters))
     asks = plan(wanted, views, budget, random.Random(1))
     seen = order(asks)
     assert len(seen) == len(set(seen))
@@ -107,7 +108,7 @@ def test_a_fast_peer_with_a_part_beats_a_slow_one_with_all() -> None:
 def test_each_wanter_begins_with_its_own_stripe() -> None:
     seen = []
     for rank in range(4):
-        wanted = blob(bits.full(64), rank=rank, wanters=4)
+        wanted = blob(bits.full(64), place=Place(rank, 4))
         asks = plan(wanted, [source("s")], 16 * SIZE, random.Random(rank))
         seen.append(set(order(asks)))
         assert {index % 4 for index in seen[-1]} == {rank}
@@ -117,10 +118,10 @@ def test_each_wanter_begins_with_its_own_stripe() -> None:
 def test_rare_chunks_go_before_common_ones() -> None:
     rare = bits.span(40, 44)
     one, two = source("one"), source("two", ~rare & bits.full(64))
-    asks = plan(blob(bits.full(64), rank=0, wanters=1), [one], 4 * SIZE, random.Random(1))
+    asks = plan(blob(bits.full(64)), [one], 4 * SIZE, random.Random(1))
     assert order(asks) == [0, 1, 2, 3]  # alone: in order
     one = source("one")
-    asks = plan(blob(bits.full(64), rank=0, wanters=2), [one, two], 4 * SIZE, random.Random(1))
+    asks = plan(blob(bits.full(64), place=Place(0, 2)), [one, two], 4 * SIZE, random.Random(1))
     first = next(ask for ask in asks if ask.peer == b"one")
     assert set(first.chunks[:2]) == {40, 42}  # own stripe and rare
 
@@ -135,11 +136,51 @@ def test_the_window_follows_the_path() -> None:
 def test_only_what_comes_far_too_late_is_asked_twice() -> None:
     late, idle = source("late", rate=1e4), source("idle")
     late.outstanding = 2 * SIZE
-    owed = Pending(1, b"late", 0b11, 2 * SIZE, 1)
-    views = [late, idle]
-    (ask,) = endgame([owed], views, blob(0), allowance=1 << 20)
+    owed = Pending(b"late", 0b11)
+    (ask,) = endgame([owed], [late, idle], blob(0), 0, allowance=1 << 20)
     assert (ask.peer, ask.chunks) == (b"idle", (0, 1))
-    assert endgame([owed], views, blob(0), allowance=SIZE) == []
-    assert endgame([owed], views, blob(1 << 9), allowance=1 << 20) == []
-    twice = Pending(1, b"late", 0b11, 2 * SIZE, 2)
-    assert endgame([twice], [late, source("idle")], blob(0), allowance=1 << 20) == []
+    (ask,) = endgame([owed], [late, source("idle")], blob(0), 0, allowance=SIZE)
+    assert ask.chunks == (0,)
+    assert endgame([owed], [late, source("idle")], blob(0), 1 << 9, allowance=1 << 20) == []
+    assert endgame([Pending(b"late", 0)], [late, source("idle")], blob(0), 0, allowance=SIZE) == []
+
+
+def test_what_comes_from_our_site_is_not_asked_for_again_from_afar() -> None:
+    near, far = source("near", rate=1e4), source("far", far=True)
+    near.outstanding = 2 * SIZE
+    views = [near, far]
+    assert endgame([Pending(b"near", 0b11)], views, blob(0), 0, allowance=1 << 20) == []
+
+
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 200))
+def test_every_chunk_is_in_one_members_stripe_of_one_site(
+    sites: int, mates: int, count: int
+) -> None:
+    seen = 0
+    for site in range(sites):
+        of_site = 0
+        for rank in range(mates):
+            own, stripe = Place(site, sites, rank, mates).stripes(count)
+            assert not own & of_site  # members of a site divide every chunk among them
+            assert not own & stripe & seen
+            of_site |= own
+            seen |= own & stripe
+        assert of_site == bits.full(count)
+    assert seen == bits.full(count)
+
+
+def test_nothing_that_our_site_has_is_asked_for_from_another() -> None:
+    near, far = source("near", bits.full(32), rate=1e5), source("far", far=True)
+    asks = plan(blob(bits.full(64)), [far, near], 1 << 24, random.Random(1))
+    assert all(index >= 32 for ask in asks if ask.peer == b"far" for index in ask.chunks)
+    assert {ask.peer for ask in asks} == {b"near", b"far"}
+
+
+def test_readers_who_are_many_share_out_what_lies_ahead() -> None:
+    first = {index for index in range(64) if index * SIZE < 128 * 1024}
+    for rank in range(4):
+        wanted = blob(bits.full(64), place=Place(rank, 4), readers=(0,))
+        asks = plan(wanted, [source("s", rate=1e6)], 12 * SIZE, random.Random(rank))
+        chosen = order(asks)
+        assert first <= set(chosen)
+        assert {index % 4 for index in chosen if index not in first} == {rank}

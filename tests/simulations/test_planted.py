@@ -24,7 +24,7 @@ from store.authority import Authority
 from store.chain import End
 from store.ledger import Ledger
 
-SEEDS_MAX = 30  # histories that a planted bug may survive
+SEEDS_MAX = 100  # histories that a planted bug may survive
 Patch = pytest.MonkeyPatch
 
 
