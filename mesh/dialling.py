@@ -12,6 +12,9 @@ AT_ONCE = 0.2  # seconds, jittered, so that two nodes that lose each other do no
 BACKOFF_MIN = 1.0  # seconds
 BACKOFF_MAX = 300.0  # seconds between dials to a peer nobody needs
 STAGGER = 1.0  # seconds that one address has before the next is tried beside it
+# Of an outage's length, so far.  Who can be dialled by nobody may be needed by those who cannot tell
+# it: what it adds to an outage is in proportion, and a flapping link is taken up within a second.
+BACKOFF_SHARE = 0.03
 DEFERENCE = 1.0  # seconds that the node with the larger id lets the other one dial first
 
 
@@ -20,7 +23,7 @@ class Dial:
     """One peer that is not linked."""
 
     next_at: float
-    pause: float = BACKOFF_MIN
+    since: float  # when it was lost, or last heard of
     attempts: int = 0  # under way
     last_error: str = ""
     turn: int = 0  # which of its addresses comes next
@@ -39,7 +42,7 @@ class Dialling:
         """Begin to dial a peer, the smaller id first."""
         if peer not in self.dials:
             wait = 0.0 if self.node < peer else DEFERENCE * (0.5 + self.rng.random())
-            self.dials[peer] = Dial(now + wait)
+            self.dials[peer] = Dial(now + wait, now)
         return self.dials[peer]
 
     def drop(self, peer: bytes) -> None:
@@ -49,7 +52,7 @@ class Dialling:
     def heard(self, peer: bytes, now: float) -> None:
         """Something was heard of the peer, or it was just lost: try at once."""
         dial = self.want(peer, now)
-        dial.pause = BACKOFF_MIN
+        dial.since = now
         dial.next_at = min(dial.next_at, now + AT_ONCE * self.rng.random())
 
     def begin(self, peer: bytes, now: float, *, busy: bool, choices: int = 1) -> Dial:
@@ -69,7 +72,7 @@ class Dialling:
         return dial
 
     def failed(self, peer: bytes, error: str, now: float, *, busy: bool) -> None:
-        """A dial came to nothing: decorrelated jitter, short while there is work."""
+        """A dial came to nothing: short pauses while there is work, and after short outages."""
         dial = self.dials.get(peer)
         if dial is None:
             return
@@ -79,8 +82,9 @@ class Dialling:
         elif not _round_over(dial):
             dial.next_at = min(dial.next_at, now)
         elif not dial.attempts:
-            dial.pause = min(BACKOFF_MAX, BACKOFF_MIN + self.rng.random() * (3 * dial.pause))
-            dial.next_at = now + dial.pause
+            share = BACKOFF_SHARE * (now - dial.since)
+            pause = min(BACKOFF_MAX, max(BUSY_INTERVAL, share))
+            dial.next_at = now + pause * (0.5 + self.rng.random() / 2)
 
     def _busy_pause(self) -> float:
         return BUSY_INTERVAL * (0.5 + self.rng.random() / 2)

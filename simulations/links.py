@@ -92,7 +92,8 @@ class Links:
 
     def suspect(self, peer: bytes) -> None:
         """The link is silent though there is work: dial beside it."""
-        self.dialling.dials.setdefault(peer, Dial(self._world.now))
+        now = self._world.now
+        self.dialling.dials.setdefault(peer, Dial(now, now))
         self.wake()
 
     def hurry(self) -> None:

@@ -97,7 +97,8 @@ class Links:
 
     def suspect(self, peer: bytes) -> None:
         """The link is silent though there is work: dial beside it, and take what answers first."""
-        self.dialling.dials.setdefault(peer, Dial(trio.current_time()))
+        now = trio.current_time()
+        self.dialling.dials.setdefault(peer, Dial(now, now))
         self._wake.set()
 
     def trust(self, peer: bytes) -> None:

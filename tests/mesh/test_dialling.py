@@ -20,7 +20,7 @@ def test_the_smaller_id_dials_first() -> None:
 def test_idle_peers_are_dialled_ever_less_often_but_always_again() -> None:
     dialling, now, waits = make(), 0.0, []
     dialling.want(b"b", now)
-    for _ in range(60):
+    for _ in range(600):
         assert dialling.due(now) == [b"b"]
         dialling.begin(b"b", now, busy=False)
         assert dialling.deadline() is None
@@ -30,7 +30,19 @@ def test_idle_peers_are_dialled_ever_less_often_but_always_again() -> None:
         waits.append(deadline - now)
         now = deadline
     assert max(waits) <= BACKOFF_MAX
-    assert max(waits[30:]) > 60
+    assert max(waits[:30]) < 1.0
+    assert min(waits[-50:]) > 60.0
+
+
+def test_what_a_pause_adds_to_an_outage_is_in_proportion() -> None:
+    """Also for a peer that cannot be dialled back, and so cannot say that it has work for us."""
+    dialling = make()
+    dialling.want(b"b", 0.0)
+    for outage, longest in ((8.0, 0.5), (30.0, 0.9), (600.0, 18.0), (86_400.0, BACKOFF_MAX)):
+        dialling.failed(b"b", "no answer", outage, busy=False)
+        deadline = dialling.deadline()
+        assert deadline is not None
+        assert longest / 2 <= deadline - outage <= longest + 1e-9
 
 
 def test_with_work_pending_nobody_waits_longer_than_half_a_second() -> None:
@@ -56,15 +68,16 @@ def test_with_work_pending_a_dial_does_not_wait_for_the_one_before() -> None:
     assert dialling.due(now + BUSY_INTERVAL) == [b"b"]
 
 
-def test_hearing_of_a_peer_resets_its_pause() -> None:
+def test_hearing_of_a_peer_makes_its_pause_short_again() -> None:
     dialling, now = make(), 0.0
     dialling.want(b"b", now)
     for _ in range(20):
-        dialling.failed(b"b", "no answer", now, busy=False)
-    dialling.heard(b"b", 5.0)
-    assert dialling.due(5.0 + AT_ONCE) == [b"b"]
-    dialling.failed(b"b", "no answer", 5.0, busy=False)
-    assert (dialling.deadline() or 0) <= 5.0 + 4.0
+        dialling.failed(b"b", "no answer", now + 9000.0, busy=False)
+    assert (dialling.deadline() or 0) > 9000.0 + 60.0
+    dialling.heard(b"b", 9001.0)
+    assert dialling.due(9001.0 + AT_ONCE) == [b"b"]
+    dialling.failed(b"b", "no answer", 9001.0, busy=False)
+    assert (dialling.deadline() or 0) <= 9001.0 + BUSY_INTERVAL
 
 
 def test_work_hurries_everybody() -> None:
