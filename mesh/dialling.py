@@ -12,8 +12,8 @@ AT_ONCE = 0.2  # seconds, jittered, so that two nodes that lose each other do no
 BACKOFF_MIN = 1.0  # seconds
 BACKOFF_MAX = 300.0  # seconds between dials to a peer nobody needs
 STAGGER = 1.0  # seconds that one address has before the next is tried beside it
-# Of an outage's length, so far.  Who can be dialled by nobody may be needed by those who cannot tell
-# it: what it adds to an outage is in proportion, and a flapping link is taken up within a second.
+# Of an outage so far.  Who cannot be dialled back cannot say that it is needed either: what a pause
+# adds to an outage is in proportion to it, and a flapping link is taken up within a second.
 BACKOFF_SHARE = 0.03
 DEFERENCE = 1.0  # seconds that the node with the larger id lets the other one dial first
 
