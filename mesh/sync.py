@@ -143,6 +143,10 @@ class LedgerSync:
     # --- our own ledger ------------------------------------------------------------------------
     def grown(self, heads: Mapping[Key, Reach], now: float) -> list[Effect]:
         """Our ledgers reach further: push what is ours, announce the rest."""
+        for key in [key for key, reach in heads.items() if reach[0] < self._reach(key)]:
+            self.heads[key] = heads[key]  # its end went with the key that had vouched for it
+            for known in self._peers.values():
+                known.again(key)
         before = {key: self._reach(key) for key in heads}
         fresh = {key: reach for key, reach in heads.items() if reach[0] > before[key]}
         self.heads.update(fresh)
@@ -383,7 +387,7 @@ def records_messages(
 
 
 def root_messages(documents: Iterable[tuple[int, bytes]]) -> Iterator[Root]:
-    """Cut root documents, given as (version, bytes), into messages, and say when it is all."""
+    """Cut documents and statements, given as (number above 0, bytes), into messages."""
     for version, document in documents:
         for start in range(0, len(document), PIECE_MAX):
             last = start + PIECE_MAX >= len(document)

@@ -35,6 +35,11 @@ class SyncPeer:
         """It has records of this chain that we may lack."""
         self.lacking[key] = seq
 
+    def again(self, key: Key) -> None:
+        """We have dropped the end of this chain; it may have the author's own."""
+        self.refused.pop(key, None)
+        self.lack(key, self.heads.get(key, 0))
+
     def choices(
         self, reach: Callable[[Key], int], pending: Callable[[Key], bool]
     ) -> Iterator[tuple[Key, int]]:

@@ -6,7 +6,6 @@ two of them.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -20,7 +19,6 @@ from store.applying import Outcome
 from store.authority import Authority
 from store.errors import RegistryError
 from store.ledger import Ledger
-from store.root import read_document, read_signed
 
 GROUP_MAX = 16  # batches judged in one transaction
 QUEUE_MAX = 64  # batches waiting to be judged; what comes beyond that is lost with its link
@@ -41,9 +39,8 @@ class Shell(Protocol):
 
 
 def root_state(authority: Authority) -> sync.Reach:
-    """Return the version and a digest of the root documents in force."""
-    ids = b"".join(sorted(authority.in_force))
-    return authority.version, hashlib.sha256(ids).digest()
+    """Return the version, and a digest of all that is in force, stated or proposed."""
+    return authority.version, authority.digest
 
 
 class Ledgers:
@@ -142,10 +139,7 @@ class Ledgers:
         self._shell.later(self._latency(), lambda: self._roots(peer, version))
 
     def _roots(self, peer: bytes, version: int) -> None:
-        documents = [
-            (read_document(read_signed(data).document).version, data)
-            for data in at_once(self.ledger.roots(version))
-        ]
+        documents = [(1, data) for data in at_once(self.ledger.roots(version))]
         for message in sync.root_messages(documents):
             self._shell.send(peer, message)
 

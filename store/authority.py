@@ -9,17 +9,39 @@ Spec: docs/ledger.md, "Who may write what".
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from typing import Any
 
-from store.facts import AUTHORITY, Cached, Fact, Publish, Setting
+from store.errors import RejectedError
+from store.facts import AUTHORITY, Cached, Fact, Flag, Point, Publish, Setting
 from store.records import Header, SignedHead
-from store.root import ADMIN, MIRROR, OWNER, WRITER, Epoch, Member, RootDocument
+from store.root import (
+    ADMIN,
+    MIRROR,
+    OWNER,
+    WRITER,
+    Delegation,
+    Epoch,
+    Evicted,
+    Member,
+    Reserved,
+    RootDocument,
+)
+from store.statements import (
+    SUCCESSION_MAX,
+    Statement,
+    Statements,
+    read_rotation,
+    succeeds,
+    succession_of,
+)
+from store.view import Rights, View
 
+NAMED = (Publish, Point, Flag)  # facts that name a package
 UNKNOWN_ROOT = "it names a root document that is not known here"
 
 
@@ -34,65 +56,37 @@ def in_scope(scopes: tuple[str, ...], repository: str) -> bool:
     return any(_glob(pattern).match(repository) for pattern in scopes)
 
 
-@dataclass(frozen=True, slots=True)
-class Rights:
-    """What an author may do at one point of its chain."""
-
-    key: bytes
-    roles: frozenset[str]
-    scopes: tuple[str, ...]
-    site: str
-    past: bool  # an epoch's: later reservations of names do not reach back
-
-    @classmethod
-    def of(cls, entry: Member | Epoch) -> Rights:
-        """The rights that a root document's entry gives."""
-        return cls(
-            entry.key, frozenset(entry.roles), entry.scopes, entry.site, isinstance(entry, Epoch)
-        )
-
-
-class _View:
-    """One document, indexed by author."""
-
-    def __init__(self, document: RootDocument) -> None:
-        self.document = document
-        self.entries: tuple[Member | Epoch, ...] = (*document.members, *document.epochs)
-        self.members = {member.node: Rights.of(member) for member in document.members}
-        self.epochs: dict[tuple[str, int], list[tuple[Epoch, Rights]]] = {}
-        for epoch in document.epochs:
-            place = self.epochs.setdefault((epoch.node, epoch.incarnation), [])
-            place.append((epoch, Rights.of(epoch)))
-
-    def rights(self, author: str, incarnation: int, seq: int) -> Rights | None:
-        """What held when ``author`` wrote this, as far as the document tells."""
-        for epoch, rights in self.epochs.get((author, incarnation), ()):
-            if seq <= epoch.seq:
-                return rights
-        return self.members.get(author)
-
-    def about(self, node: str) -> tuple[object, ...]:
-        """All that the document says about one node."""
-        epochs = tuple(e for e in self.document.epochs if e.node == node)
-        return (self.members.get(node), epochs, self.document.reserved)
-
-
 class Authority:
-    """The verified root documents of one mesh."""
+    """The verified root documents of one mesh, and what members have stated under them."""
 
-    def __init__(self, mesh: str, documents: Mapping[bytes, RootDocument]) -> None:
+    def __init__(
+        self,
+        mesh: str,
+        documents: Mapping[bytes, RootDocument],
+        statements: Iterable[Statement] = (),
+        papers: Iterable[bytes] = (),
+    ) -> None:
+        """``papers`` are ids of statements and proposals, for ``digest`` alone."""
         self.mesh = mesh
         self.documents = dict(documents)
+        self.statements = Statements.of(statements)
         replaced = {id_ for document in documents.values() for id_ in document.previous}
-        self._views = {id_: _View(document) for id_, document in documents.items()}
+        reserved: dict[int, tuple[Reserved, ...]] = {}
+        for document in documents.values():
+            known = reserved.get(document.version, ())
+            reserved[document.version] = (*known, *document.reserved)
+        self._views = {
+            id_: View(document, self.statements, reserved) for id_, document in documents.items()
+        }
         self._active = [view for id_, view in self._views.items() if id_ not in replaced]
-        self._versions: dict[int, list[_View]] = {}
-        for view in self._views.values():
-            self._versions.setdefault(view.document.version, []).append(view)
+        self._versions: dict[int, list[View]] = {}
         self._keys: dict[str, set[bytes]] = {}
         for view in self._views.values():
-            for entry in view.entries:
+            self._versions.setdefault(view.document.version, []).append(view)
+            for entry in view.entries():
                 self._keys.setdefault(entry.node, set()).add(entry.key)
+        parts = [*sorted(self.in_force), *sorted(papers)]
+        self.digest = hashlib.sha256(b"".join(parts)).digest()
 
     @property
     def version(self) -> int:
@@ -120,10 +114,10 @@ class Authority:
         """The members that every document in force lists; entries of the newest one."""
         active = sorted(self._active, key=lambda view: view.document.version)
         return {
-            member.node: member
+            node: member
             for view in active
-            for member in view.document.members
-            if all(member.node in other.members for other in active)
+            for node, member in view.people.items()
+            if all(node in other.members for other in active)
         }
 
     def is_member(self, node: str) -> bool:
@@ -131,9 +125,67 @@ class Authority:
         return bool(self._active) and all(node in view.members for view in self._active)
 
     def current_key(self, node: str) -> bytes | None:
-        """The one key that a member signs and connects with now."""
+        """The one key that a member signs and connects with now; None while two claim to be it."""
         keys = {view.members[node].key for view in self._active if node in view.members}
-        return keys.pop() if self.is_member(node) and len(keys) == 1 else None
+        return (keys.pop() or None) if self.is_member(node) and len(keys) == 1 else None
+
+    def knows_key(self, node: str, key: bytes) -> bool:
+        """Whether any document or statement has ever given a node this key."""
+        made = self.statements.rotation_to(node, key) is not None
+        return made or key in self._keys.get(node, ())
+
+    def retired(self, node: str, key: bytes) -> bool:
+        """Whether a node has given this key up for another."""
+        return (node, key) in self.statements.rotations and self.current_key(node) != key
+
+    def succession(self, node: str) -> tuple[bytes, ...]:
+        """How a node's keys followed each other, for those who know an older one."""
+        key, found = self.current_key(node), list[bytes]()
+        before = {
+            r.new: r for rs in self.statements.rotations.values() for r in rs if r.node == node
+        }
+        while key in before and len(found) < SUCCESSION_MAX:
+            rotation = before.pop(key)
+            found.append(succession_of(rotation))
+            key = rotation.old
+        return tuple(reversed(found))
+
+    def follows(self, node: str, shown: Iterable[bytes], key: bytes) -> bool:
+        """Whether rotations that a peer shows lead from a member's key as known here to ``key``."""
+        current = self.current_key(node)
+        try:
+            for rotation in map(read_rotation, shown):
+                if rotation.old == current and succeeds(rotation, self.mesh, node):
+                    current = rotation.new
+        except RejectedError:
+            return False
+        return current is not None and current == key
+
+    def evicted(self) -> dict[str, Evicted]:
+        """The nodes that any document in force shuts out for good."""
+        return {node: each for view in self._active for node, each in view.evicted.items()}
+
+    def admitted(self) -> dict[str, str]:
+        """Members whom no owner has signed in, and the delegate who did."""
+        return {node: by for view in self._active for node, by in view.admitted.items()}
+
+    def delegation(self, node: str) -> Delegation | None:
+        """What a member may admit; None when it may admit nobody, or rivals disagree."""
+        found = [
+            next((d for d in view.document.delegations if d.node == node), None)
+            for view in self._active
+        ]
+        return found[0] if found and all(each == found[0] for each in found) else None
+
+    def epochs(self) -> list[Epoch]:
+        """All that documents in force and rotations vouch for of the past."""
+        return list(dict.fromkeys(e for view in self._active for e in view.all_epochs()))
+
+    def people(self) -> dict[str, Member]:
+        """The members that any document in force lists and none evicts, for drafting the next."""
+        active = sorted(self._active, key=lambda view: view.document.version)
+        found = {node: member for view in active for node, member in view.people.items()}
+        return {node: member for node, member in found.items() if node not in self.evicted()}
 
     def roles(self, node: str) -> frozenset[str]:
         """The roles that a member has now, in every document in force."""
@@ -146,7 +198,7 @@ class Authority:
         at_site = {
             entry.node
             for view in self._views.values()
-            for entry in view.entries
+            for entry in view.entries()
             if home and entry.site == home
         }
         return frozenset(at_site | {home})
@@ -171,6 +223,13 @@ class Authority:
             for epoch, _ in view.epochs.get((author, incarnation), ())
         }
 
+    def settled(self, author: str, incarnation: int) -> int:
+        """Up to which seq the owners chose one branch of an evicted author's chain; 0: none."""
+        if author not in self.evicted():
+            return 0
+        views = (view.pinned.get((author, incarnation), {}) for view in self._active)
+        return max((seq for pinned in views for seq in pinned), default=0)
+
     def judge(self, header: Header, facts: Iterable[Fact]) -> str | None:
         """Why a record does not count, or None.  UNKNOWN_ROOT may change when a document comes."""
         if header.mesh != self.mesh:
@@ -186,45 +245,54 @@ class Authority:
             return None
         return next(filter(None, (_refusal(v, header, statements) for v in self._active)), None)
 
+    def _about(self) -> list[dict[str, tuple[object, ...]]]:
+        return [view.about() for view in self._active]
+
     def changed_authors(self, other: Authority) -> set[str]:
         """Authors about whom this authority and another one may disagree."""
-        nodes = set(self._keys) | set(other._keys)
+        ours, theirs = self._about(), other._about()
+        nodes = {node for about in (*ours, *theirs) for node in about}
         return {
             node
             for node in nodes
-            if [view.about(node) for view in self._active]
-            != [view.about(node) for view in other._active]
+            if [about.get(node) for about in ours] != [about.get(node) for about in theirs]
         }
 
 
-def _refusal(view: _View, header: Header, facts: list[Fact]) -> str | None:
+def _refusal(view: View, header: Header, facts: list[Fact]) -> str | None:
     """Why one document refuses a record, or None."""
     rights = view.rights(header.author, header.incarnation, header.seq)
     if rights is None:
         return f"its author is not a member in root version {view.document.version}"
     for fact in facts:
-        reason = _refuse_fact(view.document, rights, header.scope, fact)
+        reason = _refuse_fact(rights, header.scope, fact)
         if reason:
             return f"{reason} (root version {view.document.version})"
     return None
 
 
-def _refuse_fact(document: RootDocument, rights: Rights, scope: str, fact: Any) -> str | None:
+def _refuse_fact(rights: Rights, scope: str, fact: Any) -> str | None:
     if type(fact) in AUTHORITY:
         return _refuse_setting(rights, fact)
     if WRITER not in rights.roles and not (type(fact) is Cached and MIRROR in rights.roles):
         return "its author may not write"
     if not in_scope(rights.scopes, scope):
         return f"its author may not write to {scope[:80]!r}"
-    if document.reserved and type(fact) is Publish and not rights.past:
-        for reserved in document.reserved:
-            if (
-                fact.package.startswith(reserved.prefix)
-                and reserved.site != rights.site
-                and in_scope((reserved.repositories,), scope)
-            ):
+    for reserved in rights.reserved:
+        if reserved.site != rights.site and _reserves(reserved, scope, fact):
+            if reserved.prefix:
                 return f"names that begin with {reserved.prefix!r} belong to {reserved.site!r}"
+            return f"{scope[:80]!r} is written at {reserved.site!r} only"
     return None
+
+
+def _reserves(reserved: Reserved, scope: str, fact: Any) -> bool:
+    """Whether a reservation is about what a fact says; a whole repository's is about them all."""
+    if not in_scope((reserved.repositories,), scope) or type(fact) is Cached:
+        return False
+    if not reserved.prefix:
+        return True
+    return isinstance(fact, NAMED) and fact.package.startswith(reserved.prefix)
 
 
 def _refuse_setting(rights: Rights, fact: Setting) -> str | None:

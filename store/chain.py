@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -10,7 +11,8 @@ from store import root
 from store.authority import Authority
 from store.records import BATCH_MAX, ZERO, Batch, SignedHead
 from store.root import RootDocument, SignedRoot
-from store.schema import forks, heads, records, roots
+from store.schema import forks, heads, records, roots, statements
+from store.statements import Admission, Rotation, Statement, paper_id, read_paper
 
 VALID, HELD, REFUSED = "valid", "held", "refused"  # records.status
 
@@ -29,7 +31,12 @@ ANCHOR = (
     .order_by(heads.c.incarnation.desc())
     .limit(1)
 )
-ROOT_IDS = sa.select(roots.c.id).where(roots.c.mesh == sa.bindparam("mesh"))
+MESH: sa.BindParameter[str] = sa.bindparam("mesh")
+PAPER_IDS = sa.union_all(
+    sa.select(roots.c.id).where(roots.c.mesh == MESH),
+    sa.select(statements.c.id).where(statements.c.mesh == MESH),
+)
+ROTATION, ADMISSION, PROPOSAL = "rotation", "admission", "proposal"  # statements.kind
 FORK = sa.select(sa.func.min(forks.c.seq)).where(
     forks.c.author == AUTHOR, forks.c.incarnation == INCARNATION
 )
@@ -92,17 +99,20 @@ def fork_of(connection: sa.Connection, author: str, incarnation: int) -> int | N
 
 # --- root documents -----------------------------------------------------------------------------
 class Authorities:
-    """The authority of each mesh, built again only when its documents change."""
+    """The authority of each mesh, built again only when its documents or statements change."""
 
     def __init__(self) -> None:
         self._cached: dict[str, tuple[frozenset[bytes], Authority]] = {}
 
     def load(self, connection: sa.Connection, mesh: str) -> Authority:
-        """The verified documents of a mesh, as stored."""
-        ids = frozenset(bytes(row[0]) for row in connection.execute(ROOT_IDS, {"mesh": mesh}))
+        """The verified documents and statements of a mesh, as stored."""
+        ids = frozenset(bytes(row[0]) for row in connection.execute(PAPER_IDS, {"mesh": mesh}))
         cached = self._cached.get(mesh)
         if cached is None or cached[0] != ids:
-            cached = (ids, Authority(mesh, read_documents(connection, mesh)))
+            documents = read_documents(connection, mesh)
+            said = read_statements(connection, mesh)
+            papers = ids - documents.keys()
+            cached = (ids, Authority(mesh, documents, said, papers))
             self._cached[mesh] = cached
         return cached[1]
 
@@ -118,6 +128,42 @@ def read_documents(connection: sa.Connection, mesh: str) -> dict[bytes, RootDocu
     """The documents of a mesh by id.  They were verified before they were stored."""
     signed = [root.read_signed(data) for data in read_roots(connection, mesh)]
     return {each.id: root.read_document(each.document) for each in signed}
+
+
+def read_papers(connection: sa.Connection, mesh: str, *kinds: str) -> list[bytes]:
+    """Statements and proposals of some kinds, as they travel; rotations in order of time."""
+    query = sa.select(statements.c.data).where(
+        statements.c.mesh == mesh, statements.c.kind.in_(kinds)
+    )
+    order = sa.case({ROTATION: 0, ADMISSION: 1}, value=statements.c.kind, else_=2)
+    rows = connection.execute(query.order_by(order, statements.c.noticed, statements.c.id))
+    return [bytes(row[0]) for row in rows]
+
+
+def read_statements(connection: sa.Connection, mesh: str) -> list[Statement]:
+    """The rotations and admissions of a mesh.  They were checked before they were stored."""
+    papers = map(read_paper, read_papers(connection, mesh, ROTATION, ADMISSION))
+    return [paper for paper in papers if isinstance(paper, Rotation | Admission)]
+
+
+def read_proposals(connection: sa.Connection, mesh: str) -> dict[bytes, SignedRoot]:
+    """Root documents of a mesh that lack signatures, by the id they will have."""
+    found = map(root.read_signed, read_papers(connection, mesh, PROPOSAL))
+    return {signed.id: signed for signed in found}
+
+
+def store_paper(
+    connection: sa.Connection, mesh: str, kind: str, about: str, data: bytes, *, now: float
+) -> None:
+    """Keep a statement or a proposal."""
+    values = {"mesh": mesh, "id": paper_id(data), "kind": kind, "about": about, "data": data}
+    connection.execute(sa.insert(statements).values(**values, noticed=now))
+
+
+def drop_papers(connection: sa.Connection, mesh: str, ids: Iterable[bytes]) -> None:
+    """Forget statements or proposals by the digests of their data."""
+    chosen = (statements.c.mesh == mesh, statements.c.id.in_(list(ids)))
+    connection.execute(sa.delete(statements).where(*chosen))
 
 
 def store_root(connection: sa.Connection, mesh: str, signed: SignedRoot, version: int) -> None:

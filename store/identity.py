@@ -25,6 +25,7 @@ from store.errors import RejectedError
 KEY_FILE = "node.key"
 PLACE_FILE = "node.place"
 HEADER = "atoll node key 1"
+OTHERS_MAX = 16  # keys of earlier times that are kept
 
 
 def node_id(first_key: bytes) -> str:
@@ -43,10 +44,14 @@ def verify(key: bytes, message: bytes, signature: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A node's secret.  Never logged: its ``repr`` shows the node id only."""
+    """A node's secret.  Never logged: its ``repr`` shows the node id only.
+
+    ``others`` are seeds of keys that it had before, or is about to have.
+    """
 
     seed: bytes = field(repr=False)
     first_key: bytes = field(repr=False)
+    others: tuple[bytes, ...] = field(default=(), repr=False)
 
     @classmethod
     def generate(cls) -> Identity:
@@ -72,9 +77,26 @@ class Identity:
         """A 64-byte signature by the current key."""
         return SigningKey(self.seed).sign(message).signature
 
-    def rotate(self) -> Identity:
-        """The same node with a fresh key.  The root document must bind it before it counts."""
-        return Identity(secrets.token_bytes(32), self.first_key)
+    def rotate(self, seed: bytes | None = None) -> Identity:
+        """The same node with a fresh key, which a statement must bind before it counts.
+
+        The old key stays at hand: for what was sealed to it, and for an owner's signatures until
+        a root document names the new one.
+        """
+        fresh = seed or secrets.token_bytes(32)
+        return Identity(fresh, self.first_key, (self.seed, *self.others)[:OTHERS_MAX])
+
+    def expecting(self, following: Identity) -> Identity:
+        """The same identity, with the key of the one that is to follow at hand."""
+        return Identity(self.seed, self.first_key, (following.seed, *self.others)[:OTHERS_MAX])
+
+    def held(self) -> dict[bytes, Identity]:
+        """The node under each key that it holds, by public key; the present one first."""
+        seeds = (self.seed, *self.others)
+        found = (
+            Identity(seed, self.first_key, tuple(s for s in seeds if s != seed)) for seed in seeds
+        )
+        return {each.key: each for each in found}
 
 
 def load(directory: Path) -> Identity:
@@ -94,11 +116,12 @@ def load(directory: Path) -> Identity:
     fields = dict(line.partition(": ")[::2] for line in text.splitlines()[1:])
     try:
         seed, first = bytes.fromhex(fields["seed"]), bytes.fromhex(fields["first"])
+        others = tuple(bytes.fromhex(each) for each in fields.get("others", "").split())
     except (KeyError, ValueError) as error:
         raise RejectedError(f"{path} is damaged") from error
-    if not text.startswith(HEADER + "\n") or (len(seed), len(first)) != (32, 32):
+    if not text.startswith(HEADER + "\n") or {len(seed), len(first), *map(len, others)} != {32}:
         raise RejectedError(f"{path} is not a node key")
-    return Identity(seed, first)
+    return Identity(seed, first, others)
 
 
 def save(directory: Path, identity: Identity) -> None:
@@ -107,6 +130,8 @@ def save(directory: Path, identity: Identity) -> None:
         f"{HEADER}\nnode: {identity.node}\n"
         f"seed: {identity.seed.hex()}\nfirst: {identity.first_key.hex()}\n"
     )
+    if identity.others:
+        text += f"others: {' '.join(each.hex() for each in identity.others)}\n"
     _write(directory / KEY_FILE, text)
 
 

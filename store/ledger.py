@@ -26,6 +26,7 @@ from store import (
     hlc,
     identity,
     judging,
+    papers,
     rebase,
     root,
     standing,
@@ -35,9 +36,11 @@ from store.applying import Outcome
 from store.authority import Authority
 from store.chain import HELD, Anchor
 from store.changes import Change, Listeners, Observer
+from store.council import Council
 from store.errors import RejectedError
 from store.facts import Confirm, Fact
 from store.identity import Identity
+from store.keys import Keys
 from store.projection import Tables, Touched
 from store.records import BATCH_MAX, Batch, read_batch
 from store.root import RootDocument, SignedRoot
@@ -65,11 +68,17 @@ class Ledger:
     """
 
     def __init__(
-        self, database: Port, signer: Identity, *, clock: Callable[[], float] = time.time
+        self,
+        database: Port,
+        signer: Identity,
+        *,
+        clock: Callable[[], float] = time.time,
+        directory: Path | None = None,
     ) -> None:
         self._database = database
-        self._signer = signer
+        self._keys = Keys(signer, directory)
         self._clock = clock
+        self.council = Council(database, self._keys, self._state, self._govern, clock)
         self._authorities = chain.Authorities()
         self._authority = Authority("", {})
         self._anchor = Anchor(0, "")
@@ -81,7 +90,12 @@ class Ledger:
     @property
     def node(self) -> str:
         """The id of this node."""
-        return self._signer.node
+        return self._keys.node
+
+    @property
+    def identity(self) -> Identity:
+        """The node with its present key."""
+        return self._keys.current
 
     @property
     def incarnation(self) -> int:
@@ -112,7 +126,7 @@ class Ledger:
         Begins a new incarnation if the directory was copied or restored.  Raises RejectedError if
         the key file is damaged.
         """
-        ledger = cls(database, identity.load(directory))
+        ledger = cls(database, identity.load(directory), directory=directory)
         await ledger.initialise(site=site, name=name, renew=identity.moved(directory))
         identity.settle(directory)
         return ledger
@@ -123,7 +137,7 @@ class Ledger:
         ``renew`` begins a new incarnation: the data directory was copied or restored (ruling 1).
         """
         now = self._clock()
-        founding = root.genesis(self._signer, site=site, name=name, now=now)
+        founding = root.genesis(self.identity, site=site, name=name, now=now)
         incarnation = identity.new_incarnation(now=now)
 
         def unit(connection: sa.Connection) -> Anchor:
@@ -134,17 +148,25 @@ class Ledger:
             if anchor is None:
                 chain.store_root(connection, mesh, founding, 1)
             anchor = Anchor(max(incarnation, anchor.incarnation + 1 if anchor else 0), mesh)
-            chain.write_anchor(connection, self.node, self._signer.key, anchor)
+            chain.write_anchor(connection, self.node, self.identity.key, anchor)
             return anchor
 
         self._anchor = await self._database.write(unit)
         await self._reload()
+        await self._keys.keep(self._keys.signer(self._authority.current_key(self.node)))
+        await self.council.follow_keys()
         await self.recheck(upgraded=True)
 
     async def _reload(self) -> None:
         self._authority = await self._database.read(
             lambda connection: self._authorities.load(connection, self._anchor.mesh)
         )
+
+    async def _govern(self, touched: Sequence[Touched]) -> None:
+        """The council has changed something."""
+        await self._reload()
+        await self._plan_recheck()
+        await self._listeners.tell(touched)
 
     # --- writing ---------------------------------------------------------------------------------
     async def append(
@@ -162,11 +184,12 @@ class Ledger:
             if check is not None:
                 check(connection)
             anchor, authority = self._state(connection)
+            signer = self._keys.signer(authority.current_key(self.node))
             renewed: list[Touched] = []
             if chain.fork_of(connection, self.node, anchor.incarnation) is not None:
-                anchor, renewed = rebase.renew(connection, self._signer, anchor, authority, now=now)
+                anchor, renewed = rebase.renew(connection, signer, anchor, authority, now=now)
             done = appending.append(
-                connection, self._signer, anchor, authority, facts, actor=actor, now=now
+                connection, signer, anchor, authority, facts, actor=actor, now=now
             )
             return done, anchor, renewed
 
@@ -241,6 +264,7 @@ class Ledger:
             while True:
                 await self.recheck()
                 await self.confirm()
+                await self.council.follow_keys()
                 await trio.sleep(PAUSE)
                 with trio.move_on_after(INTERVAL):
                     await grown.receive()
@@ -307,37 +331,12 @@ class Ledger:
 
     # --- authority -------------------------------------------------------------------------------
     async def roots(self, version: int = 0) -> list[bytes]:
-        """Signed root documents from a version on, in an order in which they verify."""
-        mesh = self.mesh
-        return await self._database.read(
-            lambda connection: chain.read_roots(connection, mesh, version)
-        )
+        """Root documents from a version on, statements and proposals: ``Council.papers``."""
+        return await self.council.papers(version)
 
     async def adopt(self, document: bytes | SignedRoot) -> bool:
-        """Take a root document if its owners signed it; whether it was new.
-
-        Records of authors whose rights it changes are judged again in the same transaction.  Raises
-        RejectedError with the reason.
-        """
-        signed = document if isinstance(document, SignedRoot) else root.read_signed(document)
-        now = self._clock()
-
-        def unit(connection: sa.Connection) -> list[Touched] | None:
-            before = self._state(connection)[1]
-            if signed.id in before.documents:
-                return None
-            verified = root.verify(signed, before.documents, before.mesh)
-            chain.store_root(connection, before.mesh, signed, verified.version)
-            after = self._authorities.load(connection, before.mesh)
-            return rebase.rejudge_changed(connection, before, after, now=now)
-
-        touched = await self._database.write(unit)
-        if touched is None:
-            return False
-        await self._reload()
-        await self._plan_recheck()
-        await self._listeners.tell(touched)
-        return True
+        """Take a root document, statement or proposal: ``Council.adopt``."""
+        return await self.council.adopt(document)
 
     async def rebase(self, documents: Sequence[bytes]) -> None:
         """Move to the mesh of these root documents, given from version 1 on.
@@ -347,16 +346,16 @@ class Ledger:
         Raises RejectedError if the documents do not verify or do not list this node.
         """
         now = self._clock()
-        mesh, verified = rebase.verify_history(documents)
-        after = Authority(mesh, {each.id: document for each, document in verified})
-        if not after.is_member(self.node):
-            raise RejectedError("the root document does not list this node")
+        history = rebase.verify_history(documents)
 
         def unit(connection: sa.Connection) -> tuple[Anchor, list[Touched]]:
             anchor = self._state(connection)[0]
-            rebase.store_history(connection, mesh, verified)
-            known = self._authorities.load(connection, mesh)
-            return rebase.move(connection, self._signer, anchor, known, now=now)
+            rebase.store_history(connection, history)
+            papers.take_all(connection, history, self._authorities.load, now=now)
+            known = self._authorities.load(connection, history.mesh)
+            if not known.is_member(self.node):
+                raise RejectedError("the root document does not list this node")
+            return rebase.move(connection, self.identity, anchor, known, now=now)
 
         self._anchor, touched = await self._database.write(unit)
         await self._reload()
@@ -368,7 +367,8 @@ class Ledger:
 
         def unit(connection: sa.Connection) -> tuple[Anchor, list[Touched]]:
             anchor, authority = self._state(connection)
-            return rebase.renew(connection, self._signer, anchor, authority, now=now)
+            signer = self._keys.signer(authority.current_key(self.node))
+            return rebase.renew(connection, signer, anchor, authority, now=now)
 
         self._anchor, touched = await self._database.write(unit)
         await self._listeners.tell(touched)

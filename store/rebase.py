@@ -7,12 +7,12 @@ chains stay as their author signed them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
 
-from store import chain, fold, hlc, identity, judging, projection, root, standing
+from store import chain, fold, hlc, identity, judging, projection, root, standing, truncating
 from store.appending import Appender
 from store.authority import Authority
 from store.bulk import chunks
@@ -24,49 +24,61 @@ from store.projection import Tables, Touched
 from store.records import AUTHORITY_KIND, read_body
 from store.root import RootDocument, SignedRoot
 from store.schema import records, settings
+from store.statements import Statement, read_paper
 
 FLUSH = 200  # records written again before they are folded
 Renamed = dict[bytes, tuple[bytes, ...]]  # old record id → the ids of what replaced it
 
 
-def verify_history(
-    documents: Sequence[bytes],
-) -> tuple[str, list[tuple[SignedRoot, RootDocument]]]:
-    """Verify a mesh's root documents from version 1 on; its id and the documents.
+class History(NamedTuple):
+    """A mesh's papers, the root documents verified from version 1 on."""
 
-    Raises RejectedError.
+    mesh: str
+    roots: list[tuple[SignedRoot, RootDocument]]
+    statements: list[Statement]
+
+
+def verify_history(documents: Sequence[bytes]) -> History:
+    """Verify a mesh's root documents; statements are judged as they are taken.
+
+    Proposals are left out.  Raises RejectedError.
     """
     known: dict[bytes, RootDocument] = {}
-    verified: list[tuple[SignedRoot, RootDocument]] = []
-    mesh = ""
+    found = History("", [], [])
     for data in documents:
-        signed = root.read_signed(data)
-        mesh = mesh or signed.id.hex()
-        document = root.verify(signed, known, mesh)
-        known[signed.id] = document
-        verified.append((signed, document))
-    if not verified:
+        paper = read_paper(data)
+        if not isinstance(paper, SignedRoot):
+            found.statements.append(paper)
+            continue
+        mesh = found.mesh or paper.id.hex()
+        document, before = root.precheck(paper, known, mesh)
+        if not root.count_votes(paper, document, before).missing:
+            known[paper.id] = document
+            found = History(mesh, [*found.roots, (paper, document)], found.statements)
+        elif not known:
+            raise RejectedError("the first root document is not signed by its owner")
+    if not found.roots:
         raise RejectedError("no root document")
-    return mesh, verified
+    return found
 
 
-def store_history(
-    connection: sa.Connection, mesh: str, verified: Sequence[tuple[SignedRoot, RootDocument]]
-) -> None:
+def store_history(connection: sa.Connection, history: History) -> None:
     """Keep the verified documents of a mesh that are not known yet."""
-    known = chain.read_documents(connection, mesh)
-    for signed, document in verified:
+    known = chain.read_documents(connection, history.mesh)
+    for signed, document in history.roots:
         if signed.id not in known:
-            chain.store_root(connection, mesh, signed, document.version)
+            chain.store_root(connection, history.mesh, signed, document.version)
 
 
 def rejudge_changed(
     connection: sa.Connection, before: Authority, after: Authority, *, now: float
 ) -> list[Touched]:
-    """Judge again whatever a new root document may have changed."""
+    """Judge again whatever a new root document or statement may have changed."""
     tables = Tables(connection, after)
+    changed = sorted(before.changed_authors(after))
+    truncating.cut_chains(tables, changed, now=now)
     forks = standing.forks_of(connection)
-    for part in chunks(sorted(before.changed_authors(after))):
+    for part in chunks(changed):
         judging.rejudge(tables, (records.c.author.in_(part),), forks, now=now)
     judging.rejudge(tables, (records.c.status == HELD,), forks, now=now)
     _refold_homes(tables, before)

@@ -1,9 +1,9 @@
 """The root document: who belongs to a mesh and what each member may write.
 
 Authority is not merged like content (design.md ruling 3): a document of version n+1 replaces those
-it names, and is valid only when k of the n owners of the newest of them signed it, k > n/2.  The
+it names, and is valid only when k of the n owners of each of them signed it, k > n/2.  The
 id of version 1 is the mesh id, so the whole history verifies from an invitation alone.  What the
-documents *mean* is ``store.authority``.
+documents *mean* is ``store.authority``; how the next one is drafted is ``store.drafts``.
 
 Spec: docs/ledger.md, "The root document".
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,9 @@ from store.records import Count, Hash, NodeId
 OWNER, WRITER, MIRROR, COURIER, ADMIN = ROLES = ("owner", "writer", "mirror", "courier", "admin")
 DOCUMENT_MAX = 1 << 20  # bytes
 MEMBERS_MAX = 10_000
+DELEGATIONS_MAX = 1000
+ADMISSIONS_MAX = 1000  # by one delegate
+DELEGABLE = frozenset({WRITER, MIRROR, COURIER})
 CONTEXT = "atoll root 1"
 
 Text = Annotated[str, msgspec.Meta(max_length=255)]
@@ -57,14 +60,37 @@ class Epoch(msgspec.Struct, array_like=True, frozen=True):
     roles: tuple[Text, ...]
     site: Text
     scopes: tuple[Text, ...]
+    version: Count = 0  # of the document that ended these rights: its reservations apply
 
 
 class Reserved(msgspec.Struct, array_like=True, frozen=True):
-    """Package names in these repositories that begin with ``prefix`` belong to one site."""
+    """Package names in these repositories that begin with ``prefix`` belong to one site.
+
+    An empty prefix reserves the repositories whole: only that site's nodes write there.
+    """
 
     repositories: Text  # glob
     prefix: Text
     site: Text
+
+
+class Delegation(msgspec.Struct, array_like=True, frozen=True):
+    """A member may admit others by itself, within bounds and never wider than its own rights."""
+
+    node: NodeId
+    roles: tuple[Text, ...]
+    scopes: tuple[Text, ...]
+    sites: tuple[Text, ...]  # globs
+    until: Count  # milliseconds since 1970
+    limit: Count  # admissions, over all
+
+
+class Evicted(msgspec.Struct, array_like=True, frozen=True):
+    """A node that is out for good: no later document may list it again."""
+
+    node: NodeId
+    reason: Text
+    at: Count  # milliseconds since 1970
 
 
 class RootDocument(msgspec.Struct, array_like=True, frozen=True, tag=4):
@@ -80,6 +106,8 @@ class RootDocument(msgspec.Struct, array_like=True, frozen=True, tag=4):
     reserved: tuple[Reserved, ...] = ()
     created: Count = 0  # milliseconds since 1970
     nonce: bytes = b""
+    delegations: tuple[Delegation, ...] = ()
+    evicted: tuple[Evicted, ...] = ()
 
     def member(self, node: str) -> Member | None:
         """The member with this id."""
@@ -137,10 +165,28 @@ def malformed(document: RootDocument) -> str | None:
             return f"{member.node[:12]} is not the id of its first key"
         if not set(member.roles) <= set(ROLES):
             return f"{member.node[:12]} has an unknown role"
+    reason = _malformed_delegation(document)
+    if reason:
+        return reason
     genesis = document.version == 1
     if genesis != (not document.previous) or genesis != (document.mesh == ""):
         return "only version 1 begins a mesh"
     return "version 0" if document.version == 0 else None
+
+
+def _malformed_delegation(document: RootDocument) -> str | None:
+    members = {member.node for member in document.members}
+    delegates = [delegation.node for delegation in document.delegations]
+    if len(delegates) > DELEGATIONS_MAX or len(set(delegates)) != len(delegates):
+        return "too many delegations, or two to one node"
+    if not set(delegates) <= members:
+        return "a delegation to a node that is not a member"
+    for each in document.delegations:
+        if not set(each.roles) <= DELEGABLE or each.limit > ADMISSIONS_MAX:
+            return "a delegation beyond writers, mirrors and couriers, or of too many"
+    if members & {each.node for each in document.evicted}:
+        return "it lists a node that was evicted"
+    return None
 
 
 def mesh_of(signed: SignedRoot, document: RootDocument) -> str:
@@ -154,8 +200,10 @@ def signers(signed: SignedRoot) -> set[bytes]:
     return {key for key, value in signed.signatures if identity.verify(key, message, value)}
 
 
-def verify(signed: SignedRoot, known: Mapping[bytes, RootDocument], mesh: str) -> RootDocument:
-    """Judge a document of ``mesh`` by those before it.  Raises RejectedError with the reason."""
+def precheck(
+    signed: SignedRoot, known: Mapping[bytes, RootDocument], mesh: str
+) -> tuple[RootDocument, list[RootDocument]]:
+    """Judge all but the signatures: the document, and what it replaces.  Raises RejectedError."""
     document = read_document(signed.document)
     if mesh_of(signed, document) != mesh:
         raise RejectedError("a root document of another mesh")
@@ -166,11 +214,49 @@ def verify(signed: SignedRoot, known: Mapping[bytes, RootDocument], mesh: str) -
     newest = max((previous.version for previous in before), default=0)
     if document.version != newest + 1:
         raise RejectedError(f"version {document.version} cannot follow version {newest}")
+    out = {each.node for each in document.evicted}
+    for previous in before:
+        if not {each.node for each in previous.evicted} <= out:
+            raise RejectedError("it forgets who was evicted")
+        if not {member.node for member in previous.members} <= out | _listed(document):
+            raise RejectedError("it leaves members out without evicting them")
+    return document, before
+
+
+def _listed(document: RootDocument) -> set[str]:
+    return {member.node for member in document.members}
+
+
+class Votes(NamedTuple):
+    """How far a document is signed: ``missing`` more of the owners in ``others`` have to."""
+
+    signed: frozenset[bytes]
+    others: frozenset[bytes]
+    missing: int
+
+
+def count_votes(
+    signed: SignedRoot, document: RootDocument, before: Iterable[RootDocument]
+) -> Votes:
+    """Count the owners of what a document replaces that have signed it.
+
+    Each document that it replaces has a say: else the keys of owners that were retired long ago
+    could make a rival, lengthen it, and settle it in their own favour (docs/ledger.md §4).
+    """
     present = signers(signed)
-    # A rival signed with long retired owner keys must not be able to veto: the newest ones decide.
-    for judge in [previous for previous in before if previous.version == newest] or [document]:
-        if len(present & set(judge.owners)) < judge.threshold:
-            raise RejectedError(f"signed by fewer than {judge.threshold} of its owners")
+    judges = list(before) or [document]
+    owners = frozenset(key for judge in judges for key in judge.owners)
+    missing = max(judge.threshold - len(present & set(judge.owners)) for judge in judges)
+    return Votes(owners & present, owners - present, max(0, missing))
+
+
+def verify(signed: SignedRoot, known: Mapping[bytes, RootDocument], mesh: str) -> RootDocument:
+    """Judge a document of ``mesh`` by those before it.  Raises RejectedError with the reason."""
+    document, before = precheck(signed, known, mesh)
+    votes = count_votes(signed, document, before)
+    if votes.missing:
+        thresholds = [judge.threshold for judge in before or [document]]
+        raise RejectedError(f"signed by fewer than {max(thresholds)} of its owners")
     return document
 
 
@@ -231,37 +317,47 @@ def revise(
     mesh: str,
     before: Mapping[bytes, RootDocument],
     *,
-    members: Collection[Member],
+    members: Iterable[Member],
     heads: Heads,
     now: float,
-    owners: tuple[bytes, ...] | None = None,
-    threshold: int | None = None,
-    reserved: tuple[Reserved, ...] | None = None,
+    present: Iterable[Member] | None = None,
+    epochs: Iterable[Epoch] | None = None,
+    evicted: Iterable[Evicted] = (),
+    **changes: Any,
 ) -> RootDocument:
     """Draft the version after ``before`` (all documents now in force).  Unsigned.
 
     ``heads`` is what this node has of every author: whoever loses rights, a key or its membership
     keeps what it wrote up to there.  What it wrote elsewhere beyond that no longer counts.
+    ``present`` and ``epochs`` are what holds now, where statements have changed it since; whoever
+    is left out of ``members`` is evicted.  ``changes`` are further fields; None keeps them.
     """
     newest = max(before.values(), key=lambda document: (document.version, document.created))
-    reserved = newest.reserved if reserved is None else reserved
+    for name in ("owners", "threshold", "reserved", "delegations"):
+        if changes.get(name) is None:
+            changes[name] = getattr(newest, name)
     kept = {member.node: member for member in members}
-    epochs: list[Epoch] = []
+    reserved = changes["reserved"]
+    changes["delegations"] = tuple(d for d in changes["delegations"] if d.node in kept)
+    out = {each.node: each for document in before.values() for each in document.evicted}
+    out.update({each.node: each for each in evicted})
+    held = list(dict.fromkeys(epochs or (e for d in before.values() for e in d.epochs)))
     for document in before.values():
-        epochs += [epoch for epoch in document.epochs if epoch not in epochs]
-        for member in document.members:
+        for member in document.members if present is None else present:
             if reserved != document.reserved or not _covers(kept.get(member.node), member):
-                epochs += _close(member, heads, epochs)
+                held += _close(member, heads, held, document.version)
+        for member in document.members:
+            if member.node not in kept:
+                out.setdefault(member.node, Evicted(member.node, "", int(now * 1000)))
     return RootDocument(
         mesh=mesh,
         version=newest.version + 1,
         previous=tuple(sorted(before)),
-        owners=newest.owners if owners is None else owners,
-        threshold=newest.threshold if threshold is None else threshold,
         members=tuple(sorted(kept.values(), key=lambda member: member.node)),
-        epochs=tuple(sorted(epochs, key=lambda e: (e.node, e.incarnation, e.seq))),
-        reserved=reserved,
+        epochs=tuple(sorted(held, key=lambda e: (e.node, e.incarnation, e.seq))),
         created=int(now * 1000),
+        evicted=tuple(sorted(out.values(), key=lambda each: each.node)),
+        **changes,
     )
 
 
@@ -275,7 +371,7 @@ def _covers(after: Member | None, before: Member) -> bool:
     )
 
 
-def _close(member: Member, heads: Heads, epochs: list[Epoch]) -> list[Epoch]:
+def _close(member: Member, heads: Heads, epochs: list[Epoch], version: int) -> list[Epoch]:
     """End a member's present rights where its chains end as far as we know."""
     closed = {(epoch.node, epoch.incarnation, epoch.seq) for epoch in epochs}
     return [
@@ -288,6 +384,7 @@ def _close(member: Member, heads: Heads, epochs: list[Epoch]) -> list[Epoch]:
             member.roles,
             member.site,
             member.scopes,
+            version,
         )
         for (author, incarnation), (seq, record) in sorted(heads.items())
         if author == member.node and (author, incarnation, seq) not in closed

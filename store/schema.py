@@ -66,6 +66,18 @@ roots = sa.Table(  # every version of the root document we have seen
     sa.Column("document", sa.LargeBinary, nullable=False),
 )
 
+statements = sa.Table(  # rotations, admissions, and root documents that lack signatures
+    "statements",
+    facts,
+    sa.Column("mesh", sa.String(64), primary_key=True),
+    sa.Column("id", sa.LargeBinary(32), primary_key=True),  # SHA-256 of ``data``
+    sa.Column("kind", sa.String(12), nullable=False),  # rotation | admission | proposal
+    sa.Column("about", sa.String(64), nullable=False),  # node id, or a proposed document's id, hex
+    sa.Column("data", sa.LargeBinary, nullable=False),
+    sa.Column("noticed", sa.Float, nullable=False),
+)
+sa.Index("statements_about", statements.c.about)
+
 # --- catalog ------------------------------------------------------------------------------------
 claims = sa.Table(  # every fact, keyed by its cell; the catalog tables are folded from these
     "claims",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +19,6 @@ from store.applying import Outcome
 from store.authority import Authority
 from store.errors import RegistryError, UnavailableError
 from store.records import Batch
-from store.root import read_document, read_signed
 
 FORK_MAX = 60_000  # bytes of a proof
 QUEUE_MAX = 64  # batches waiting to be judged; more, and links are read no further
@@ -31,9 +29,8 @@ log = structlog.get_logger(__name__)
 
 
 def root_state(authority: Authority) -> sync.Reach:
-    """Return the version and a digest of the root documents in force."""
-    ids = b"".join(sorted(authority.in_force))
-    return authority.version, hashlib.sha256(ids).digest()
+    """Return the version, and a digest of all that is in force, stated or proposed."""
+    return authority.version, authority.digest
 
 
 @contextmanager
@@ -165,10 +162,7 @@ class Ledgers:
             await connection.drained(BACKLOG_MAX)
 
     async def _send_roots(self, asked: sync.ReadRoots) -> None:
-        documents = [
-            (read_document(read_signed(data).document).version, data)
-            for data in await self.ledger.roots(asked.version)
-        ]
+        documents = [(1, data) for data in await self.ledger.roots(asked.version)]
         connection = self._links.control.get(asked.peer)
         for message in sync.root_messages(documents):
             if connection is not None and not connection.link.closed:

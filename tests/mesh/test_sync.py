@@ -328,3 +328,14 @@ def test_whatever_happens_everybody_learns_everything(operations: list[Any], see
         (name, 1): n.reach[name, 1] for name, n in world.nodes.items() if (name, 1) in n.reach
     }
     assert world.reach() == [expected] * 4
+
+
+def test_a_chain_whose_end_was_dropped_is_asked_for_again() -> None:
+    """A key was given up: what it vouched for last goes, and the author's own comes instead."""
+    core = LedgerSync(NAMES[0], {(NAMES[1], 1): (5, bytes(32))}, (1, b"g"), random.Random(1))
+    core.linked(NAMES[2], 0.0)
+    said = m.Heads((m.Head(NAMES[1], 1, 7, bytes(32)),), 1, b"g")
+    core.received(NAMES[2], said, 0.0)
+    core.applied(NAMES[2], (NAMES[1], 1), 5, refused=True, now=0.0)
+    asked = [each for each in core.grown({(NAMES[1], 1): (3, bytes(32))}, 0.0)]
+    assert Send(NAMES[2], m.Range(NAMES[1], 1, 3, 7)) in asked

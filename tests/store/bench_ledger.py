@@ -74,7 +74,7 @@ async def main(count: int) -> None:
 
 async def adopt(database: Database, ledger: Ledger, roots: list[bytes]) -> None:
     """Join without being listed: a mirror's view."""
-    mesh_id, verified = rebase.verify_history(roots)
+    mesh_id, verified, _ = rebase.verify_history(roots)
 
     def unit(connection: sa.Connection) -> None:
         for signed, document in verified:

@@ -60,7 +60,7 @@ async def test_a_database_agrees_with_the_stand_in(facts: Database) -> None:
     members = [*one.ledger.authority.members().values()]
     from store.root import member_of
 
-    await revise(one, [*members, member_of(ledger._signer)])
+    await revise(one, [*members, member_of(ledger.identity)])
     await ledger.rebase(await one.ledger.roots())
     await three.ledger.adopt((await one.ledger.roots())[-1])
     batches = [*await two.batches(), *await one.batches()]

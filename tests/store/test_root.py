@@ -49,7 +49,7 @@ def refused(document: SignedRoot, before: dict[bytes, RootDocument], reason: str
 
 
 def test_golden_founding_document() -> None:
-    assert MESH == "39f4ce262f5680bb3451b83bb6b555803091ce9ab7765b11f4f06fcaca0d8c28"
+    assert MESH == "95d304dc6e40234c673f46b9e73ddbfb46204e33f8d4146c4b57aefc0596320e"
 
 
 def test_a_mesh_of_one_signs_itself_and_survives_the_wire() -> None:
@@ -101,23 +101,52 @@ def test_a_rivalry_is_settled_by_a_version_that_names_both() -> None:
     assert set(root.verify(both, known(FOUNDING, one, other), MESH).previous) == {one.id, other.id}
 
 
-def test_a_retired_owner_cannot_veto_but_rivals_of_one_version_both_count() -> None:
+def test_a_retired_owner_cannot_take_over_by_a_longer_rival() -> None:
+    second = signed(following(FOUNDING, owners=(TWO,)), ONE)  # ONE gives the mesh to TWO
     rival = signed(msgspec.structs.replace(following(FOUNDING), created=5), ONE)
-    second = signed(following(FOUNDING, owners=(TWO,)), ONE)
-    third = signed(following(second), TWO)
-    before = known(FOUNDING, rival, second, third)
-    merge = root.revise(
-        MESH,
-        known(third, rival),
-        members=root.read_document(third.document).members,
-        heads={},
-        now=NOW,
+    longer = signed(following(rival), ONE)
+    before = known(FOUNDING, rival, longer, second)
+    members = root.read_document(FOUNDING.document).members
+    merge = root.revise(MESH, known(longer, second), members=members, heads={}, now=NOW)
+    refused(signed(merge, ONE), before, "fewer than 1")
+    refused(signed(merge, TWO), before, "fewer than 1")
+    assert root.verify(signed(merge, ONE, TWO), before, MESH).version == 4
+
+
+def test_who_is_left_out_is_evicted_and_never_comes_back() -> None:
+    joined = signed(
+        root.revise(
+            MESH,
+            known(FOUNDING),
+            members=[root.member_of(ONE), root.member_of(TWO)],
+            heads={},
+            now=NOW,
+        ),
+        ONE,
     )
-    assert merge.owners == (TWO.key,)
-    assert root.verify(signed(merge, TWO), before, MESH).version == 4
-    equal = root.revise(MESH, known(second, rival), members=(), heads={}, now=NOW)
-    refused(signed(equal, TWO), before, "fewer than 1")
-    assert root.verify(signed(equal, ONE, TWO), before, MESH).version == 3
+    before = known(FOUNDING, joined)
+    removal = root.revise(MESH, known(joined), members=[root.member_of(ONE)], heads={}, now=NOW)
+    assert [each.node for each in removal.evicted] == [TWO.node]
+    silent = msgspec.structs.replace(removal, evicted=())
+    refused(signed(silent, ONE), before, "without evicting")
+    gone = signed(removal, ONE)
+    before |= known(gone)
+    back = root.revise(
+        MESH, known(gone), members=[root.member_of(ONE), root.member_of(TWO)], heads={}, now=NOW
+    )
+    refused(signed(back, ONE), before, "evicted")
+    refused(signed(msgspec.structs.replace(back, evicted=()), ONE), before, "forgets")
+
+
+def test_votes_tell_who_is_missing() -> None:
+    second = signed(following(FOUNDING, owners=(ONE, TWO, THREE), threshold=2), ONE)
+    document, before = root.precheck(signed(following(second), TWO), known(FOUNDING, second), MESH)
+    votes = root.count_votes(signed(following(second), TWO), document, before)
+    assert (votes.signed, votes.others, votes.missing) == (
+        {TWO.key},
+        {ONE.key, THREE.key},
+        1,
+    )
 
 
 @pytest.mark.parametrize(

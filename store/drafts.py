@@ -1,0 +1,191 @@
+"""Drafts of the next root document: evict, change rights, owners, delegations, settle.  Pure.
+
+A draft is nothing until its owners have signed it (``store.council``).  Each one starts from what
+holds now: keys that members have rotated to are taken over, rivals are all named, and whoever loses
+something keeps what it wrote up to the heads that the drafting node knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from store import root
+from store.authority import Authority
+from store.errors import ConflictError, NotFoundError, RejectedError
+from store.root import Delegation, Evicted, Heads, Member, Reserved, RootDocument
+from store.view import LOCKED, covers
+
+REASON_MAX = 255  # characters
+REASON_DEFAULT = "evicted"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the drafting node knows.  ``now`` is seconds since 1970.
+
+    ``heads`` end before the first proven fork of each chain, so that no draft vouches for one.
+    """
+
+    authority: Authority
+    heads: Heads
+    now: float
+    forks: Mapping[tuple[str, int], int]
+
+    # --- drafts --------------------------------------------------------------------------------
+    def add(self, member: Member) -> RootDocument:
+        """Let a node in."""
+        gone = self.authority.evicted().get(member.node)
+        if gone is not None:
+            raise RejectedError(f"{member.node[:12]} was evicted and stays out: {gone.reason}")
+        return self._draft([*self._members(), member])
+
+    def change(
+        self,
+        node: str,
+        *,
+        roles: tuple[str, ...] | None = None,
+        scopes: tuple[str, ...] | None = None,
+        site: str | None = None,
+        name: str | None = None,
+        key: bytes | None = None,
+    ) -> RootDocument:
+        """Change what a member may do, or settle which key is its own."""
+        unknown = set(roles or ()) - set(root.ROLES)
+        if unknown:
+            raise RejectedError(f"no such role: {', '.join(sorted(unknown))}")
+        said: dict[str, Any] = {"scopes": scopes, "site": site, "name": name, "key": key}
+        said["roles"] = None if roles is None else tuple(sorted(set(roles)))
+        changes = {field: value for field, value in said.items() if value is not None}
+        changed = msgspec.structs.replace(self._member(node), **changes)
+        rest = [member for member in self._members() if member.node != node]
+        return self._draft([*rest, changed])
+
+    def evict(self, node: str, reason: str = "") -> RootDocument:
+        """Shut a member out for good; whom it admitted is out with it."""
+        member = self._member(node)
+        authority = self.authority
+        rest = [each for each in self._members() if each.node != node]
+        retired = {e.key for e in authority.epochs() if e.node == node} | {member.key}
+        owners = tuple(key for key in authority.newest.owners if key not in retired)
+        if not owners:
+            raise ConflictError(
+                "the only owner cannot be evicted: make another node an owner first"
+            )
+        epochs = [e for e in authority.epochs() if e.node != node or not self._forked(e)]
+        out = Evicted(node, reason[:REASON_MAX] or REASON_DEFAULT, int(self.now * 1000))
+        return self._draft(
+            rest,
+            epochs=epochs,
+            evicted=[out],
+            owners=owners,
+            threshold=_threshold(authority.newest.threshold, len(owners)),
+        )
+
+    def govern(self, owners: Iterable[bytes], threshold: int | None = None) -> RootDocument:
+        """Change who owns the mesh, and how many of them must sign; by default a majority."""
+        keys = tuple(dict.fromkeys(owners))
+        return self._draft(self._members(), owners=keys, threshold=_threshold(threshold, len(keys)))
+
+    def succeed(self, old: bytes, new: bytes) -> RootDocument:
+        """Put an owner's new key in the place of its old one."""
+        keys = self.authority.newest.owners
+        return self._draft(self._members(), owners=tuple(new if k == old else k for k in keys))
+
+    def delegate(self, delegation: Delegation) -> RootDocument:
+        """Let a member admit others, within bounds."""
+        member = self._member(delegation.node)
+        if delegation.node in self.authority.admitted():
+            raise RejectedError("a node that was admitted by a delegate cannot be one")
+        beyond = set(delegation.roles) - root.DELEGABLE
+        if beyond:
+            raise RejectedError(f"only owners make a node {', '.join(sorted(beyond))}")
+        for scope in delegation.scopes:
+            if not any(covers(own, scope) for own in member.scopes):
+                raise RejectedError(f"{member.node[:12]} may not write to {scope!r} itself")
+        if not 0 < delegation.limit <= root.ADMISSIONS_MAX:
+            raise RejectedError(f"a delegate admits 1 to {root.ADMISSIONS_MAX} nodes")
+        rest = [d for d in self.authority.newest.delegations if d.node != delegation.node]
+        return self._draft(self._members(), delegations=(*rest, delegation))
+
+    def withdraw(self, node: str) -> RootDocument:
+        """End a delegation; whom it admitted stays, signed in by the owners."""
+        kept = tuple(d for d in self.authority.newest.delegations if d.node != node)
+        if kept == self.authority.newest.delegations:
+            raise NotFoundError(f"{node[:12]} may not admit anybody")
+        theirs = [n for n, by in self.authority.admitted().items() if by == node]
+        people = self.authority.members()
+        members = [*self._members(), *(people[each] for each in theirs if each in people)]
+        return self._draft(members, delegations=kept)
+
+    def reserve(self, reserved: Iterable[Reserved]) -> RootDocument:
+        """Change which names and repositories belong to which sites."""
+        return self._draft(self._members(), reserved=tuple(reserved))
+
+    def settle(self) -> RootDocument:
+        """Name all rivals: what both give stays, what one of them took is gone."""
+        if not self.authority.contested:
+            raise ConflictError("there are no rival root documents to settle")
+        return self._draft(self._members())
+
+    # --- inside --------------------------------------------------------------------------------
+    def _draft(self, members: Iterable[Member], **changes: Any) -> RootDocument:
+        authority = self.authority
+        changes.setdefault("epochs", authority.epochs())
+        return root.revise(
+            authority.mesh,
+            authority.in_force,
+            members=list(members),
+            heads=self.heads,
+            now=self.now,
+            present=authority.people().values(),
+            **changes,
+        )
+
+    def _members(self) -> list[Member]:
+        """Those whom owners signed in, with the keys they have now; of rivals, what both give."""
+        authority = self.authority
+        admitted, found = authority.admitted(), list[Member]()
+        for node, member in authority.people().items():
+            if node in admitted:
+                continue
+            entries = [d.member(node) for d in authority.in_force.values()]
+            agreed = member
+            for entry in filter(None, entries):
+                agreed = _meet(agreed, entry)
+            if member.key == LOCKED:  # only an owner's word unlocks it
+                signed = next(entry for entry in entries if entry is not None)
+                agreed = msgspec.structs.replace(agreed, key=signed.key)
+            found.append(agreed)
+        return found
+
+    def _member(self, node: str) -> Member:
+        people = {**self.authority.people(), **{m.node: m for m in self._members()}}
+        if node not in people:
+            raise NotFoundError(f"no member {node[:12]}")
+        return people[node]
+
+    def _forked(self, epoch: root.Epoch) -> bool:
+        fork = self.forks.get((epoch.node, epoch.incarnation))
+        return fork is not None and epoch.seq >= fork
+
+
+def _meet(one: Member, other: Member) -> Member:
+    """What two entries of one node both give."""
+    scopes = [s for s in one.scopes if any(covers(wider, s) for wider in other.scopes)]
+    scopes += [s for s in other.scopes if any(covers(wider, s) for wider in one.scopes)]
+    return msgspec.structs.replace(
+        one,
+        roles=tuple(sorted(set(one.roles) & set(other.roles))),
+        scopes=tuple(dict.fromkeys(scopes)),
+        site=one.site if one.site == other.site else "",
+    )
+
+
+def _threshold(wanted: int | None, owners: int) -> int:
+    """A number of signatures that is possible: the wanted one, or the least majority."""
+    least = owners // 2 + 1
+    return least if wanted is None or not least <= wanted <= owners else wanted
