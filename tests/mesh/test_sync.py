@@ -337,5 +337,5 @@ def test_a_chain_whose_end_was_dropped_is_asked_for_again() -> None:
     said = m.Heads((m.Head(NAMES[1], 1, 7, bytes(32)),), 1, b"g")
     core.received(NAMES[2], said, 0.0)
     core.applied(NAMES[2], (NAMES[1], 1), 5, refused=True, now=0.0)
-    asked = [each for each in core.grown({(NAMES[1], 1): (3, bytes(32))}, 0.0)]
+    asked = core.grown({(NAMES[1], 1): (3, bytes(32))}, 0.0)
     assert Send(NAMES[2], m.Range(NAMES[1], 1, 3, 7)) in asked
