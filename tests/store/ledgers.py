@@ -115,6 +115,15 @@ async def single(number: int = 1, clock: Clock | None = None) -> Node:
     return node
 
 
+async def clone(node: Node) -> Node:
+    """A copy of a node's disk, alive: its twin, or its thief."""
+    twin = Node(node.number, node.clock)
+    source, target = node.port.engine.raw_connection(), twin.port.engine.raw_connection()
+    source.driver_connection.backup(target.driver_connection)
+    await twin.ledger.initialise()
+    return twin
+
+
 async def mesh(
     count: int, *, sites: Sequence[str] = (), roles: Iterable[str] = root.ROLES
 ) -> list[Node]:

@@ -15,7 +15,7 @@ from store.drafts import Desk
 from store.errors import ConflictError, DeniedError, NotFoundError, RejectedError
 from store.ledger import Ledger
 from store.root import Delegation, Reserved
-from tests.store.ledgers import Node, deliver, mesh, publish, single
+from tests.store.ledgers import Node, clone, deliver, mesh, publish, single
 
 
 async def owned(count: int, owners: int, threshold: int) -> list[Node]:
@@ -34,15 +34,6 @@ async def meet(nodes: Sequence[Node]) -> None:
             for target in nodes:
                 if source is not target:
                     await deliver(source, target)
-
-
-async def clone(node: Node) -> Node:
-    """A copy of a node's disk, alive: its twin, or its thief."""
-    twin = Node(node.number, node.clock)
-    source, target = node.port.engine.raw_connection(), twin.port.engine.raw_connection()
-    source.driver_connection.backup(target.driver_connection)
-    await twin.ledger.initialise()
-    return twin
 
 
 def files(node: Node) -> list[str]:
