@@ -47,7 +47,7 @@ async def fill(core: Core, count: int, name: str) -> None:
         def unit(connection: sa.Connection, facts: list[Publish] = facts) -> None:
             # An append signs once; so that each fact is a record, this goes one layer below.
             anchor, authority = ledger._state(connection)  # noqa: SLF001
-            appender = Appender(connection, ledger._signer, anchor, authority)  # noqa: SLF001
+            appender = Appender(connection, ledger.identity, anchor, authority)
             now = time.time()
             after = newest(connection, now)
             for fact in facts:
