@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from simulations.bench.mesh.model import Case, Experiment, Options, Run, Target
-from simulations.bench.mesh.play import Watch, distribute
+from simulations.bench.mesh.play import Event, Watch, distribute
 from simulations.bench.mesh.stage import until
 from simulations.bench.mesh.systems.base import System
 from simulations.lab.shaping import MBIT, Change, Scenario
@@ -43,8 +43,16 @@ def give_half(system: System) -> None:
         120,
         "the fast peer does not get its half",
     )
-    net.block([(SOURCE, PARTIAL)])
-    stage.settle(3.0)  # what is known of whom gets around, links heal
+    net.block([(SOURCE, PARTIAL), (PARTIAL, RECEIVER)])
+    stage.settle(3.0)  # the receiver's link with the source heals
+
+
+def meet(system: System, _case: Case) -> list[Event]:
+    """Let the receiver meet the fast peer as soon as the clock runs.
+
+    Not before: nodes that pass on what a neighbour wants would begin too early.
+    """
+    return [(0.0, lambda: system.stage.net.block([(SOURCE, PARTIAL)]))]
 
 
 def measure(run: Run, _watch: Watch, case: Case) -> None:
@@ -55,7 +63,7 @@ def measure(run: Run, _watch: Watch, case: Case) -> None:
 
 def play(case: Case, kind: type[System], round_: int) -> Run:
     """Run one system with a partial peer."""
-    return distribute("B5", case, kind, round_, ready=give_half, measure=measure)
+    return distribute("B5", case, kind, round_, ready=give_half, events=meet, measure=measure)
 
 
 B5 = Experiment(

@@ -84,7 +84,8 @@ class ClientSystem(System):
         )
 
     def done(self, receiver: int) -> bool:
-        code = self.clients[receiver].poll()
+        client = self.clients.get(receiver)
+        code = client.poll() if client else None  # None: killed, and not back yet
         if code:
             log = Path(str(self.command(receiver)[0])).name
             words = (self.stage.place(receiver) / f"{log}.log").read_text("utf-8", "replace")

@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -62,8 +61,7 @@ class Syncthing(System):
         return said(str(install.syncthing()), "--version").split()[1]
 
     def prepare(self) -> None:
-        case = self.stage.case
-        self.nodes = tuple(dict.fromkeys((*case.sources, *case.receivers, *self.between())))
+        self.nodes = range(self.stage.case.links.count)
         self.processes: dict[int, subprocess.Popen[bytes]] = {}
         self.ids = {node: self._identity(node) for node in self.nodes}
         for node in self.nodes:
@@ -84,10 +82,6 @@ class Syncthing(System):
         self.scan(case.sources[0])
         for source in case.sources[1:]:
             until(self.result(source).exists, 120, "no second source")
-
-    def between(self) -> Sequence[int]:
-        """Return nodes that take part without being a source or a receiver."""
-        return ()
 
     def knows(self, one: int, two: int) -> bool:
         """Tell whether one device lists another."""

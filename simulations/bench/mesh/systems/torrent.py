@@ -61,13 +61,13 @@ class Libtorrent(System):
         self.torrent = stage.folder / "blob.torrent"
         command = [python, "-c", MAKE, str(stage.file), str(self.torrent), str(self.piece)]
         subprocess.run([*command, str(stage.folder)], check=True, timeout=300)
-        for node in (*stage.case.sources, *stage.case.receivers):
+        for node in range(stage.case.links.count):
             self._start(node)
 
     def _start(self, node: int) -> None:
         stage, case = self.stage, self.stage.case
         seed, place = node in case.sources, stage.place(node)
-        others = [each for each in (*case.sources, *case.receivers) if each != node]
+        others = [each for each in range(case.links.count) if each != node]
         config = {
             "settings": self.settings,
             "listen": f"{stage.address(node)}:{PORT}",
