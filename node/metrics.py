@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -39,7 +42,7 @@ class Metrics:
             "Files whose bytes on this node lost to a rival's",
             registry=self.registry,
         )
-
+        self._tasks = self.gauge("tasks", "Tasks alive: what leaks when something is not ended")
         self._directions: dict[tuple[str, str], Counter] = {}
         self._kept: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -84,4 +87,6 @@ class Metrics:
 
     def render(self) -> bytes:
         """The exposition text."""
+        with suppress(RuntimeError):  # nothing runs, as in a unit test
+            self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
         return generate_latest(self.registry)

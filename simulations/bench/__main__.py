@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
 from simulations.bench import registry as registry_figures
 from simulations.bench import summary
 from simulations.bench.figures import Sizes, progress
 from simulations.bench.mesh import drawing, runner
+from simulations.bench.mesh import idle as idling
+from simulations.bench.mesh import soak as soaking
 from simulations.bench.mesh.catalog import EXPERIMENTS
 from simulations.bench.mesh.model import Options
 from simulations.bench.mesh.report import report as mesh_report
@@ -19,6 +22,12 @@ from simulations.lab.namespaces import why_not
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def bench() -> None:
     """Measure one node, or a mesh, beside what others use for the same work."""
+
+
+def needs_root() -> None:
+    """Refuse where no namespaces can be made.  Raises click.ClickException."""
+    if reason := why_not():
+        raise click.ClickException(reason)
 
 
 @bench.command(epilog="Example: python -m simulations.bench registry R1 R6 --rounds 5")
@@ -71,14 +80,40 @@ def mesh(
     plot: Path | None,
 ) -> None:
     """Measure B1 to B19: real nodes in network namespaces, beside their peers.  Needs root."""
-    reason = why_not()
-    if reason:
-        raise click.ClickException(reason)
+    needs_root()
     options = Options(tuple(each << 20 for each in mib), congestion, systems, quick, again)
     found = runner.run(experiments or tuple(EXPERIMENTS), rounds, options, progress, file)
     if plot is not None:
         drawing.draw(found, EXPERIMENTS, plot, progress)
     click.echo(mesh_report(found.runs, EXPERIMENTS, found.missing))
+
+
+@bench.command(epilog="Example: python -m simulations.bench soak --minutes 20 --json soak.json")
+@click.option("--minutes", default=20.0, show_default=True)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="Everything that was seen.")
+def soak(minutes: float, file: Path | None) -> None:
+    """Let real nodes work over flapping links, and see whether anything grows.  Needs root."""
+    needs_root()
+    found = soaking.run(minutes, progress)
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    click.echo(soaking.report(found.verdicts))
+    click.echo("flat" if found.flat else "NOT FLAT")
+    if not found.flat:
+        raise SystemExit(1)
+
+
+@bench.command(epilog="Example: python -m simulations.bench idle --peers 16 --seconds 60")
+@click.option("--peers", default=16, show_default=True, type=click.IntRange(1, 100))
+@click.option("--seconds", default=60.0, show_default=True)
+@click.option("--json", "file", type=click.Path(path_type=Path), help="What was seen.")
+def idle(peers: int, seconds: float, file: Path | None) -> None:
+    """See what a mesh costs when nothing happens.  Needs root."""
+    needs_root()
+    found = idling.run(peers, seconds, progress)
+    if file is not None:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    click.echo(str(found))
 
 
 if __name__ == "__main__":

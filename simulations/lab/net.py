@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -39,6 +40,14 @@ def read_line(pipe: IO[bytes], seconds: float) -> str:
     return line.decode().strip()
 
 
+def close_pipes(process: subprocess.Popen[bytes]) -> None:
+    """Close our ends of an ended process's pipes."""
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()
+
+
 class Net:
     """The hub and its namespaces.  Use as a context."""
 
@@ -64,6 +73,7 @@ class Net:
         assert self._hub.stdin is not None
         self._hub.stdin.close()
         self._hub.wait(STOP_MAX)
+        close_pipes(self._hub)
 
     def _answer(self, expected: str = "") -> str:
         assert self._hub.stdout is not None

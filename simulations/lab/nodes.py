@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import math
 import os
 import signal
 import subprocess
@@ -10,11 +12,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cli.connection import running
 from cli.environment import ROOT
 from simulations.lab.namespaces import address, within
-from simulations.lab.net import STOP_MAX, LabError, Net, read_line
+from simulations.lab.net import STOP_MAX, LabError, Net, close_pipes, read_line
 
 HTTP_PORT, MESH_PORT = 8080, 7777
 START_MAX = 120.0  # seconds until a node must answer, on a busy machine
@@ -78,8 +81,7 @@ class LabNode:
         """End it without a warning."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
-            self.process = None
+            self._ended(self.process)
 
     def stop(self) -> None:
         """Stop it; kill it if it does not."""
@@ -88,9 +90,14 @@ class LabNode:
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(STOP_MAX)
-            self.process = None
         except subprocess.TimeoutExpired:
-            self.kill()
+            self.process.kill()
+        self._ended(self.process)
+
+    def _ended(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        close_pipes(process)
+        self.process = None
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Call its management API as its operator."""
@@ -99,6 +106,23 @@ class LabNode:
             if found is None:
                 raise LabError(f"n{self.index} does not answer")
             return found.call(method, path, body)
+
+    def metric(self, name: str) -> float:
+        """Return one of its metrics, summed over labels; NaN if it does not tell."""
+        found = running(self.data)
+        if found is None:
+            return math.nan
+        parts = urlsplit(found.url)
+        with within(self.net.namespace(self.index)):
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+            connection.request(
+                "GET", "/metrics", headers={"authorization": f"Control {found.secret}"}
+            )
+            text = connection.getresponse().read().decode()
+            connection.close()
+        values = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(name)]
+        mine = [float(value) for key, value in values if key.partition("{")[0] == name]
+        return sum(mine) if mine else math.nan
 
     def invitation(self, site: str) -> str:
         """Return a fresh invitation."""

@@ -15,7 +15,7 @@ from typing import Self
 from simulations.bench import usage
 from simulations.bench.mesh.model import Case
 from simulations.lab.namespaces import address
-from simulations.lab.net import LabError, Net
+from simulations.lab.net import LabError, Net, close_pipes
 
 STOP_SECONDS_MAX = 10.0
 SAMPLE_SECONDS = 0.5
@@ -41,6 +41,7 @@ class Stage:
         self.usage.stop()
         for process in reversed(self._started):
             end(process)
+            close_pipes(process)
 
     def place(self, index: int) -> Path:
         """Return a node's own folder."""
