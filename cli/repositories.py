@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from rich.filesize import decimal
@@ -55,6 +55,10 @@ def list_repositories(data: str | None, *, as_json: bool) -> None:
 @click.option("--public/--private", default=False, help="Whether anybody may read it.")
 @click.option("--description", default="")
 @click.option("--quota", type=int, help="Bytes it may hold.")
+@click.option("--type", "repo_type", type=click.Choice(["local", "remote"]), default="local")
+@click.option("--upstream", metavar="URL", default="", help="What a remote one passes on.")
+@click.option("--upstream-user", metavar="NAME", default="")
+@click.option("--upstream-secret", type=click.File("r"), help="Password or token; - reads it.")
 def create(
     data: str | None,
     key: str,
@@ -63,14 +67,29 @@ def create(
     public: bool,
     description: str,
     quota: int | None,
+    repo_type: str,
+    upstream: str,
+    upstream_user: str,
+    upstream_secret: TextIO | None,
 ) -> None:
-    """Create a repository and print its URL."""
+    """Create a repository and print its URL.
+
+    With --type remote it caches what is at --upstream: its secret is a password if there is a
+    user, else a bearer token.
+    """
+    secret = upstream_secret.readline().strip() if upstream_secret else ""
+    kind = "basic" if upstream_user else "bearer" if secret else "none"
     body = {
         "key": key,
         "format": format_key,
         "is_public": public,
         "description": description,
         "quota_bytes": quota,
+        "repo_type": repo_type,
+        "upstream_url": upstream,
+        "upstream_auth_type": kind,
+        "upstream_username": upstream_user,
+        "upstream_password": secret,
     }
     with connect(data) as node:
         click.echo(node.call("POST", "/repositories", body)["url"])
@@ -94,3 +113,54 @@ def delete(data: str | None, key: str, *, force: bool) -> None:
     """Delete a repository."""
     with connect(data) as node:
         node.call("DELETE", f"/repositories/{key}{'?force=true' if force else ''}")
+
+
+def cache_table(found: Mapping[str, Any]) -> Table:
+    """Lay out what is kept of an upstream, and how asking it has gone."""
+    lookups = ", ".join(f"{number} {name}" for name, number in found["lookups"].items() if number)
+    rows = [
+        ("Upstream", found["upstream_url"]),
+        ("Circuit", "offline" if found["offline"] else found["circuit"]),
+        ("Kept", f"{found['files']} files, {decimal(found['size_bytes'])}"),
+        ("Requests", lookups or "none yet"),
+        ("Fetches", f"{found['requests']}, {found['errors']} failed, {found['under_way']} now"),
+        ("Fetched", decimal(found["bytes_fetched"])),
+    ]
+    return table(("", ""), rows)
+
+
+@repo.command(epilog="Example: atoll repo cache --data ./node pypi-org")
+@click.option("--data", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@click.argument("key")
+def cache(data: str | None, key: str, *, as_json: bool) -> None:
+    """Show what a remote repository keeps, and how its upstream answers."""
+    with connect(data) as node:
+        found = node.call("GET", f"/repositories/{key}/cache")
+    show(found, cache_table(found), as_json=as_json)
+
+
+@repo.command(epilog="Example: atoll repo invalidate --data ./node pypi-org '.simple/demo'")
+@click.option("--data", metavar="DIR")
+@click.argument("key")
+@click.argument("pattern", default="*")
+def invalidate(data: str | None, key: str, pattern: str) -> None:
+    """Have upstream asked again for documents whose path matches a pattern."""
+    with connect(data) as node:
+        body = {"path": pattern}
+        found = node.call("POST", f"/repositories/{key}/cache/invalidate", body)
+    click.echo(f"{found['invalidated']} will be asked for again")
+
+
+@repo.command("test-upstream", epilog="Example: atoll repo test-upstream --data ./node pypi-org")
+@click.option("--data", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@click.argument("key")
+def test_upstream(data: str | None, key: str, *, as_json: bool) -> None:
+    """Ask a remote repository's upstream once; fails if it does not answer."""
+    with connect(data) as node:
+        found = node.call("POST", f"/repositories/{key}/test-upstream")
+    rows = [(found["message"], f"{found['seconds'] * 1000:.0f} ms")]
+    show(found, table(("Upstream", "Took"), rows), as_json=as_json)
+    if not found["reachable"]:
+        raise SystemExit(1)

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from formats.contract import Request, Response  # which imports this module
 
 
+DOCUMENT_MAX = 48 << 20  # bytes of an upstream document that is rewritten: some list everything
+
+
 class Freshness(enum.Enum):
     """What an upstream path is to time."""
 
@@ -66,6 +69,8 @@ class Aim:
     accept: str = ""
     scope: str = ""  # what an upstream token is good for
     document: bool = False  # small, and answered from its bytes
+    whole: bool = False  # answered from what is known of it once it is here, without its bytes
+    optional: bool = False  # without it the format's own handler answers, from what is kept
     index: Aim | None = None
     promise: Promise = NOTHING_PROMISED  # what the path itself says
     sidecars: Sequence[tuple[str, str]] = ()
@@ -94,12 +99,9 @@ class Kept:
     artifact: Artifact | None = None
 
 
-Listing = Mapping[str, Promise]  # path → what an index document says of it
-
-
-def nothing_listed(aim: Aim, kept: Kept) -> Listing:
-    """The listing of a document that lists nothing."""
-    return {}
+def nothing_listed(aim: Aim, kept: Kept, path: str) -> Promise | None:
+    """What a document that lists nothing says of a path."""
+    return None
 
 
 def accept_all(aim: Aim, kept: Kept) -> None:
@@ -130,7 +132,7 @@ class Remote:
     aim: Callable[[Request, str, Mapping[str, object]], Aim | None]
     classify: Callable[[str], Freshness]
     respond: Callable[[Request, Aim, Kept], Response]
-    read: Callable[[Aim, Kept], Listing] = nothing_listed
+    find: Callable[[Aim, Kept, str], Promise | None] = nothing_listed
     check: Callable[[Aim, Kept], None] = accept_all
     scan: Callable[[Aim, BinaryIO], Iterator[tuple[str, Promise]]] | None = None
     facts: Callable[[str, Aim, File, Kept], Sequence[Fact]] = cached

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from formats.contract import BLOB, Format, Route, Scope
 from formats.debian import incoming, reading, writing
+from formats.debian.upstream import REMOTE
 
 POOL = "/pool/{component}/{path*}"
 APT = """\
@@ -57,7 +58,9 @@ FORMAT = Format(
         Route("GET", "/./by-hash/{algorithm}/{digest}", reading.flat_by_hash),
         Route("GET", "/./{file}", reading.flat_document),
         Route("GET", "/{file}", reading.flat_document),
+        Route("GET", "/{path*}", reading.other_file),
     ),
     checksums=("md5", "sha1"),
     client_settings={"apt": APT, "dput": DPUT},
+    remote=REMOTE,
 )

@@ -80,6 +80,13 @@ async def pool_file(request: Request, repository: Repository) -> Response:
     return blob_response(found, kind, headers=digest_headers(found))
 
 
+async def other_file(request: Request, repository: Repository) -> Response:
+    """A file outside of suites and pool: only upstreams have such.  Raises NotFoundError."""
+    path = request.params["path"]
+    found = await repository.artifact(path)
+    return blob_response(found, media_type(path), headers=digest_headers(found))
+
+
 async def public_key(request: Request, repository: Repository) -> Response:
     """The key that signs the suites, armoured."""
     data = await repository.signer.public_key()

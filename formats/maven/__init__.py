@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from formats.contract import BLOB, Format, Route, Scope
 from formats.maven import reading, writing
+from formats.maven.upstream import REMOTE
 
 MAVEN = """\
 <!-- ~/.m2/settings.xml -->
@@ -65,4 +66,5 @@ FORMAT = Format(
     ),
     checksums=("md5", "sha1", "sha512"),
     client_settings={"mvn": MAVEN, "gradle": GRADLE},
+    remote=REMOTE,
 )

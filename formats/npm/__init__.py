@@ -20,6 +20,7 @@ from formats.contract import (
 from formats.npm import accounts, pages, search, update
 from formats.npm.body import PackumentDecoder
 from formats.npm.publish import put_package
+from formats.npm.upstream import REMOTE
 from store.errors import RegistryError
 
 PACKUMENT = Body(BodyKind.DECODED, decoder=PackumentDecoder)
@@ -118,4 +119,5 @@ FORMAT = Format(
         *_both("PUT", "", "", put_package, scope=Scope.WRITE, body=PACKUMENT),
     ),
     client_settings=CLIENT_SETTINGS,
+    remote=REMOTE,
 )

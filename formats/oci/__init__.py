@@ -12,6 +12,7 @@ from formats.contract import Body, BodyKind, Format, RootRoute, Route, Scope
 from formats.oci import blobs, listings, manifests, removal, roots
 from formats.oci.documents import MANIFEST_MAX
 from formats.oci.errors import challenge, error_body
+from formats.oci.upstream import REMOTE
 
 CHUNK = Body(BodyKind.SESSION, session="session", prepare=blobs.judge_chunk)
 WHOLE = Body(BodyKind.BLOB, optional=True)
@@ -87,4 +88,5 @@ FORMAT = Format(
     error_body=error_body,
     challenge=challenge,
     client_settings=CLIENT_SETTINGS,
+    remote=REMOTE,
 )

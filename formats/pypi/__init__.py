@@ -5,6 +5,7 @@ from __future__ import annotations
 from formats.contract import FORM, Body, BodyKind, Format, Response, Route, Scope
 from formats.pypi import legacy, marks, pages
 from formats.pypi.upload import upload
+from formats.pypi.upstream import REMOTE
 from store.errors import RegistryError, VersionExistsError
 
 SMALL = Body(BodyKind.DOCUMENT, 64 << 10)
@@ -86,4 +87,5 @@ FORMAT = Format(
         Route("PUT", "/status/{project}", marks.set_status, Scope.WRITE, SMALL),
     ),
     client_settings=CLIENT_SETTINGS,
+    remote=REMOTE,
 )

@@ -14,7 +14,25 @@ PROXIED = [each for each in formats.discover() if each.remote is not None]
 each_format = pytest.mark.parametrize("fmt", PROXIED, ids=[each.name for each in PROXIED])
 BASE = "https://upstream.test/root/"
 PATHS = {
+    "debian": [
+        *("/dists/stable/InRelease", "/dists/stable/main/binary-amd64/Packages.xz"),
+        f"/dists/stable/main/binary-amd64/by-hash/SHA256/{'a' * 64}",
+        *("/pool/main/h/hello/hello_1.0+b1_amd64.deb", "/Packages", "/x/y/z_1_all.deb"),
+    ],
     "generic": ["/a/b.bin", "/a b/c+d~e.bin"],
+    "maven": [
+        *("/org/demo/a/1.0/a-1.0.jar", "/org/demo/a/1.0/a-1.0.jar.sha1"),
+        *("/org/demo/a/maven-metadata.xml", "/org/demo/a/1-SNAPSHOT/a-1-SNAPSHOT.pom"),
+    ],
+    "npm": [
+        *("/demo", "/@s/demo", "/@s%2fdemo", "/demo/1.0.0", "/demo/-/demo-1.0.0.tgz"),
+        *("/@s/demo/-/demo-1.0.0.tgz", "/-/package/demo/dist-tags", "/-/npm/v1/keys"),
+    ],
+    "oci": [
+        *("/demo/manifests/latest", f"/a/b/manifests/sha256:{'a' * 64}"),
+        *(f"/demo/blobs/sha256:{'a' * 64}", "/demo/tags/list", f"/d/referrers/sha256:{'a' * 64}"),
+    ],
+    "pypi": ["/simple/", "/simple/demo/", "/simple/demo/demo-1.0.tar.gz"],
 }
 
 

@@ -8,8 +8,8 @@ from urllib.parse import urljoin
 import msgspec
 import trio
 
-from formats.contract import DOCUMENT_MAX, BlobContent, Format, Request, Response
-from formats.remote import Aim, Freshness, Kept, Origin, Promise
+from formats.contract import BlobContent, Format, Request, Response
+from formats.remote import DOCUMENT_MAX, Aim, Freshness, Kept, Origin, Promise
 from node.directory import RepositoryEntry
 from node.repositories.remote import freshness
 from node.repositories.remote.engine import Engine, remote_of, upstream_of
@@ -28,6 +28,7 @@ from store.rows import Artifact
 
 STALE_WARNING = '110 - "Response is Stale"'
 FAILED_WARNING = '111 - "Revalidation Failed"'
+LOOK_AGAIN = 5.0  # seconds after which an index may lack what is new
 THREAD_FROM = 256 << 10  # bytes of a document whose rewriting is left to a thread
 
 
@@ -69,11 +70,17 @@ class RemoteAnswers:
         if aim is None:
             return None
         aim = based(aim, base)
-        if request.method == "HEAD" and not aim.document:
+        if request.method == "HEAD" and not (aim.document or aim.whole):
             return await self._head(request, aim)
-        found = await self.obtain(aim)
+        try:
+            found = await self.prefetch(aim) if aim.whole else await self.obtain(aim)
+        except (NotFoundError, UpstreamError, UnavailableError):
+            if aim.optional:
+                return None
+            raise
         self._engine.parts.counts.lookup(self._entry.key, found.result)
-        if aim.document:
+        await self._read_index(aim, found)
+        if aim.document or aim.whole:
             response = await self._document(request, aim, found)
         else:
             response = self._file(request, aim, found)
@@ -82,10 +89,11 @@ class RemoteAnswers:
     async def prefetch(self, aim: Aim) -> Found:
         """Have something here that nobody has asked for yet; returns once it is whole."""
         found = await self.obtain(aim)
-        if found.flight is not None:
-            await found.flight.done.wait()
-            found.flight.check()
-        return found
+        if found.flight is None:
+            return found
+        await found.flight.done.wait()
+        found.flight.check()
+        return Found(found.result, found.flight.artifact)
 
     # --- obtaining -------------------------------------------------------------------------------
     async def obtain(self, aim: Aim) -> Found:
@@ -117,12 +125,12 @@ class RemoteAnswers:
             return told if told is not None and not aim.promise.digests else aim.promise
         found = await self.obtain(aim.index)
         kept = await self._load(aim.index, found)
-        listed = self._remote.read(aim.index, kept).get(aim.path)
-        if listed is None and found.result == "hit" and not self._upstream.offline:
+        listed = self._remote.find(aim.index, kept, aim.path)
+        if listed is None and found.result == "hit" and found.age > LOOK_AGAIN:
             # The index may be older than what it should list: look once more before saying no.
             self._engine.states.expire(self._entry.key, [aim.index.path])
             kept = await self._load(aim.index, await self.obtain(aim.index))
-            listed = self._remote.read(aim.index, kept).get(aim.path)
+            listed = self._remote.find(aim.index, kept, aim.path)
         if listed is None:
             raise NotFoundError(f"upstream's index does not list {aim.path[:200]}")
         return absolute(listed, kept.origin.url)
@@ -141,7 +149,7 @@ class RemoteAnswers:
         return self._engine.clock() - checked
 
     async def _found_here(self, aim: Aim, held: Artifact) -> Found:
-        """Something kept that cannot have changed; its bytes may be a peer's or the upstream's."""
+        """Something kept that holds; its bytes may be a peer's or the upstream's."""
         blobs = self._engine.parts.blobs
         if await blobs.store.has(held.digest):
             return Found("hit", held, age=self._age(aim, held))
@@ -197,9 +205,19 @@ class RemoteAnswers:
             raise
         except RegistryError as failed:
             error = failed
+            if promise.digests:  # perhaps its index is the older one of the two
+                self._engine.states.expire(self._entry.key, aim.siblings)
         if error is not None and not stale:
             raise error
         return Found("stale", held, age=age, warning=FAILED_WARNING if error else STALE_WARNING)
+
+    async def _read_index(self, aim: Aim, found: Found) -> None:
+        """Know what an index says before it is sent, also of one that a peer fetched."""
+        scan, held = self._remote.scan, found.artifact
+        if scan is not None and held is not None and aim.role == "index":
+            parts = self._engine.parts
+            path = parts.blobs.path(held.digest)
+            await parts.promises.take(self._entry.key, aim, held.digest, scan, path)
 
     # --- responding ------------------------------------------------------------------------------
     async def _document(self, request: Request, aim: Aim, found: Found) -> Response:
@@ -216,7 +234,8 @@ class RemoteAnswers:
         artifact = found.artifact
         if artifact is None:
             raise UpstreamError(f"{aim.path[:200]} was not kept")
-        data = await self._engine.parts.blobs.load(artifact.digest, limit=DOCUMENT_MAX)
+        load = self._engine.parts.blobs.load
+        data = b"" if aim.whole else await load(artifact.digest, limit=DOCUMENT_MAX)
         return Kept(origin_of(artifact), data, artifact)
 
     def _file(self, request: Request, aim: Aim, found: Found) -> Response:

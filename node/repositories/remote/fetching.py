@@ -15,8 +15,8 @@ import msgspec
 import structlog
 import trio
 
-from formats.contract import DOCUMENT_MAX, Format
-from formats.remote import Aim, Kept, Origin, Promise, Remote
+from formats.contract import Format
+from formats.remote import DOCUMENT_MAX, Aim, Kept, Origin, Promise, Remote
 from node.blobs import Blobs
 from node.repositories.remote.checking import (
     declared,
@@ -295,19 +295,12 @@ class Fetching:
 
     async def _scan(self, got: Ingested) -> None:
         """Have a large index read for what it promises."""
-        scan = self._means.remote.scan
-        if scan is None:
-            return
-        path = self._means.blobs.path(got.digest)
-        if path is None:
-            return
-        with path.open("rb") as file:
-            try:
-                await self._means.promises.replace(
-                    self._means.repository, self._aim.package, scan(self._aim, file)
-                )
-            except (RejectedError, OSError, ValueError, EOFError) as error:
-                log.warning("an index is unreadable", path=self._aim.path, error=str(error))
+        means = self._means
+        if means.remote.scan is not None and self._aim.role == "index":
+            path = means.blobs.path(got.digest)
+            await means.promises.take(
+                means.repository, self._aim, got.digest, means.remote.scan, path
+            )
 
     async def _thin(self, file: File) -> File:
         """Move large metadata to a blob, as a publish does."""

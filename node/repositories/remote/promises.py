@@ -6,18 +6,25 @@ fetched again; a file that nothing is known about is pinned by the bytes that co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import sqlalchemy as sa
+import structlog
 import trio
 
-from formats.remote import Promise
+from formats.remote import Aim, Promise
+from node.turns import Turns
 from store.database import Database
+from store.digest import Digest
+from store.errors import RejectedError
 from store.paging import storable
 from store.schema import promised
 
+log = structlog.get_logger(__name__)
+Scan = Callable[[Aim, BinaryIO], Iterator[tuple[str, Promise]]]
 BATCH = 500  # rows in one transaction: others want to write too
 STRENGTH = ("sha512", "sha256", "sha1", "md5")  # the strongest digest told is the one kept
 
@@ -27,6 +34,23 @@ class Promises:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._taken: dict[tuple[str, str], Digest] = {}  # the version of each index read last
+        self._turns: Turns[tuple[str, str]] = Turns()
+
+    async def take(
+        self, repository: str, aim: Aim, digest: Digest, scan: Scan, path: Path | None
+    ) -> None:
+        """Read an index for what it promises, unless this version of it was read before."""
+        key = (repository, aim.package)
+        async with self._turns.of(key):
+            if path is None or self._taken.get(key) == digest:
+                return
+            self._taken[key] = digest
+            try:
+                with path.open("rb") as file:
+                    await self.replace(repository, aim.package, scan(aim, file))
+            except (RejectedError, FileNotFoundError) as error:
+                log.warning("an index is unreadable", path=aim.path[:200], error=str(error))
 
     async def replace(
         self, repository: str, source: str, listing: Iterable[tuple[str, Promise]]
@@ -65,19 +89,13 @@ class Promises:
         algorithm, digest, size = rows[0]
         return Promise(digests={algorithm: digest}, size=size if size >= 0 else None)
 
-    async def path_of(self, repository: str, digest: str, prefix: str) -> str | None:
-        """A promised path below a prefix that has this digest: what a by-hash path stands for."""
-        query = sa.select(promised.c.path).where(
-            promised.c.repository == repository,
-            promised.c.digest == digest,
-            promised.c.path.startswith(prefix, autoescape=True),
-        )
-        return await self._database.read(lambda c: c.execute(query.limit(1)).scalar())
-
     async def forget(self, repository: str, source: str | None = None) -> None:
         """Drop what an index promised, or all that a repository's indices did."""
         statement = sa.delete(promised).where(promised.c.repository == repository)
-        if source is not None:
+        if source is None:
+            for key in [each for each in self._taken if each[0] == repository]:
+                del self._taken[key]
+        else:
             statement = statement.where(promised.c.source == source)
         await self._database.write(lambda c: c.execute(statement))
 
