@@ -31,7 +31,6 @@ from store.errors import ManifestInvalidError
 from store.facts import Cached, Fact, File
 
 ACCEPT = f"{OCI_INDEX}, {OCI_MANIFEST}, {DOCKER_LIST}, {DOCKER_MANIFEST}, */*;q=0.5"
-HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io", "hub.docker.com"})
 NEXT = re.compile(r'<([^>]{1,900})>\s*;\s*rel="?next"?')
 LISTED = 10_000  # tags asked for at once
 
@@ -46,8 +45,8 @@ def base(upstream_url: str) -> str:
     """Where ``/v2/`` is, with the path of the configured URL as the beginning of image names."""
     parts = urlsplit(upstream_url)
     path = parts.path.strip("/").removeprefix("v2").strip("/")
-    host = "registry-1.docker.io" if parts.hostname in HUB else parts.netloc
-    return urlunsplit((parts.scheme, host, f"/v2/{path}/" if path else "/v2/", "", ""))
+    place = f"/v2/{path}/" if path else "/v2/"
+    return urlunsplit((parts.scheme, parts.netloc, place, "", ""))
 
 
 def aim(request: Request, base: str, options: Mapping[str, object]) -> Aim | None:
@@ -55,9 +54,9 @@ def aim(request: Request, base: str, options: Mapping[str, object]) -> Aim | Non
     if "image" not in request.params:
         return None
     image = names.image_name(request)
-    parts = urlsplit(base)
-    prefix = parts.path.removeprefix("/v2/")
-    name = f"library/{image}" if _is_hub(parts.hostname) and "/" not in image else image
+    prefix = urlsplit(base).path.removeprefix("/v2/")
+    space = options.get("namespace")  # of images whose name has one part, on hubs that keep one
+    name = f"{space}/{image}" if _is_image(space) and "/" not in image else image
     scope = f"repository:{prefix}{name}:pull"
     if "reference" in request.params:
         return _manifest(image, name, request.params["reference"], scope)
@@ -75,8 +74,8 @@ def aim(request: Request, base: str, options: Mapping[str, object]) -> Aim | Non
     return Aim(path, url, image, role="layer", scope=scope, promise=promise)
 
 
-def _is_hub(host: str | None) -> bool:
-    return host in HUB
+def _is_image(name: object) -> bool:
+    return isinstance(name, str) and names.IMAGE.match(name) is not None
 
 
 def _manifest(image: str, name: str, reference: str, scope: str) -> Aim:
