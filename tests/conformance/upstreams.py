@@ -47,8 +47,9 @@ def devpi_index(server: Server) -> str:
     login = json.dumps({"user": "root", "password": PASSWORD}).encode()
     told = _json("POST", f"{server.url}/+login", login, {})
     token = base64.b64encode(f"root:{told['result']['password']}".encode()).decode()
-    _json("PUT", f"{server.url}/root/dev", body, {"x-devpi-auth": token})
-    return f"{server.url}/root/dev"
+    index = "/".join((server.url, "root", "dev"))  # user, index
+    _json("PUT", index, body, {"x-devpi-auth": token})
+    return index
 
 
 def _json(method: str, url: str, body: bytes, headers: Mapping[str, str]) -> dict:
