@@ -47,7 +47,8 @@ def devpi_index(server: Server) -> str:
     login = json.dumps({"user": "root", "password": PASSWORD}).encode()
     told = _json("POST", f"{server.url}/+login", login, {})
     token = base64.b64encode(f"root:{told['result']['password']}".encode()).decode()
-    index = "/".join((server.url, "root", "dev"))  # user, index
+    user = "root"
+    index = f"{server.url}/{user}/dev"
     _json("PUT", index, body, {"x-devpi-auth": token})
     return index
 
