@@ -21,7 +21,8 @@ POOL_TIMEOUT = 30.0  # seconds a unit waits for a free connection
 
 def complete_indexes() -> None:
     """Give the schema's partial indexes their conditions in this dialect."""
-    for index in schema.files.indexes:
+    tables = (*schema.facts.tables.values(), *schema.local.tables.values())
+    for index in (index for table in tables for index in table.indexes):
         where = schema.POSTGRESQL_WHERE.get(str(index.name))
         if where is not None:
             index.dialect_options["postgresql"]["where"] = where

@@ -139,15 +139,6 @@ sa.Index(  # what waits for its home's word
     sqlite_where=files.c.pending,
 )
 
-# The same conditions for PostgreSQL, which ``store.postgresql`` puts in their place: as arguments
-# above they would import its dialect, a tenth of a second of every node's start.
-POSTGRESQL_WHERE: dict[str, sa.ColumnElement[bool]] = {
-    "files_metadata": files.c.metadata_digest != "",
-    "files_sha512": files.c.sha512 != "",
-    "files_conflicted": files.c.conflicted,
-    "files_pending": files.c.pending,
-}
-
 burnt = sa.Table(  # deleted coordinates, which only take the same bytes again
     "burnt",
     facts,
@@ -181,7 +172,6 @@ sa.Index(
     pointers.c.package,
     pointers.c.name,
     sqlite_where=has_siblings,
-    postgresql_where=has_siblings,
 )
 
 flags = sa.Table(
@@ -299,13 +289,11 @@ sa.Index(
     "inventory_missing",
     inventory.c.blob,
     sqlite_where=sa.text("wanted = 1 AND held = 0"),
-    postgresql_where=sa.text("wanted AND NOT held"),
 )
 sa.Index(  # what may be evicted, in that order
     "inventory_spare",
     inventory.c.used,
     sqlite_where=sa.text("wanted = 0 AND held = 1 AND turn > 0"),
-    postgresql_where=sa.text("NOT wanted AND held AND turn > 0"),
 )
 sa.Index("inventory_due", inventory.c.due)
 sa.Index("inventory_turn", inventory.c.turn)
@@ -339,3 +327,15 @@ promised = sa.Table(  # what upstream indices too large for memory say of files 
     sa.Column("size", sa.BigInteger, nullable=False),  # -1: not said
 )
 sa.Index("promised_source", promised.c.repository, promised.c.source)
+
+# The same conditions for PostgreSQL, which ``store.postgresql`` puts in their place: as arguments
+# above they would import its dialect, a tenth of a second of every node's start.
+POSTGRESQL_WHERE: dict[str, sa.ColumnElement[bool] | sa.TextClause] = {
+    "files_metadata": files.c.metadata_digest != "",
+    "files_sha512": files.c.sha512 != "",
+    "files_conflicted": files.c.conflicted,
+    "files_pending": files.c.pending,
+    "pointers_siblings": has_siblings,
+    "inventory_missing": sa.text("wanted AND NOT held"),
+    "inventory_spare": sa.text("NOT wanted AND held AND turn > 0"),
+}
