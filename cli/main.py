@@ -23,6 +23,7 @@ COMMANDS = {
     "user": "cli.users:user",
     "token": "cli.tokens:token",
     "mesh": "cli.mesh:mesh",
+    "pin": "cli.pins:pin",
     "client": "cli.clients:client",
     "publish": "cli.transfer:publish",
     "get": "cli.transfer:get",

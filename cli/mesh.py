@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from cli.conflicts import conflicts, resolve
 from cli.connection import connect
 from cli.output import show, table
+from cli.placement import placement
 
 
 @click.group()
@@ -21,6 +22,7 @@ def mesh() -> None:
 
 mesh.add_command(conflicts)
 mesh.add_command(resolve)
+mesh.add_command(placement)
 
 
 @mesh.command(epilog="Example: atoll mesh invite --data ./node --site harbour")

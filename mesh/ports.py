@@ -132,11 +132,3 @@ class PartialsPort(Protocol):
     async def close(self) -> None:
         """Leave everything so that it can be resumed."""
         ...
-
-
-class CatalogPort(Protocol):
-    """Which blobs the records name; only needed to replicate everything."""
-
-    def referenced(self) -> AsyncIterator[tuple[Digest, int, bytes]]:
-        """Iterate over (digest, size, manifest id); size 0 and an empty id are unknown."""
-        ...

@@ -22,8 +22,8 @@ from mesh.carrier import Carrier
 from mesh.exchange import Exchange
 from mesh.handshake import Self
 from mesh.invitation import Book
-from mesh.messages import POLICY, URGENT
-from mesh.ports import CatalogPort, IndexPort, LedgerPort, PartialsPort
+from mesh.messages import URGENT
+from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
@@ -41,10 +41,6 @@ from store.errors import NoHolderError, RegistryError
 from store.identity import Identity
 from store.partial import PartialBlob
 
-EVERYWHERE, ON_DEMAND = "everywhere", "on-demand"
-REPLICATE_AT_ONCE = 4  # blobs fetched in the background at a time
-REPLICATE_PAUSE = 60.0  # seconds before what could not be had is tried again, at most
-REPLICATE_SOON = 2.0  # seconds the first time; then twice as long each time
 LOOK = 0.25  # seconds between looks at whether a waiting client still has hope
 TEND = 0.5  # seconds between looks after the links
 SAVE = 30.0  # seconds between saves of what has changed
@@ -67,8 +63,6 @@ class Mesh:
         carriers: Sequence[Carrier],
         directory: Path | None = None,
         site: str = "",
-        replicate: str = ON_DEMAND,
-        catalog: CatalogPort | None = None,
         wait: float = 30.0,
         upload_rate: float = 0.0,
         ways: Ways | None = None,
@@ -76,8 +70,7 @@ class Mesh:
     ) -> None:
         rng = rng or random.Random()  # noqa: S311  spreads load; secrets come from elsewhere
         self._identity, self._ledger, self._store = identity, ledger, store
-        self._partials, self._catalog = partials, catalog
-        self._site, self._replicate, self._wait = site, replicate, wait
+        self._partials, self._site, self._wait = partials, site, wait
         self._book, self._addresses = Book(), addresses.AddressBook()
         self._exchange = Exchange(bytes.fromhex(identity.node), rng, site)
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
@@ -137,8 +130,6 @@ class Mesh:
                 self._say_where()
                 nursery.start_soon(self._follow_members)
                 nursery.start_soon(self._tend_forever)
-                if self._replicate == EVERYWHERE and self._catalog is not None:
-                    nursery.start_soon(self._replicate_forever, self._catalog)
                 task_status.started(self._links.listening)
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 5.0):
@@ -313,40 +304,9 @@ class Mesh:
             return False
         return not self._board.call_reserve()
 
-    async def _replicate_forever(self, catalog: CatalogPort) -> None:
-        """Fetch every blob that a record names, a few at a time, as records come in."""
-        changes = self._ledger.subscribe()
-        limit = trio.Semaphore(REPLICATE_AT_ONCE)
-        pause = REPLICATE_SOON
-        while True:
-            missed, met = False, self._board.met
-            try:
-                async with trio.open_nursery() as nursery:
-                    async for digest, size, manifest_id in catalog.referenced():
-                        if not await self._store.has(digest):
-                            missed = True
-                            await limit.acquire()
-                            nursery.start_soon(
-                                self._replicate_one, digest, size, manifest_id, limit
-                            )
-            except* RegistryError as errors:  # the store or the catalog cannot answer now
-                missed = True
-                log.warning("mesh.not_replicated", why=str(errors.exceptions[0]))
-            with trio.move_on_after(pause if missed else 3600.0) as lull:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(_first, nursery.cancel_scope, changes.__anext__)
-                    nursery.start_soon(_first, nursery.cancel_scope, met.wait)
-            pause = min(pause * 2, REPLICATE_PAUSE) if lull.cancelled_caught else REPLICATE_SOON
-
-    async def _replicate_one(
-        self, digest: Digest, size: int, manifest_id: bytes, limit: trio.Semaphore
-    ) -> None:
-        try:
-            await self.fetch(digest, size=size, manifest_id=manifest_id, priority=POLICY)
-        except RegistryError as error:
-            log.info("mesh.not_replicated", blob=str(digest), why=str(error))
-        finally:
-            limit.release()
+    async def met(self) -> None:
+        """Wait until another member is linked: what nobody had before may be had now."""
+        await self._board.met.wait()
 
     # --- looking -------------------------------------------------------------------------------
     def peers(self) -> list[PeerStatus]:
@@ -369,12 +329,6 @@ class Mesh:
     def transfers(self) -> list[TransferStatus]:
         """Return what is on its way here."""
         return overview.transfers(self._exchange, trio.current_time())
-
-
-async def _first(others: trio.CancelScope, event: Callable[[], Awaitable[object]]) -> None:
-    """Wait for one of several things."""
-    await event()
-    others.cancel()
 
 
 class _Patient(AsyncIterator[bytes]):

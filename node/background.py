@@ -29,6 +29,7 @@ class Background:
             nursery.start_soon(self._housekeeping)
             nursery.start_soon(self._ledger)
             nursery.start_soon(self._share_keys)
+            nursery.start_soon(self._placement)
             if self._core.config.blobs.gc_interval > 0:
                 nursery.start_soon(self._garbage)
 
@@ -81,6 +82,15 @@ class Background:
                     await self._core.keyring.share()
                 except RegistryError as error:
                     log.warning("signing keys were not shared", error=str(error))
+
+    async def _placement(self) -> None:
+        """Keep what belongs here, and let go of what does not when space is short."""
+        while True:
+            try:
+                await self._core.placer.run(self._core.mesh)
+            except* (RegistryError, OSError) as errors:
+                log.warning("placement failed", error=str(errors.exceptions[0]))
+            await trio.sleep(RETRY)
 
     async def _garbage(self) -> None:
         while True:

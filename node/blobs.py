@@ -77,6 +77,7 @@ class Blobs:
     def __init__(self, store: Store, index: ChunkIndex, swarm: Swarm | None = None) -> None:
         self.store, self.index = store, index
         self.swarm: Swarm = swarm or NoSwarm()
+        self.reader: Callable[[Digest], None] = lambda _: None  # told of what clients read
 
     def path(self, digest: Digest) -> Path | None:
         """The local file, if the store has files."""
@@ -108,6 +109,7 @@ class Blobs:
         stop: int | None = None,
     ) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Open a range, wherever the bytes are.  Raises NoHolderError before the first byte."""
+        self.reader(digest)
         if await self.store.has(digest):
             async with self.store.read(digest, start=start, stop=stop) as chunks:
                 yield chunks

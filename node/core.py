@@ -34,6 +34,7 @@ from store.staging import Staging
 
 if TYPE_CHECKING:
     from mesh.service import Mesh  # started only with the network
+    from node.placement.service import Placer
 
 VERSION = "0.1.0"
 
@@ -60,6 +61,7 @@ class Core:
     services: Services
     engine: Engine
     formats: Sequence[Format]
+    placer: Placer
     metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None

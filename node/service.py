@@ -23,6 +23,7 @@ from node.core import Core
 from node.directory import Directory, RepositoryEntry, UserEntry
 from node.keys import NodeKeys
 from node.metrics import Metrics
+from node.placement.service import Placer
 from node.repositories.local import Services
 from node.repositories.publishing import Publisher
 from node.repositories.remote.counting import Counts
@@ -72,6 +73,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         blobs = Blobs(store, ChunkIndex(local, store))
         core = await _assemble(stack, config, me, ledger, facts, local, blobs)
         ledger.observe(partial(_follow, core))
+        ledger.observe(core.placer.follow)
         await core.catalog.load()
         await core.directory.load()
         if not joining:
@@ -120,6 +122,7 @@ async def _assemble(
         keyring=keyring,
         services=Services(catalog, blobs, staging, cache, accounts, sessions.of, signer),
         formats=discover(),
+        placer=Placer(config, ledger, directory, blobs, facts, local),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
 
 import structlog
 import trio
@@ -18,7 +17,6 @@ from node.config import split_address
 from node.core import Core
 from node.directory import UserEntry
 from node.pathmetrics import PathMetrics
-from store.digest import Digest
 from store.errors import MeshError, NoHolderError
 from store.partials import Partials
 
@@ -26,21 +24,6 @@ log = structlog.get_logger(__name__)
 RETRY = 1.0  # seconds between attempts to join while the inviter does not answer
 RETRY_MAX = 30.0
 SYNC_MAX = 30.0  # seconds that a joined node waits for the mesh's users before it answers clients
-
-
-class Referenced:
-    """Which blobs the catalog names, as the mesh asks for them."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    async def referenced(self) -> AsyncIterator[tuple[Digest, int, bytes]]:
-        """Every file's blob, then whatever else is named; sizes and ids where they are known."""
-        for entry in self._core.directory_repositories():
-            async for each in self._core.catalog.all_artifacts(entry.key):
-                yield each.digest, each.size, each.manifest_id
-                if each.metadata_digest is not None:
-                    yield each.metadata_digest, 0, b""
 
 
 def build_mesh(core: Core) -> Mesh:
@@ -60,8 +43,6 @@ def build_mesh(core: Core) -> Mesh:
         carriers=[carrier],
         directory=core.config.path / "mesh",
         site=config.site,
-        replicate=config.replicate,
-        catalog=Referenced(core),
         wait=config.wait,
         upload_rate=config.upload_rate,
         ways=Ways(config.mdns, config.peers, _quota(config)),

@@ -55,9 +55,14 @@ class ChunkIndex:
     def __init__(self, database: Port, store: BlobStore) -> None:
         self._database = database
         self._store = store
+        self.observer: Callable[[Digest, int | None], None] = lambda *_: None
 
     async def record(self, ingested: Ingested) -> None:
-        """Note a blob's chunks, manifest and checksums.  Recording it twice changes nothing."""
+        """Note a blob's chunks, manifest and checksums.  Recording it twice changes nothing.
+
+        The observer hears of every blob that comes, with its size, and of those about to go (None).
+        """
+        self.observer(ingested.digest, ingested.size)
         manifest = ingested.manifest
         end = _manifest_row(manifest)
         if await self._database.write(partial(_begin, ingested=ingested, end=end)):
@@ -97,7 +102,8 @@ class ChunkIndex:
         return found
 
     async def forget(self, blob: Digest) -> None:
-        """Drop everything about a blob that has left the store."""
+        """Drop everything about a blob that leaves the store."""
+        self.observer(blob, None)
         await self._database.write(partial(_forget, blob=blob.raw))
 
     async def alias(self, algorithm: str, value: str) -> Digest | None:

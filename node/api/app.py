@@ -16,7 +16,17 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from node.access.gate import Caller
 from node.access.rates import RateLimit
-from node.api import artifacts, auth, conflicts, nodes, repositories, uploads, upstreams, users
+from node.api import (
+    artifacts,
+    auth,
+    conflicts,
+    nodes,
+    placement,
+    repositories,
+    uploads,
+    upstreams,
+    users,
+)
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
 from node.api.openapi import ErrorBody, document
 from node.core import VERSION, Core
@@ -44,6 +54,7 @@ TABLES = (
     uploads.table,
     users.table,
     nodes.table,
+    placement.table,
 )
 ENDPOINTS: tuple[Endpoint, ...] = tuple(e for table in TABLES for e in table.endpoints)
 WORDS = re.compile(r"(?<!^)(?=[A-Z])")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from formats.contract import Format
+from mesh.concern import read_concern
+from mesh.placement import read_target
 from node.api import upstreams
 from node.api.contract import Access, Call, Long, Short, Table, pagination
 from node.directory import RepositoryEntry
@@ -25,6 +27,8 @@ from store.errors import (
 from store.facts import Fact
 
 table = Table("repositories")
+Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+Labels = Annotated[dict[Label, Label], msgspec.Meta(max_length=64)]
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
 TYPES = ("local", "remote")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "atoll:repository")
@@ -44,6 +48,9 @@ class NewRepository(msgspec.Struct):
     upstream_auth_type: Short = "none"
     upstream_username: Short = ""
     upstream_password: Long = ""
+    labels: Labels = {}
+    placement: Short = ""
+    write_concern: Short = ""
 
 
 class RepositoryChange(msgspec.Struct):
@@ -54,6 +61,9 @@ class RepositoryChange(msgspec.Struct):
     home: Short | None = None
     options: dict[str, Any] | None = None
     upstream_url: Short | None = None
+    labels: Labels | None = None
+    placement: Short | None = None
+    write_concern: Short | None = None
 
 
 class RepositoryView(msgspec.Struct):
@@ -69,6 +79,9 @@ class RepositoryView(msgspec.Struct):
     artifact_count: int
     home: str
     options: dict[str, Any]
+    labels: dict[str, str]
+    placement: str
+    write_concern: str
     created_at: float
     url: str
     upstream_url: str | None = None
@@ -98,6 +111,9 @@ async def view(call: Call, entry: RepositoryEntry) -> RepositoryView:
         found.files,
         entry.home,
         entry.options,
+        entry.labels,
+        entry.placement,
+        entry.write_concern,
         entry.created_at,
         f"{call.root_url}{mount}/{entry.key}/",
         entry.upstream.url if entry.upstream else None,
@@ -149,6 +165,7 @@ async def create_repository(call: Call) -> RepositoryView:
     if body.repo_type not in TYPES:
         raise UnsupportedError(f"repo_type {body.repo_type!r} is not one of {', '.join(TYPES)}")
     _judge_quota(body.quota_bytes)
+    _judge_replication(body.placement, body.write_concern)
     served = call.core.format_of(body.format)
     if served is not None and body.key in _reserved(served):
         raise NameInvalidError(f"{body.key!r} is a path of {served.name}'s own")
@@ -162,6 +179,9 @@ async def create_repository(call: Call) -> RepositoryView:
         home=_home(call, body.home),
         quota_bytes=body.quota_bytes or 0,
         options=body.options,
+        labels=body.labels,
+        placement=body.placement,
+        write_concern=body.write_concern,
         created_at=time.time(),
         created_by=call.caller.name,
         upstream=upstreams.first(call, body),
@@ -186,6 +206,13 @@ def _judge_quota(quota: int | None) -> None:
         raise RejectedError("quota_bytes is negative, or beyond all measure")
 
 
+def _judge_replication(placement: str | None, concern: str | None) -> None:
+    if placement:
+        read_target(placement)
+    if concern:
+        read_concern(concern)
+
+
 def _home(call: Call, wanted: str) -> str:
     """Where rival publishes are ordered: by default the site where the repository is made."""
     return "" if wanted == "none" else wanted or call.core.site
@@ -203,11 +230,12 @@ async def get_repository(call: Call) -> RepositoryView:
 async def change_repository(call: Call) -> RepositoryView:
     """Change a repository's settings; fields left out stay as they are.
 
-    Quota and home are the node administrators' to set.
+    Quota, home, placement and labels are the node administrators' to set.
     """
     body: RepositoryChange = call.body
     _judge_quota(body.quota_bytes)
-    if body.quota_bytes is not None or body.home is not None:
+    _judge_replication(body.placement, body.write_concern)
+    if any(each is not None for each in (body.quota_bytes, body.home, body.placement, body.labels)):
         call.core.gate.require_management(call.caller)
     entry = msgspec.structs.replace(call.repository)
     for name, value in msgspec.structs.asdict(call.body).items():

@@ -160,6 +160,7 @@ class Responder:
     ) -> None:
         descriptor = self._blobs.descriptor(content.digest)
         if descriptor is not None:
+            self._blobs.reader(content.digest)
             try:
                 await self._start(status, headers)
                 await self._send(

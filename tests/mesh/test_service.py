@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
 
 from mesh.carriers.tls import TlsCarrier, parse_address
-from store.chunks import Manifest
-from store.digest import Digest
 from store.errors import NoHolderError, RejectedError
 from tests.mesh.nodes import Fleet, Node, until
 from tests.mesh.proxy import Proxy
@@ -246,32 +243,6 @@ async def test_a_flapping_link_carries_each_chunk_once(tmp_path: Path, closes: b
         nursery.cancel_scope.cancel()
 
 
-class Everything:
-    """A catalog of these blobs."""
-
-    def __init__(self, *manifests: Manifest) -> None:
-        self.manifests = manifests
-
-    async def referenced(self) -> AsyncIterator[tuple[Digest, int, bytes]]:
-        for manifest in self.manifests:
-            yield manifest.blob, manifest.size, manifest.id
-
-
-async def test_a_node_that_keeps_everything_fetches_unasked(tmp_path: Path) -> None:
-    async with Fleet(tmp_path).open() as fleet, trio.open_nursery() as nursery:
-        a, b = await fleet.node("a"), await fleet.node("b")
-        await fleet.join(b, a)
-        await linked(a, b)
-        manifests = [await a.add(content(300_000 + i, seed=i)) for i in range(8)]
-        nursery.start_soon(b.mesh._replicate_forever, Everything(*manifests))
-
-        async def all_here() -> bool:
-            return all([await b.has(manifest) for manifest in manifests])
-
-        await until(all_here)
-        nursery.cancel_scope.cancel()
-
-
 async def test_a_node_alone_says_at_once_that_nobody_has_it(tmp_path: Path) -> None:
     async with Fleet(tmp_path, wait=30.0).open() as fleet:
         a = await fleet.node("a")
@@ -320,21 +291,3 @@ async def test_the_upload_cap_holds_and_peers_share_it(tmp_path: Path) -> None:
         await until(lambda: b.has(manifests[0]))
         await until(lambda: c.has(manifests[1]))
         assert trio.current_time() - began == pytest.approx(3.0, rel=0.15)
-
-
-async def test_what_was_missed_alone_is_fetched_as_soon_as_a_peer_is_met(tmp_path: Path) -> None:
-    async with Fleet(tmp_path).open() as fleet, trio.open_nursery() as nursery:
-        a, b = await fleet.node("a"), await fleet.node("b")
-        await fleet.join(b, a)
-        await linked(a, b)
-        manifest = await a.add(content(300_000))
-        fleet.world.reachable = lambda *_: False
-        await fleet.world.cut("a", "b")
-        await until(lambda: _alone(b))
-        b.mesh._addresses.keep(lambda _: False)
-        nursery.start_soon(b.mesh._replicate_forever, Everything(manifest))
-        await trio.sleep(1.0)  # nobody is there: given up for now
-        fleet.world.reachable = lambda *_: True
-        b.mesh._addresses.hint(a.id, "memory://a")
-        await until(lambda: b.has(manifest), 5.0)
-        nursery.cancel_scope.cancel()

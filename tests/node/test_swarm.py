@@ -10,23 +10,8 @@ import trio
 
 from node import swarm
 from node.directory import UserEntry
-from node.swarm import Referenced
-from store.digest import Digest
 from store.errors import NoHolderError, RejectedError
-from store.facts import METADATA_INLINE_MAX, File, Publish
 from tests.node.world import world
-
-
-async def test_every_file_and_its_metadata_is_referred_to(tmp_path: Path) -> None:
-    async with world(tmp_path) as node:
-        blob, metadata = Digest.of(b"file"), Digest.of(b"m" * (METADATA_INLINE_MAX + 1))
-        files = (
-            File("a", "file", str(blob), 4, manifest_id=b"i" * 32),
-            File("b", "file", str(blob), 4, metadata_digest=str(metadata)),
-        )
-        await node.core.ledger.append([Publish("generic", "p", "1", files)], actor="t")
-        found = [each async for each in Referenced(node.core).referenced()]
-        assert found == [(blob, 4, b"i" * 32), (blob, 4, b""), (metadata, 0, b"")]
 
 
 class Mesh:

@@ -1,0 +1,1 @@
+"""What this node holds, for whom, and what it lets go.  Docs: docs/mesh.md §13."""
