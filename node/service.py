@@ -15,7 +15,7 @@ import trio
 
 from formats import discover
 from node import control, reserve
-from node.access.accounts import Accounts
+from node.access.accounts import Accounts, Writer
 from node.access.gate import Gate
 from node.blobs import Blobs, Store
 from node.config import Config
@@ -94,14 +94,14 @@ async def _assemble(
     """Wire the services over the stores."""
     catalog, staging, keys = Catalog(facts), Staging(local), NodeKeys(me, ledger)
     directory, write, access = Directory(catalog), ledger.append, config.access
-    life, tries, path = access.token_minutes, access.login_attempts, config.path
-    accounts = Accounts(directory, write, keys, token_minutes=life, login_attempts=tries)
+    accounts, path = _accounts(config, directory, write, keys), config.path
     keyring = await stack.enter_async_context(Keyring(catalog, keys, write, path / "gnupg.home"))
     publisher, metrics = Publisher(ledger, catalog, blobs), Metrics()
     vault, sessions = Vault(catalog, keys, write), Sessions(path / "sessions", blobs)
     parts = RemoteParts(catalog, blobs, publisher, Promises(local), vault, Counts(metrics))
     engine = await stack.enter_async_context(open_engine(parts, path, config.upstream))
     signer, cache = keyring.signer, RenderCache()
+    services = Services(catalog, blobs, staging, cache, accounts, sessions.of, signer)
     return Core(
         config=config,
         identity=me,
@@ -120,10 +120,15 @@ async def _assemble(
         metrics=metrics,
         engine=engine,
         keyring=keyring,
-        services=Services(catalog, blobs, staging, cache, accounts, sessions.of, signer),
+        services=services,
         formats=discover(),
         placer=Placer(config, ledger, directory, blobs, facts, local),
     )
+
+
+def _accounts(config: Config, directory: Directory, write: Writer, keys: NodeKeys) -> Accounts:
+    life, tries = config.access.token_minutes, config.access.login_attempts
+    return Accounts(directory, write, keys, token_minutes=life, login_attempts=tries)
 
 
 async def _databases(stack: AsyncExitStack, config: Config) -> tuple[Database, Database]:
