@@ -100,8 +100,7 @@ async def _assemble(
     vault, sessions = Vault(catalog, keys, write), Sessions(path / "sessions", blobs)
     parts = RemoteParts(catalog, blobs, publisher, Promises(local), vault, Counts(metrics))
     engine = await stack.enter_async_context(open_engine(parts, path, config.upstream))
-    signer, cache = keyring.signer, RenderCache()
-    services = Services(catalog, blobs, staging, cache, accounts, sessions.of, signer)
+    services = _services(catalog, blobs, staging, accounts, sessions, keyring)
     return Core(
         config=config,
         identity=me,
@@ -124,6 +123,18 @@ async def _assemble(
         formats=discover(),
         placer=Placer(config, ledger, directory, blobs, facts, local),
     )
+
+
+def _services(
+    catalog: Catalog,
+    blobs: Blobs,
+    staging: Staging,
+    accounts: Accounts,
+    sessions: Sessions,
+    keyring: Keyring,
+) -> Services:
+    cache = RenderCache()
+    return Services(catalog, blobs, staging, cache, accounts, sessions.of, keyring.signer)
 
 
 def _accounts(config: Config, directory: Directory, write: Writer, keys: NodeKeys) -> Accounts:
