@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from node.config import Access, Blobs, Config, Mesh
-from node.core import Core
 from node.run import build_front
 from node.service import open_core
 from node.swarm import start_mesh
@@ -51,7 +50,6 @@ class Fleet:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.nodes: list[Node] = []
-        self.stack = AsyncExitStack()
         self.nursery: trio.Nursery | None = None
 
     async def node(
@@ -66,24 +64,31 @@ class Fleet:
             blobs=Blobs(budget=budget, gc_interval=0),
             access=Access(admin_password=PASSWORD),
         )
-        joining = bool(self.nodes)
-        core: Core = await self.stack.enter_async_context(open_core(config, joining=joining))
-        invitation = ""
-        if joining:
-            inviter = self.nodes[0].core.mesh
-            assert inviter is not None
-            invitation = await inviter.invite(site=site, roles=("writer", "admin"))
-        core.mesh = await start_mesh(core, self.nursery, invitation)
-        made = Node(core, build_front(core))
-        self.nursery.start_soon(core.placer.run, core.mesh)
+        made: Node = await self.nursery.start(self._run, config)
         self.nodes.append(made)
         return made
+
+    async def _run(
+        self, config: Config, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Run one node, in a task of its own: what it opens it closes in order."""
+        joining, invitation = bool(self.nodes), ""
+        async with open_core(config, joining=joining) as core, trio.open_nursery() as nursery:
+            if joining:
+                inviter = self.nodes[0].core.mesh
+                assert inviter is not None
+                site = config.mesh.site
+                invitation = await inviter.invite(site=site, roles=("writer", "admin"))
+            core.mesh = await start_mesh(core, nursery, invitation)
+            nursery.start_soon(core.placer.run, core.mesh)
+            task_status.started(Node(core, build_front(core)))
+            await trio.sleep_forever()
 
 
 @asynccontextmanager
 async def fleet(folder: Path) -> AsyncGenerator[Fleet]:
     made = Fleet(folder)
-    async with made.stack, trio.open_nursery() as nursery:
+    async with trio.open_nursery() as nursery:
         made.nursery = nursery
         yield made
         nursery.cancel_scope.cancel()
