@@ -235,12 +235,9 @@ class Applying:
     def _overlap(self, author: str, incarnation: int, first: int, last: int) -> dict[int, bytes]:
         """Ids of the stored records from the one before ``first``, by seq."""
         self._flush()
-        query = sa.select(records.c.seq, records.c.id).where(
-            records.c.author == author,
-            records.c.incarnation == incarnation,
-            records.c.seq.between(first - 1, last),
-        )
-        return {seq: bytes(id_) for seq, id_ in self._connection.execute(query)}
+        place = {"author": author, "incarnation": incarnation, "first": first - 1, "last": last}
+        rows = self._connection.execute(chain.RECORD_IDS, place)
+        return {seq: bytes(id_) for seq, id_ in rows}
 
     def _flush(self) -> None:
         """Write what was gathered so far."""

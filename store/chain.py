@@ -40,6 +40,45 @@ ROTATION, ADMISSION, PROPOSAL = "rotation", "admission", "proposal"  # statement
 FORK = sa.select(sa.func.min(forks.c.seq)).where(
     forks.c.author == AUTHOR, forks.c.incarnation == INCARNATION
 )
+_newest = (
+    sa.select(heads.c.author, heads.c.incarnation, sa.func.max(heads.c.seq).label("seq"))
+    .where(heads.c.seq > 0)
+    .group_by(heads.c.author, heads.c.incarnation)
+    .subquery()
+)
+HEADS = sa.select(heads.c.author, heads.c.incarnation, heads.c.seq, heads.c.record).join(
+    _newest,
+    sa.and_(
+        heads.c.author == _newest.c.author,
+        heads.c.incarnation == _newest.c.incarnation,
+        heads.c.seq == _newest.c.seq,
+    ),
+)
+FIRST: sa.BindParameter[int] = sa.bindparam("first")
+LAST: sa.BindParameter[int] = sa.bindparam("last")
+_chain = (records.c.author == AUTHOR, records.c.incarnation == INCARNATION)
+_ends = (heads.c.author == AUTHOR, heads.c.incarnation == INCARNATION, heads.c.seq >= FIRST)
+NEXT_HEAD = sa.select(heads).where(*_ends).order_by(heads.c.seq).limit(1)
+LAST_HEAD = (
+    sa.select(heads).where(*_ends, heads.c.seq <= LAST).order_by(heads.c.seq.desc()).limit(1)
+)
+SIZES = (
+    sa.select(
+        records.c.seq,
+        sa.func.length(records.c.header) + sa.func.coalesce(sa.func.length(records.c.body), 0),
+    )
+    .where(*_chain, records.c.seq >= FIRST)
+    .order_by(records.c.seq)
+    .limit(sa.bindparam("count", type_=sa.Integer))
+)
+PAIRS = (
+    sa.select(records.c.header, records.c.body)
+    .where(*_chain, records.c.seq.between(FIRST, LAST))
+    .order_by(records.c.seq)
+)
+RECORD_IDS = sa.select(records.c.seq, records.c.id).where(
+    *_chain, records.c.seq.between(FIRST, LAST)
+)
 
 
 class End(NamedTuple):
@@ -181,23 +220,9 @@ Heads = dict[tuple[str, int], tuple[int, bytes]]
 
 def read_heads(connection: sa.Connection) -> Heads:
     """The last signed record of every chain.  One index search per chain."""
-    newest = (
-        sa.select(heads.c.author, heads.c.incarnation, sa.func.max(heads.c.seq).label("seq"))
-        .where(heads.c.seq > 0)
-        .group_by(heads.c.author, heads.c.incarnation)
-        .subquery()
-    )
-    query = sa.select(heads.c.author, heads.c.incarnation, heads.c.seq, heads.c.record).join(
-        newest,
-        sa.and_(
-            heads.c.author == newest.c.author,
-            heads.c.incarnation == newest.c.incarnation,
-            heads.c.seq == newest.c.seq,
-        ),
-    )
     return {
         (author, incarnation): (seq, bytes(record))
-        for author, incarnation, seq, record in connection.execute(query)
+        for author, incarnation, seq, record in connection.execute(HEADS)
     }
 
 
@@ -208,38 +233,21 @@ def read_range(
 
     At least the records up to the next head are given, even if they take more than ``max_bytes``.
     """
-    chain = (records.c.author == author, records.c.incarnation == incarnation)
-    ends = (
-        heads.c.author == author,
-        heads.c.incarnation == incarnation,
-        heads.c.seq >= max(first, 1),
-    )
-    query = sa.select(heads).where(*ends).order_by(heads.c.seq).limit(1)
-    nearest = connection.execute(query).first()
+    chain: dict[str, object] = {"author": author, "incarnation": incarnation}
+    ends = {**chain, "first": max(first, 1)}
+    nearest = connection.execute(NEXT_HEAD, ends).first()
     if nearest is None:
         return None
-    sizes = (
-        sa.select(
-            records.c.seq,
-            sa.func.length(records.c.header) + sa.func.coalesce(sa.func.length(records.c.body), 0),
-        )
-        .where(*chain, records.c.seq >= first)
-        .order_by(records.c.seq)
-        .limit(max_bytes // 200 + 1)  # no record is smaller
-    )
+    count = max_bytes // 200 + 1  # no record is smaller
     last, total = 0, 0
-    for seq, size in connection.execute(sizes):
+    for seq, size in connection.execute(SIZES, {**chain, "first": first, "count": count}):
         total += size + 8
         if total > max_bytes:
             break
         last = seq
     if last > nearest.seq:
-        query = sa.select(heads).where(*ends, heads.c.seq <= last)
-        nearest = connection.execute(query.order_by(heads.c.seq.desc()).limit(1)).one()
-    pairs = sa.select(records.c.header, records.c.body).where(
-        *chain, records.c.seq.between(first, nearest.seq)
-    )
-    found = connection.execute(pairs.order_by(records.c.seq)).all()
+        nearest = connection.execute(LAST_HEAD, {**ends, "last": last}).one()
+    found = connection.execute(PAIRS, {**chain, "first": first, "last": nearest.seq}).all()
     return Batch(
         tuple((bytes(h), None if b is None else bytes(b)) for h, b in found), _head(nearest)
     )

@@ -49,12 +49,17 @@ def keyed(
 
     ``tuple_(…).in_(keys)`` finds the same, but SQLite scans the whole table for it.
     """
+    for before, lasts in grouped(keys).items():
+        equal = (c == value for c, value in zip(columns[:-1], before, strict=True))
+        yield sa.and_(*equal, columns[-1].in_(lasts))
+
+
+def grouped(keys: Iterable[Sequence[object]]) -> dict[tuple[object, ...], list[object]]:
+    """The last parts of composite keys, by what stands before them."""
     groups: dict[tuple[object, ...], list[object]] = {}
     for *leading, last in keys:
         groups.setdefault(tuple(leading), []).append(last)
-    for before, lasts in groups.items():
-        equal = (c == value for c, value in zip(columns[:-1], before, strict=True))
-        yield sa.and_(*equal, columns[-1].in_(lasts))
+    return groups
 
 
 def prefix_end(prefix: str) -> str | None:

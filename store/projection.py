@@ -6,6 +6,7 @@ Runs inside the transaction that stores the records, so the catalog is never beh
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from store.authority import Authority
 from store.bulk import chunks
 from store.counting import Delta
 from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, Rules
-from store.paging import keyed
+from store.paging import grouped
 from store.schema import burnt, claims, files, settings
 from store.states import (
     DIGEST,
@@ -115,6 +116,20 @@ def files_of(connection: sa.Connection, repository: str) -> list[str]:
     return [fold.file_cell(repository, path) for (path,) in connection.execute(query)]
 
 
+@lru_cache(maxsize=32)
+def _by_key(table: sa.Table) -> sa.Select[Any]:
+    """Find rows by all of their key but the last part, and one of many last parts."""
+    *leading, last = table.primary_key
+    equal = (column == sa.bindparam(f"k_{n}") for n, column in enumerate(leading))
+    return sa.select(table).where(*equal, last.in_(sa.bindparam("lasts", expanding=True)))
+
+
+@lru_cache(maxsize=32)
+def _delete(table: sa.Table) -> sa.Delete:
+    """Delete a row by its whole key."""
+    return sa.delete(table).where(*(c == sa.bindparam(f"b_{c.name}") for c in table.primary_key))
+
+
 # --- tables -------------------------------------------------------------------------------------
 class Tables:
     """Collects what a transaction changes in the catalog, and writes it with few statements."""
@@ -208,16 +223,14 @@ class Tables:
         columns = list(table.primary_key)
         before: dict[Key, Row] = {}
         for part in chunks(known):
-            for wanted in keyed(columns, part):
-                for row in self.connection.execute(sa.select(table).where(wanted)):
+            for leading, lasts in grouped(part).items():
+                wanted = {"lasts": lasts, **{f"k_{n}": v for n, v in enumerate(leading)}}
+                for row in self.connection.execute(_by_key(table), wanted):
                     before[tuple(row[: len(columns)])] = tuple(row)
         gone = [key for key, row in before.items() if after.get(key) != row]
         if gone:
-            condition = [column == sa.bindparam(f"b_{column.name}") for column in columns]
-            self.connection.execute(
-                sa.delete(table).where(*condition),
-                [{f"b_{c.name}": v for c, v in zip(columns, key, strict=True)} for key in gone],
-            )
+            named = [{f"b_{c.name}": v for c, v in zip(columns, k, strict=True)} for k in gone]
+            self.connection.execute(_delete(table), named)
         fresh = [row for key, row in after.items() if before.get(key) != row]
         bulk.insert(self.connection, table, fresh)
         return before

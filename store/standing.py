@@ -14,6 +14,9 @@ from store.schema import forks, records
 
 AUTHORS_MAX = 10_000  # chains whose rejected batches are remembered
 REASONS_MAX = 8  # reasons shown per chain
+FORKS = sa.select(forks.c.author, forks.c.incarnation, sa.func.min(forks.c.seq)).group_by(
+    forks.c.author, forks.c.incarnation
+)
 
 
 @dataclass(slots=True)
@@ -41,9 +44,7 @@ Standing = dict[tuple[str, int], AuthorStatus]
 
 def forks_of(connection: sa.Connection) -> dict[tuple[str, int], int]:
     """Where chains fork, if they do."""
-    query = sa.select(forks.c.author, forks.c.incarnation, sa.func.min(forks.c.seq))
-    grouped = query.group_by(forks.c.author, forks.c.incarnation)
-    return {(a, incarnation): seq for a, incarnation, seq in connection.execute(grouped)}
+    return {(a, incarnation): seq for a, incarnation, seq in connection.execute(FORKS)}
 
 
 def read_standing(connection: sa.Connection) -> Standing:
