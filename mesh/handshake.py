@@ -85,10 +85,10 @@ def node_of(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()
 
 
-def verify(key: bytes, data: bytes, signature: bytes) -> bool:
+def verify(key: bytes, message: bytes, signature: bytes) -> bool:
     """Tell whether ``signature`` is by ``key``."""
     try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, data)
+        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
     return True

@@ -27,6 +27,7 @@ ASKS_MAX = 8  # chains asked of one peer at a time; it answers no more than twic
 RANGE_TIMEOUT = 15.0  # seconds without a piece of what was asked: ask somebody else
 ROOT_TIMEOUT = 10.0  # seconds
 REFUSED_PAUSE = 60.0  # seconds before a peer is asked again for what turned out bad
+OUTAGE_PAUSE = 5.0  # seconds before it is asked again for what our own store could not take
 PUSH_MAX = 256  # records pushed unasked; a longer gap is announced, and pulled
 PUSH_GRACE = 0.3  # seconds that an author's own push may take before somebody else is asked
 REWINDS_MAX = 20  # times that a peer is asked for earlier records of one chain
@@ -186,10 +187,12 @@ class LedgerSync:
         refused: bool,
         now: float,
         resend_from: int | None = None,
+        pause: float = REFUSED_PAUSE,
     ) -> list[Effect]:
         """The ledger has judged a batch; ``reach`` is how far it now has this author.
 
-        ``resend_from`` is set when it needs earlier records of that peer first.
+        ``resend_from`` is set when it needs earlier records of that peer first; ``pause`` is how
+        long the peer is not asked for what was refused.
         """
         known = self._peers.get(peer)
         asked = self._asked.get(key)
@@ -198,13 +201,20 @@ class LedgerSync:
         if known is None:
             return self._pull(now)
         if refused:
-            known.refused[key] = now + REFUSED_PAUSE
+            known.refused[key] = now + pause
         if resend_from is not None and known.rewinds.get(key, 0) < REWINDS_MAX:
             known.rewinds[key] = known.rewinds.get(key, 0) + 1
             upto = max(reach, resend_from)
             self._asked[key] = _Asked(peer, upto, now + RANGE_TIMEOUT)
             return [Send(peer, Range(*key, max(0, resend_from - 1), upto)), *self._pull(now)]
         return self._pull(now)
+
+    def unadopted(self, peer: bytes, now: float) -> list[Effect]:
+        """Our store could not take a root document of this peer: ask again before long."""
+        known = self._peers.get(peer)
+        if known is not None:
+            known.roots_asked, known.roots_due = (0, b""), now + OUTAGE_PAUSE
+        return []
 
     def overloaded(self, peer: bytes, key: Key) -> list[Effect]:
         """The shell cannot send a peer these records now: announce them, to be asked for later."""
@@ -292,7 +302,7 @@ class LedgerSync:
 
     def _hear_root(self, peer: bytes, known: SyncPeer, said: Root, now: float) -> list[Effect]:
         if not said.version:  # the end of an answer
-            known.roots_due = 0.0
+            known.roots_due = known.roots_due if known.roots_asked == (0, b"") else 0.0
             return self._pull(now)
         known.document += said.piece
         if len(known.document) > ROOT_MAX:
@@ -300,7 +310,7 @@ class LedgerSync:
         if not said.last:
             return []
         document, known.document = bytes(known.document), bytearray()
-        known.roots_due = now + ROOT_TIMEOUT
+        known.roots_due = max(known.roots_due, now + ROOT_TIMEOUT)
         return [AdoptRoot(peer, document)]
 
     # --- time ----------------------------------------------------------------------------------
@@ -310,6 +320,7 @@ class LedgerSync:
         moments += self._later.values()
         moments += [p.roots_due for p in self._peers.values() if p.roots_due]
         moments += [p.repeat_at for p in self._peers.values()]
+        moments += [until for p in self._peers.values() for until in p.refused.values()]
         return min(moments, default=None)
 
     def tick(self, now: float) -> list[Effect]:
@@ -321,8 +332,9 @@ class LedgerSync:
                 if asked.peer in self._peers:
                     self._peers[asked.peer].refused[key] = now + REFUSED_PAUSE
         for peer, known in self._peers.items():
-            if 0 < known.roots_due <= now:
-                known.roots_due = 0.0
+            if 0 < known.roots_due <= now:  # no answer, or none that we could take
+                known.roots_due, known.roots_asked = 0.0, (0, b"")
+                effects += self._ask_roots(peer, known, now)
             for key in [key for key, until in known.refused.items() if until <= now]:
                 del known.refused[key]
             if known.repeat_at <= now:

@@ -22,6 +22,7 @@ from store.records import Batch
 
 FORK_MAX = 60_000  # bytes of a proof
 QUEUE_MAX = 64  # batches waiting to be judged; more, and links are read no further
+RETRY = 1.0  # seconds until a ledger that could not answer is asked again
 GROUP_MAX = 16  # batches judged in one transaction
 ANSWERS_MAX = 16  # answers to one peer under way; what it asks beyond that, it must ask again
 BACKLOG_MAX = 1 << 20  # bytes queued on a link before the next batch is read
@@ -67,8 +68,14 @@ class Ledgers:
             nursery.start_soon(self._tick_forever)
             task_status.started()
             async for _ in grown:
-                with outage("catching up"):
-                    await self._catch_up()
+                await self._catch_up_at_last()
+
+    async def _catch_up_at_last(self) -> None:
+        """Catch up as soon as the ledger can answer: nobody says a second time that it grew."""
+        while True:
+            with outage("catching up"):
+                return await self._catch_up()
+            await trio.sleep(RETRY)
 
     async def restart(self) -> None:
         """We are in another mesh now: forget what peers of the old one had."""
@@ -195,9 +202,11 @@ class Ledgers:
 
     async def _apply(self, effects: list[sync.ApplyRecords]) -> None:
         raw: list[Batch | bytes] = [effect.batch for effect in effects]
+        pause = sync.REFUSED_PAUSE
         try:
             outcomes = await self.ledger.apply(raw)
         except UnavailableError as error:  # a full disk, a database that is away: ask again later
+            pause = sync.OUTAGE_PAUSE
             log.warning("mesh.not_applied", why=str(error))
             outcomes = [Outcome(refused=str(error)) for _ in effects]
         for effect, outcome in zip(effects, outcomes, strict=True):
@@ -215,6 +224,7 @@ class Ledgers:
                     refused=refused or not named,
                     now=trio.current_time(),
                     resend_from=outcome.resend_from,
+                    pause=pause,
                 )
             )
         with outage("catching up"):
@@ -223,6 +233,9 @@ class Ledgers:
     async def _adopt(self, effect: sync.AdoptRoot) -> None:
         try:
             await self.ledger.adopt(effect.document)
+        except UnavailableError as error:
+            log.warning("mesh.not_adopted", why=str(error))
+            self._perform(self.core.unadopted(effect.peer, trio.current_time()))
         except RegistryError as error:
             self.problems[effect.peer] = f"root document: {error}"
             log.warning("mesh.root_refused", peer=effect.peer.hex(), why=str(error))

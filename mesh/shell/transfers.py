@@ -39,9 +39,7 @@ from store.errors import (
     BlobUnknownError,
     DigestMismatchError,
     NoHolderError,
-    ReadOnlyError,
     RegistryError,
-    StoreFullError,
     UnavailableError,
 )
 from store.partial import PartialBlob
@@ -262,16 +260,15 @@ class Transfers:
     async def _write(self, effect: Write) -> None:
         fetch = self.fetches.get(effect.blob)
         partial = fetch.partial if fetch is not None else None
-        if partial is None:
+        if fetch is None or partial is None:
             return
         try:
             bad = await partial.write_run(effect.first, effect.first + effect.count, effect.data)
-        except (StoreFullError, ReadOnlyError) as error:
-            await partial.abandon(error)
-            self._fail(effect.blob, error)
+        except RegistryError as error:
+            if self.fetches.get(effect.blob) is fetch and fetch.partial is partial:
+                await partial.abandon(error)  # else whoever gave it up has told the exchange
+                self._fail(effect.blob, error)
             return
-        except RegistryError:
-            return  # abandoned meanwhile; whoever did it has told the exchange
         self._written(effect, partial, bad)
 
     def _written(self, effect: Write, partial: PartialBlob, bad: list[int]) -> None:

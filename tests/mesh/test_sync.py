@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from mesh import messages as m
 from mesh.sync import (
     ASKS_MAX,
+    OUTAGE_PAUSE,
     REPEAT,
+    ROOT_TIMEOUT,
     AdoptRoot,
     ApplyRecords,
     Effect,
@@ -339,3 +341,43 @@ def test_a_chain_whose_end_was_dropped_is_asked_for_again() -> None:
     core.applied(NAMES[2], (NAMES[1], 1), 5, refused=True, now=0.0)
     asked = core.grown({(NAMES[1], 1): (3, bytes(32))}, 0.0)
     assert Send(NAMES[2], m.Range(NAMES[1], 1, 3, 7)) in asked
+
+
+def wanting() -> LedgerSync:
+    """A core that has asked a peer for three records."""
+    core = LedgerSync(NAMES[0], {}, (1, b""), random.Random(1))
+    core.linked(NAMES[1], 0.0)
+    said = m.Heads((m.Head(NAMES[1], 1, 3, bytes(32)),), 1, b"")
+    assert core.received(NAMES[1], said, 0.0) == [Send(NAMES[1], m.Range(NAMES[1], 1, 0, 3))]
+    return core
+
+
+def test_what_our_own_store_could_not_take_is_asked_again_in_time() -> None:
+    core = wanting()
+    core.applied(NAMES[1], (NAMES[1], 1), 0, refused=True, now=1.0, pause=OUTAGE_PAUSE)
+    moment = core.deadline()
+    assert moment == 1.0 + OUTAGE_PAUSE  # somebody must look then, or nobody ever does
+    assert core.tick(moment - 0.1) == []
+    assert core.tick(moment) == [Send(NAMES[1], m.Range(NAMES[1], 1, 0, 3))]
+
+
+def test_root_documents_that_never_come_are_asked_for_again() -> None:
+    core = LedgerSync(NAMES[0], {}, (1, b"one"), random.Random(1))
+    core.linked(NAMES[1], 0.0)
+    asking = [Send(NAMES[1], m.RootGet(1))]
+    assert core.received(NAMES[1], m.Heads((), 2, b"two"), 0.0) == asking
+    assert core.deadline() == ROOT_TIMEOUT
+    assert core.tick(ROOT_TIMEOUT) == asking
+    core.received(NAMES[1], m.Root(0, last=True, piece=b""), ROOT_TIMEOUT)
+    assert core.tick(3 * ROOT_TIMEOUT) == []  # an answer that is of no use is not asked for twice
+
+
+def test_a_root_document_that_could_not_be_stored_is_asked_for_again() -> None:
+    core = LedgerSync(NAMES[0], {}, (1, b"one"), random.Random(1))
+    core.linked(NAMES[1], 0.0)
+    core.received(NAMES[1], m.Heads((), 2, b"two"), 0.0)
+    core.received(NAMES[1], m.Root(2, last=True, piece=b"two"), 1.0)
+    core.unadopted(NAMES[1], 1.0)
+    core.received(NAMES[1], m.Root(0, last=True, piece=b""), 1.1)
+    assert core.deadline() == 1.0 + OUTAGE_PAUSE
+    assert core.tick(1.0 + OUTAGE_PAUSE) == [Send(NAMES[1], m.RootGet(1))]

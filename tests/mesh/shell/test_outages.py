@@ -1,0 +1,85 @@
+"""A disk or a database that fails for a moment: nobody waits for ever because of it."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+from mesh.effects import Write
+from mesh.exchange import Exchange
+from mesh.shell.ledgers import RETRY, Ledgers
+from mesh.shell.transfers import Fetch, Transfers
+from store.digest import Digest
+from store.errors import UnavailableError
+
+BLOB = Digest.of(b"blob")
+
+
+class FailingPartial:
+    """A partial blob on a disk with an input/output error."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    async def write_run(self, first: int, stop: int, data: bytes) -> list[int]:
+        raise UnavailableError("input/output error")
+
+    async def abandon(self, error: Exception) -> None:
+        self.error = error
+
+
+def transfers() -> tuple[Transfers, Fetch, FailingPartial]:
+    exchange = Exchange(bytes(32), random.Random(1))
+    links: Any = SimpleNamespace(control={}, bulk={})
+    nothing: Any = None
+    shell = Transfers(exchange, links, nothing, nothing, nothing)
+    fetch, partial = Fetch(BLOB), FailingPartial()
+    fetch.partial = partial  # type: ignore[assignment]
+    shell.fetches[BLOB.raw] = fetch
+    exchange.want(BLOB.raw, 0.0)
+    return shell, fetch, partial
+
+
+async def test_a_fetch_ends_when_the_disk_fails() -> None:
+    shell, fetch, partial = transfers()
+    await shell._write(Write(BLOB.raw, b"p" * 32, 0, 1, b"x"))
+    assert isinstance(fetch.error, UnavailableError)
+    assert fetch.done.is_set()
+    assert partial.error is fetch.error
+    assert not shell.fetches
+    assert not shell.exchange.downloads  # the next client begins anew
+
+
+async def test_a_write_into_what_was_given_up_says_nothing() -> None:
+    shell, fetch, partial = transfers()
+    fetch.partial = None  # its manifest was wrong, say
+    await shell._write(Write(BLOB.raw, b"p" * 32, 0, 1, b"x"))
+    assert not fetch.done.is_set()
+    assert partial.error is None
+
+
+async def test_what_a_silent_ledger_could_not_tell_is_asked_again(autojump_clock: Any) -> None:
+    answers: list[Any] = [
+        UnavailableError("away"),
+        UnavailableError("away"),
+        {("ab", 7): (3, b"r")},
+    ]
+
+    class Silent:
+        node = "00" * 32
+        authority = SimpleNamespace(version=1, in_force=())
+
+        async def heads(self) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    ledger: Any = Silent()
+    links: Any = SimpleNamespace(control={})
+    ledgers = Ledgers(ledger, links, random.Random(1))
+    began = autojump_clock.current_time()
+    await ledgers._catch_up_at_last()
+    assert ledgers.core.heads == {(b"\xab", 7): (3, b"r")}
+    assert autojump_clock.current_time() - began >= 2 * RETRY
