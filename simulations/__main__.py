@@ -1,4 +1,4 @@
-"""Play histories: ``python -m simulations --seeds 20``, or one again: ``--seed 17``.
+"""Play histories: ``python -m simulations --seeds 20``, or ``--seeds 100..199``, or ``--seed 17``.
 
 A seed stands for one history of nodes, links, work, faults and lies, replayed to the last byte by
 the same commit.  The exit status is 1 when one of them goes wrong.  ``python -m simulations swarm``
@@ -8,37 +8,32 @@ judges the scheduler instead: see ``simulations.swarm``.
 from __future__ import annotations
 
 import argparse
-import statistics
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+
+import msgspec
 
 from simulations import swarm
 from simulations.history import Result, play
 from simulations.plan import draw
+from simulations.report import commit, line, summarise
 from simulations.shrink import shrink
 
 TAIL = 40  # lines of history shown for a failure
-
-
-def commit() -> str:
-    """Return the commit that is checked out, marked if files differ from it."""
-    found = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return found.stdout.strip() or "unknown"
+SHARE = 20  # histories handed to a process at a time
+FAILURES_SHOWN = 5  # in full; all are listed in the end
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser("python -m simulations", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=20, help="how many histories to play")
-    parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--seeds", default="20", help="how many histories, or which: 100..199")
+    parser.add_argument("--from", type=int, default=0, dest="first", help="the first of them")
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--json", help="write a report to this file")
     parser.add_argument("--seed", type=int, help="play this one, and show its plan and its end")
     parser.add_argument("--tail", type=int, default=TAIL, help="lines of history shown")
     parser.add_argument("--shrink", action="store_true", help="make a failing plan smaller")
@@ -46,22 +41,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def chosen(options: argparse.Namespace) -> range:
+    """Return the seeds that the command line asks for.  Raises SystemExit."""
+    first, dots, last = options.seeds.partition("..")
+    try:
+        if dots:
+            return range(int(first), int(last) + 1)
+        return range(options.first, options.first + int(first))
+    except ValueError:
+        raise SystemExit(f"--seeds {options.seeds}: give a number, or two as in 100..199") from None
+
+
 def show_failure(result: Result, tail: int) -> None:
     """Say what went wrong, and how to see it again."""
     print(f"\nseed {result.seed} failed at commit {commit()}: {result.failure}")
     print(result.details)
     print("\n".join(result.history[-tail:]))
-    print(f"\nsee it again: python -m simulations --seed {result.seed}")
-
-
-def line(result: Result) -> str:
-    """Return one history in one line."""
-    verdict = "FAILED" if result.failure else "ok"
-    return (
-        f"seed {result.seed:6d} {verdict:6s} {result.steps:7d} events, "
-        f"{result.bytes_carried / 1e6:6.1f} MB, right after {result.recovered:5.1f} s, "
-        f"history {result.digest}, {result.seconds:5.2f} s"
-    )
+    print(f"\nsee it again: python -m simulations --seed {result.seed} --shrink")
 
 
 def play_one(options: argparse.Namespace) -> int:
@@ -80,24 +76,38 @@ def play_one(options: argparse.Namespace) -> int:
     return int(bool(result.failure))
 
 
+def play_seed(seed: int) -> Result:
+    """Play one seed; only a failure brings its history along."""
+    result = play(draw(seed))
+    if not result.failure:
+        result.history.clear()
+    return result
+
+
+def results(seeds: range, jobs: int) -> Iterator[Result]:
+    """Play seeds, in this process or in several."""
+    if jobs <= 1:
+        yield from map(play_seed, seeds)
+        return
+    with ProcessPoolExecutor(max_workers=jobs) as pool:
+        yield from pool.map(play_seed, seeds, chunksize=min(SHARE, -(-len(seeds) // jobs)))
+
+
 def play_many(options: argparse.Namespace) -> int:
     """Play a range of seeds; stop at nothing."""
-    started = time.perf_counter()
-    results = []
-    for seed in range(options.start, options.start + options.seeds):
-        result = play(draw(seed))
-        results.append(result)
-        if result.failure:
+    started, seeds = time.perf_counter(), chosen(options)
+    played, failed = [], 0
+    for result in results(seeds, options.jobs):
+        played.append(result)
+        failed += bool(result.failure)
+        if result.failure and failed <= FAILURES_SHOWN:
             show_failure(result, options.tail)
         elif not options.quiet:
             print(line(result), flush=True)
-    failed = [result.seed for result in results if result.failure]
-    recovered = [result.recovered for result in results if not result.failure] or [0.0]
-    print(
-        f"{len(results)} histories in {time.perf_counter() - started:.1f} s at commit {commit()}: "
-        f"{len(failed)} failed{f' {failed}' if failed else ''}; all was right again after "
-        f"{statistics.median(recovered):.1f} s (median), {max(recovered):.1f} s (worst)"
-    )
+    report = summarise(played, time.perf_counter() - started)
+    if options.json:
+        Path(options.json).write_bytes(msgspec.json.format(msgspec.json.encode(report)))
+    print(report)
     return int(bool(failed))
 
 

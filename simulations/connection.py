@@ -95,7 +95,7 @@ class Connection:
         try:
             self.link.feed(data, self._world.now)
             self._dispatch()
-        except MeshError as error:
+        except (MeshError, UnavailableError) as error:
             self._die(str(error))
         self.flush()
 

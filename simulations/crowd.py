@@ -107,6 +107,7 @@ class Stock:
 
     manifest: Manifest
     have: int
+    durable: int = 0
 
 
 @lru_cache(64)

@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import sqlalchemy as sa
 
 from mesh import bits
+from simulations.quick import Accessing, QuickPort, unhindered
+from simulations.world import PowerCutError
 from store import schema
 from store.chunking import Cutter
 from store.chunks import Chunk, Manifest
 from store.digest import Digest
-from store.errors import StoreFullError
+from store.errors import StoreFullError, UnavailableError
 
 T = TypeVar("T")
 FLUSH_SIZE = 8 << 20  # bytes written between two durable bitmaps at most
@@ -42,7 +45,8 @@ def at_once(work: Coroutine[object, object, T]) -> T:
 class MemoryPort:
     """The ledger's database port, over SQLite in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, accessing: Accessing = unhindered) -> None:
+        self._accessing = accessing
         self.engine = sa.create_engine(
             "sqlite://",
             poolclass=sa.pool.StaticPool,
@@ -53,14 +57,16 @@ class MemoryPort:
 
     async def read(self, unit: Callable[[sa.Connection], T], /) -> T:
         """Run a unit."""
-        return self.look(unit)
+        with self._accessing(writing=False):
+            return self.look(unit)
 
     async def write(self, unit: Callable[[sa.Connection], T], /) -> T:
         """Run a unit."""
-        return self.look(unit)
+        with self._accessing(writing=True):
+            return self.look(unit)
 
     def look(self, unit: Callable[[sa.Connection], T]) -> T:
-        """Run a unit, at once."""
+        """Run a unit, at once, whatever is wrong with the disk."""
         with self.engine.begin() as connection:
             return unit(connection)
 
@@ -124,13 +130,17 @@ class Part:
 
 
 class Disk:
-    """One node's disk."""
+    """One node's disk.  ``full``, ``unwritable`` and ``unreadable`` count the faults at work."""
 
-    def __init__(self) -> None:
-        self.port = MemoryPort()
+    def __init__(self, *, real: bool = False) -> None:
+        self.port: MemoryPort | QuickPort = (
+            MemoryPort(self.accessing) if real else QuickPort(accessing=self.accessing)
+        )
         self.whole: dict[bytes, tuple[Manifest, bytes]] = {}
         self.parts: dict[bytes, Part] = {}
-        self.full = False
+        self.full = self.unwritable = self.unreadable = 0
+        self.trap = 0  # moments of access until the node dies; 0: it does not
+        self.sprung: Callable[[], None] = lambda: None
         self._chunks: dict[bytes, tuple[bytes, int]] = {}  # of whole blobs: (blob, index)
 
     def store(self, manifest: Manifest, data: bytes) -> None:
@@ -140,12 +150,35 @@ class Disk:
         for index in range(len(manifest.chunks)):
             self._chunks.setdefault(manifest.chunks.sha256(index), (blob, index))
 
+    @contextmanager
+    def accessing(self, *, writing: bool) -> Iterator[None]:
+        """Surround an access: before and after it are moments to die.
+
+        Raises StoreFullError, UnavailableError, PowerCutError.
+        """
+        self._step()
+        if writing and self.full:
+            raise StoreFullError("no space left on the simulated disk")
+        if self.unwritable if writing else self.unreadable:
+            raise UnavailableError("input/output error of the simulated disk")
+        yield
+        self._step()
+
+    def _step(self) -> None:
+        if self.trap:
+            self.trap -= 1
+            if not self.trap:
+                raise PowerCutError(self.sprung)
+
     def open(self, manifest: Manifest) -> Part:
         """Begin or resume a partial blob, with what lies in other blobs here.
 
-        Raises StoreFullError.
+        Raises StoreFullError, UnavailableError.
         """
-        self._check()
+        with self.accessing(writing=True):
+            return self._open(manifest)
+
+    def _open(self, manifest: Manifest) -> Part:
         known = self.parts.get(manifest.blob.raw)
         if known is not None and known.manifest.id == manifest.id:
             return known
@@ -162,8 +195,14 @@ class Disk:
         return part
 
     def write(self, blob: bytes, first: int, count: int, data: bytes) -> list[int]:
-        """Verify and store adjacent chunks; return the wrong ones.  Raises StoreFullError."""
-        self._check()
+        """Verify and store adjacent chunks; return the wrong ones.
+
+        Raises StoreFullError, UnavailableError.
+        """
+        with self.accessing(writing=True):
+            return self._write(blob, first, count, data)
+
+    def _write(self, blob: bytes, first: int, count: int, data: bytes) -> list[int]:
         part = self.parts[blob]
         base = part.manifest.offset(first)
         wrong = []
@@ -175,17 +214,27 @@ class Disk:
         return wrong
 
     def complete(self, blob: bytes) -> bool:
-        """Verify the whole and publish it; whether it was right.  Raises StoreFullError."""
-        self._check()
-        part = self.parts.pop(blob)
-        data = bytes(part.data)
-        if Digest.of(data).raw != blob:
-            return False
-        self.store(part.manifest, data)
+        """Verify the whole and publish it; whether it was right.
+
+        Raises StoreFullError, UnavailableError.
+        """
+        with self.accessing(writing=True):
+            part = self.parts.pop(blob)
+            data = bytes(part.data)
+            if Digest.of(data).raw != blob:
+                return False
+            self.store(part.manifest, data)
         return True
 
     def read(self, blob: bytes, first: int, count: int) -> bytes | None:
-        """Return the bytes of adjacent chunks, or None if they are not all here."""
+        """Return the bytes of adjacent chunks, or None if they are not all here.
+
+        Raises UnavailableError.
+        """
+        with self.accessing(writing=False):
+            return self._read(blob, first, count)
+
+    def _read(self, blob: bytes, first: int, count: int) -> bytes | None:
         if blob in self.whole:
             manifest, data = self.whole[blob]
             return data[manifest.offset(first) : manifest.offset(first + count)]
@@ -195,21 +244,22 @@ class Disk:
             return None
         return bytes(part.data[part.manifest.offset(first) : part.manifest.offset(first + count)])
 
-    def _check(self) -> None:
-        if self.full:
-            raise StoreFullError("no space left on the simulated disk")
-
     def flush(self) -> None:
-        """Make what has arrived durable."""
-        if not self.full:
-            for part in self.parts.values():
-                part.flush()
+        """Make what has arrived durable.  Raises StoreFullError, UnavailableError."""
+        if any(part.unsaved for part in self.parts.values()):
+            with self.accessing(writing=True):
+                for part in self.parts.values():
+                    part.flush()
 
     def crash(self, rng: random.Random) -> None:
-        """Lose what was not durable: those bytes may be there, or torn, or not."""
+        """Lose what was not durable: those bytes may be there, or not, or torn."""
+        self.trap = 0
         for part in self.parts.values():
             for index in bits.members(part.have & ~part.durable):
-                if rng.random() < 0.5:
-                    start, stop = part.manifest.offset(index), part.manifest.offset(index + 1)
+                start, stop = part.manifest.offset(index), part.manifest.offset(index + 1)
+                fate = rng.random()
+                if fate < 0.25:
+                    start = rng.randrange(start, stop)  # the last write got as far as this
+                if fate < 0.5:
                     part.data[start:stop] = bytes(stop - start)
             part.have, part.unsaved = part.durable, 0

@@ -16,6 +16,7 @@ import trio
 
 from simulations.history import Play
 from simulations.plan import CORE, LinkSpec, NodeSpec, Plan, Step
+from simulations.signing import signatures
 
 BEGIN = 10.0  # seconds: by then all are linked
 MIB = 1 << 20
@@ -61,7 +62,8 @@ def run(plan: Plan) -> Outcome:
         finally:
             stage.close()
 
-    trio.run(main)
+    with signatures(real=False):
+        trio.run(main)
     return outcome[0]
 
 

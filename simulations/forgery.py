@@ -12,6 +12,7 @@ from mesh.messages import Fork, Message
 from mesh.sync import records_messages, root_messages
 from simulations.disk import MemoryPort, at_once
 from simulations.life import Subject
+from simulations.quick import QuickPort
 from store import appending, canonical, chain, hlc, root
 from store.appending import Appended
 from store.authority import Authority
@@ -77,7 +78,7 @@ class Forger:
         self._tell([*records_messages(author, head.incarnation, after, data)], share)
 
     # --- the lies ------------------------------------------------------------------------------
-    def _write(self, port: MemoryPort, facts: list[Fact], now: float) -> Appended:
+    def _write(self, port: MemoryPort | QuickPort, facts: list[Fact], now: float) -> Appended:
         """Write to our own chain as if we had every right."""
         ledger, signer = self.node.life.ledger, self.node.identity
         forged = all_powerful(ledger.authority, signer)

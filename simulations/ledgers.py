@@ -7,7 +7,8 @@ two of them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from mesh import sync
@@ -17,12 +18,14 @@ from simulations.world import World
 from store import canonical
 from store.applying import Outcome
 from store.authority import Authority
-from store.errors import RegistryError
+from store.errors import RegistryError, UnavailableError
 from store.ledger import Ledger
+from store.records import Batch
 
 GROUP_MAX = 16  # batches judged in one transaction
 QUEUE_MAX = 64  # batches waiting to be judged; what comes beyond that is lost with its link
 LATENCY = (0.001, 0.02)  # seconds that the database takes
+RETRY = 1.0  # seconds until a ledger that could not answer is asked again
 RECHECK = 10.0  # seconds between looks at records that are held
 FORK_MAX = 60_000  # bytes of a proof
 
@@ -61,15 +64,29 @@ class Ledgers:
     def _latency(self) -> float:
         return self._world.between(*LATENCY)
 
+    @contextmanager
+    def _outage(self, doing: str) -> Iterator[None]:
+        """Outlive a ledger that cannot answer now."""
+        try:
+            yield
+        except UnavailableError as error:
+            self._shell.note(f"{doing}: {error}")
+
     def _recheck(self) -> None:
-        at_once(self.ledger.recheck())
         self._shell.later(RECHECK, self._recheck)
+        with self._outage("rechecking"):
+            at_once(self.ledger.recheck())
 
     def catch_up(self) -> None:
-        """Learn how far our own ledgers reach now."""
+        """Learn how far our own ledgers reach now; if they cannot tell, a little later."""
+        try:
+            found = at_once(self.ledger.heads())
+        except UnavailableError:
+            self._shell.later(RETRY, self.catch_up)
+            return
         heads = {
             (bytes.fromhex(author), incarnation): reach
-            for (author, incarnation), reach in at_once(self.ledger.heads()).items()
+            for (author, incarnation), reach in found.items()
         }
         now = self._world.now
         self.perform(self.core.rooted(root_state(self.ledger.authority), now))
@@ -79,13 +96,17 @@ class Ledgers:
     def linked(self, peer: bytes) -> None:
         """A control link is up."""
         self.perform(self.core.linked(peer, self._world.now))
-        for proof in at_once(self.ledger.forks()):
-            if len(proof) < FORK_MAX:
-                self._shell.send(peer, Fork(proof))
+        with self._outage("sending proofs"):
+            for proof in at_once(self.ledger.forks()):
+                if len(proof) < FORK_MAX:
+                    self._shell.send(peer, Fork(proof))
 
     def _tell_forks(self) -> None:
         """A fork has come to light: who is linked already must hear of it too."""
-        for proof in at_once(self.ledger.forks()):
+        found: list[bytes] = []
+        with self._outage("sending proofs"):
+            found = at_once(self.ledger.forks())
+        for proof in found:
             if proof not in self._told and len(proof) < FORK_MAX:
                 self._told.add(proof)
                 self._shell.note("passes the proof of a fork on")
@@ -126,7 +147,9 @@ class Ledgers:
         self._shell.later(self._latency(), lambda: self._send_batch(asked, reach))
 
     def _send_batch(self, asked: sync.ReadRecords, reach: int) -> None:
-        batch = at_once(self.ledger.range(asked.author.hex(), asked.incarnation, reach + 1))
+        batch: Batch | None = None
+        with self._outage("answering"):
+            batch = at_once(self.ledger.range(asked.author.hex(), asked.incarnation, reach + 1))
         if batch is None or asked.peer not in self._shell.linked_peers():
             return
         data = canonical.encode(batch)
@@ -139,8 +162,10 @@ class Ledgers:
         self._shell.later(self._latency(), lambda: self._roots(peer, version))
 
     def _roots(self, peer: bytes, version: int) -> None:
-        documents = [(1, data) for data in at_once(self.ledger.roots(version))]
-        for message in sync.root_messages(documents):
+        documents: list[bytes] = []
+        with self._outage("answering"):
+            documents = at_once(self.ledger.roots(version))
+        for message in sync.root_messages([(1, data) for data in documents]):
             self._shell.send(peer, message)
 
     # --- judging -------------------------------------------------------------------------------
@@ -168,7 +193,12 @@ class Ledgers:
             self._judge_soon()
 
     def _apply(self, effects: list[sync.ApplyRecords]) -> None:
-        outcomes = at_once(self.ledger.apply([effect.batch for effect in effects]))
+        pause = sync.REFUSED_PAUSE
+        try:
+            outcomes = at_once(self.ledger.apply([effect.batch for effect in effects]))
+        except UnavailableError as error:
+            pause = sync.OUTAGE_PAUSE
+            outcomes = [Outcome(refused=str(error)) for _ in effects]
         for effect, outcome in zip(effects, outcomes, strict=True):
             key = (effect.author, effect.incarnation)
             named = (outcome.author, outcome.incarnation) == (key[0].hex(), key[1])
@@ -184,6 +214,7 @@ class Ledgers:
                     refused=refused or not named,
                     now=self._world.now,
                     resend_from=outcome.resend_from,
+                    pause=pause,
                 )
             )
         if any(outcome.forked is not None for outcome in outcomes):
@@ -195,6 +226,9 @@ class Ledgers:
             if at_once(self.ledger.adopt(effect.document)):
                 self._shell.note(f"adopted root version {self.ledger.authority.version}")
                 self._shell.roots_changed()
+        except UnavailableError as error:
+            self._shell.note(f"adopts nothing: {error}")
+            self.perform(self.core.unadopted(effect.peer, self._world.now))
         except RegistryError as error:
             self.problems[effect.peer] = f"root document: {error}"
         self.perform(self.core.rooted(root_state(self.ledger.authority), self._world.now))

@@ -131,12 +131,17 @@ class Stream:
             self._backoff = RTO_MIN
             data = self._queue.popleft()[1]
             network.paths[self.host, self.other].carried += len(data)
-            self._deliver(data)
-            if not self._queue:
-                return
-            wait = max(0.0, self._queue[0][0] - now)
+            try:
+                self._deliver(data)
+            finally:  # whoever hears it may die of it; what follows is on its way all the same
+                if self._queue:
+                    self._plan_pump(max(0.0, self._queue[0][0] - now))
+            return
+        self._plan_pump(wait)
+
+    def _plan_pump(self, wait: float) -> None:
         self._pumping = True
-        network.world.after(wait, self._pump)
+        self.network.world.after(wait, self._pump)
 
     def _deliver(self, data: bytes) -> None:
         peer, network = self.peer, self.network
@@ -200,9 +205,10 @@ class Network:
         path, out, into = self.paths[source, target], self.access[source], self.access[target]
         now, rng = self.world.now, self.world.rng
         out.up_free = max(out.up_free, now) + size * path.slowdown / out.up
-        into.down_free = max(into.down_free, out.up_free) + size / into.down
+        into.down_free = max(into.down_free, now) + size / into.down
+        there = max(into.down_free, out.up_free + size / into.down)  # others may be there before
         stall = RTO_MIN * (1 + rng.random()) if path.loss and rng.random() < path.loss else 0.0
-        return into.down_free + path.delay * (1 + 0.05 * rng.random()) + stall
+        return there + path.delay * (1 + 0.05 * rng.random()) + stall
 
     def dial(self, source: str, target: str, done: Callable[[Stream | None, str], None]) -> Dialing:
         """Connect; ``done`` gets the stream, or None and why.  No answer may mean no call."""
@@ -242,10 +248,11 @@ class Network:
         if path is not None:
             path.cuts += change
 
-    def forget(self, one: str, two: str) -> None:
-        """Lose every stream between two hosts; neither is told."""
+    def forget(self, one: str, two: str, *, both: bool = True) -> None:
+        """Lose every stream between two hosts, or only what goes from one to two; none is told."""
         for stream in self.streams:
-            if {stream.host, stream.other} == {one, two}:
+            ends = (stream.host, stream.other)
+            if ends == (one, two) or (both and ends == (two, one)):
                 stream.forgotten = True
 
     def crash(self, host: str) -> None:

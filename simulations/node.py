@@ -23,6 +23,7 @@ from simulations.network import Network, Stream
 from simulations.transfers import Socket
 from simulations.world import World
 from store.applying import Outcome
+from store.errors import UnavailableError
 from store.facts import Fact
 from store.identity import Identity
 
@@ -47,12 +48,13 @@ class Node:
         vice: Honest,
         honest: bool,
         uplink_cap: float = 0.0,
+        real: bool = False,
     ) -> None:
         self.world, self.network, self.name, self.identity = world, network, name, identity
         self.places, self.checker, self.skew = places, checker, skew
         self.id = bytes.fromhex(identity.node)
         self.vice, self.honest, self.uplink_cap = vice, honest, uplink_cap
-        self.disk = Disk()
+        self.disk = Disk(real=real)
         self.alive = False
         self.lives = 0
         self._life: Life | None = None
@@ -89,7 +91,8 @@ class Node:
         """Die at once: memory is lost, sockets with it, and what the disk had not yet sworn to."""
         self.note("crashes")
         self.alive = False
-        self.life.links.stop()
+        if self._life is not None:  # else it died while it was starting
+            self._life.links.stop()
         self.network.crash(self.name)
         self.disk.crash(rng)
         self._life = None
@@ -115,8 +118,11 @@ class Node:
         self.later(TEND, self._tend)
 
     def _flush(self) -> None:
-        self.disk.flush()
         self.later(FLUSH_SECONDS, self._flush)
+        try:
+            self.disk.flush()
+        except UnavailableError as error:
+            self.life.transfers.give_up_all(error)
 
     # --- what its users do ---------------------------------------------------------------------
     def append(self, facts: Sequence[Fact]) -> None:

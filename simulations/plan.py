@@ -12,9 +12,10 @@ from dataclasses import dataclass, field, replace
 
 from simulations.forgery import LIES
 from simulations.liars import VICES
+from simulations.signing import REAL_EVERY
 
 CORE, LIAR, VICTIM = "core", "liar", "victim"  # a victim is honest, and evicted some day
-HOPS = 4  # as far as a blob is looked for; no two core nodes are farther apart
+SITES = 3  # of a large history; the first node of each is its gateway
 KIB = 1024
 FAULTS = (
     "cut",
@@ -25,9 +26,16 @@ FAULTS = (
     "slow",
     "loss",
     "crash",
+    "trap",
+    "trap",
+    "clock",
     "full",
+    "unwritable",
+    "unreadable",
+    "halfopen",
     "flap",
 )
+JUMP_MAX = 300.0  # seconds by which a clock goes wrong; the ledger holds what is 600 s ahead
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +83,7 @@ class Plan:
     blobs: tuple[int, ...]
     steps: tuple[Step, ...]
     calm: float
+    real: bool = False  # with Ed25519 and all of SQLAlchemy (simulations.signing)
 
     def without(self, dropped: set[Step]) -> Plan:
         """Return the same plan with some steps left out."""
@@ -87,11 +96,63 @@ class Plan:
         return "\n".join([*lines, *(f"  {step}" for step in self.steps)])
 
 
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How large a history is: most are small, since a small one shows nearly every bug sooner."""
+
+    share: float
+    core: tuple[int, ...]
+    liars: tuple[int, ...]
+    calm: tuple[float, ...]  # seconds of work and faults
+    blobs: tuple[int, int]
+    sizes: tuple[int, ...]
+    records: tuple[int, int]
+    faults: tuple[int, ...]
+    bursts: float  # share of records that come with many more
+
+
+SMALL = Scale(
+    share=0.78,
+    core=(2, 2, 3, 3),
+    liars=(0, 0, 1),
+    calm=(6.0, 12.0),
+    blobs=(1, 2),
+    sizes=(0, 900, 100 * KIB, 300 * KIB, 600 * KIB, -400 * KIB),
+    records=(2, 8),
+    faults=(0, 2, 4, 8),
+    bursts=0.03,
+)
+MEDIUM = Scale(
+    share=0.19,
+    core=(2, 3, 3, 4, 4, 5),
+    liars=(0, 0, 1, 1, 2),
+    calm=(15.0, 30.0),
+    blobs=(1, 4),
+    sizes=(0, 900, 100 * KIB, 300 * KIB, 700 * KIB, 1500 * KIB, -400 * KIB),
+    records=(6, 20),
+    faults=(0, 4, 8, 16, 24),
+    bursts=0.1,
+)
+LARGE = Scale(
+    share=0.03,
+    core=(8, 9, 10),
+    liars=(0, 1),
+    calm=(20.0, 40.0),
+    blobs=(1, 3),
+    sizes=(300 * KIB, 700 * KIB, 1500 * KIB, -400 * KIB),
+    records=(8, 20),
+    faults=(4, 8, 16),
+    bursts=0.05,
+)
+SCALES = (SMALL, MEDIUM, LARGE)
+
+
 @dataclass
 class _Drawing:
     """Draws one plan."""
 
     rng: random.Random
+    scale: Scale
     core: int = 0
     nodes: list[NodeSpec] = field(default_factory=list[NodeSpec])
     links: list[LinkSpec] = field(default_factory=list[LinkSpec])
@@ -100,8 +161,8 @@ class _Drawing:
     # --- who and where -------------------------------------------------------------------------
     def draw_nodes(self) -> None:
         rng = self.rng
-        self.core = rng.choice((2, 3, 3, 4, 4, 5))
-        liars = rng.choice((0, 0, 1, 1, 2)) if self.core > 2 else 0
+        self.core = rng.choice(self.scale.core)
+        liars = rng.choice(self.scale.liars) if self.core > 2 else 0
         victims = int(rng.random() < 0.4)
         kinds = [CORE] * self.core + [LIAR] * liars + [VICTIM] * victims
         for kind in kinds:
@@ -115,10 +176,14 @@ class _Drawing:
     def draw_links(self) -> None:
         """Join the core by itself, so that no liar stands between honest nodes."""
         rng, shape = self.rng, self.rng.choice(("mesh", "line", "star", "tree", "sparse"))
+        if self.scale is LARGE:
+            shape = "sites"
         for number in range(1, len(self.nodes)):
             if number >= self.core:
                 for other in rng.sample(range(self.core), rng.randint(1, self.core)):
                     self._link(other, number)
+            elif shape == "sites":
+                self._join_site(number)
             elif shape == "mesh":
                 for other in range(number):
                     self._link(other, number)
@@ -129,6 +194,14 @@ class _Drawing:
                 others = [other for other in range(number) if other != first]
                 if shape == "sparse" and others and rng.random() < 0.5:
                     self._link(rng.choice(others), number)
+
+    def _join_site(self, number: int) -> None:
+        """Join a node with all of its site, and by a gateway with the sites before it."""
+        for other in range(number):
+            if other % SITES == number % SITES:
+                self.links.append(LinkSpec(other, number, 0.001))
+            elif other < SITES and number < SITES:
+                self._link(other, number)
 
     def _link(self, one: int, two: int) -> None:
         rng = self.rng
@@ -150,7 +223,7 @@ class _Drawing:
                     self._step(when, "want", node, number, signed, reading)
                     if rng.random() < 0.15:
                         self._step(rng.uniform(when, calm), "unwant", node, number)
-        for _ in range(rng.randint(8, 32)):
+        for _ in range(rng.randint(*self.scale.records)):
             self._draw_record(rng.uniform(0, calm))
         for number, spec in enumerate(self.nodes):
             if spec.kind == VICTIM:
@@ -167,14 +240,14 @@ class _Drawing:
         if what == "setting" and self.nodes[author].kind == VICTIM:
             what = "file"
         self._step(at, what, author, name, value)
-        if rng.random() < 0.1:
+        if rng.random() < self.scale.bursts:
             for _ in range(rng.randint(5, 30)):  # a burst, longer than one batch
                 self._step(at + rng.random(), "file", author, f"b{rng.randrange(99)}", value)
 
     # --- what goes wrong -----------------------------------------------------------------------
     def draw_faults(self, calm: float) -> None:
         rng = self.rng
-        intensity = rng.choice((0, 4, 8, 16, 24))
+        intensity = rng.choice(self.scale.faults)
         for _ in range(intensity):
             at = rng.uniform(0.5, calm - 1)
             longest = calm - at
@@ -185,28 +258,37 @@ class _Drawing:
         rng, what = self.rng, self.rng.choice(FAULTS)
         if what == "forgetful":
             self._step(at, what, rng.randrange(len(self.nodes)))
-        elif what in ("crash", "full"):
+        elif what == "trap":
+            self._step(at, what, rng.randrange(len(self.nodes)), rng.randint(1, 60), duration)
+        elif what == "clock":
+            jump = round(rng.uniform(-JUMP_MAX, JUMP_MAX), 1)
+            self._step(at, what, rng.randrange(len(self.nodes)), duration, jump)
+        elif what in ("crash", "full", "unwritable", "unreadable"):
             self._step(at, what, rng.randrange(len(self.nodes)), duration)
         elif what == "part":
             count = len(self.nodes)
             group = tuple(sorted(rng.sample(range(count), rng.randint(1, count - 1))))
             self._step(at, what, group, duration)
         else:
-            link = rng.choice(self.links)
-            ends = (link.one, link.two) if rng.random() < 0.5 else (link.two, link.one)
-            if what == "forget":
-                self._step(at, what, *ends)
-            elif what == "slow":
-                self._step(at, what, *ends, duration, rng.choice((3.0, 20.0)))
-            elif what == "loss":
-                self._step(at, what, *ends, duration, rng.choice((0.1, 0.5)))
-            elif what == "flap":
-                period = rng.uniform(0.5, 5.0)
-                for number in range(int(duration / period / 2) + 1):
-                    start = at + 2 * period * number
-                    self._step(start, "cut", *ends, period)
-            else:
-                self._step(at, what, *ends, duration)
+            self._draw_link_fault(what, at, duration)
+
+    def _draw_link_fault(self, what: str, at: float, duration: float) -> None:
+        rng = self.rng
+        link = rng.choice(self.links)
+        ends = (link.one, link.two) if rng.random() < 0.5 else (link.two, link.one)
+        if what in ("forget", "halfopen"):
+            self._step(at, what, *ends)
+        elif what == "slow":
+            self._step(at, what, *ends, duration, rng.choice((3.0, 20.0)))
+        elif what == "loss":
+            self._step(at, what, *ends, duration, rng.choice((0.1, 0.5)))
+        elif what == "flap":
+            period = rng.uniform(0.5, 5.0)
+            for number in range(int(duration / period / 2) + 1):
+                start = at + 2 * period * number
+                self._step(start, "cut", *ends, period)
+        else:
+            self._step(at, what, *ends, duration)
 
     def _step(self, at: float, what: str, *args: float | str | tuple[int, ...]) -> None:
         self.steps.append(Step(round(at, 3), what, args))
@@ -215,21 +297,30 @@ class _Drawing:
 def draw(seed: int) -> Plan:
     """Draw the plan of a seed."""
     rng = random.Random(seed)
-    drawing = _Drawing(rng)
+    scale = rng.choices(SCALES, [each.share for each in SCALES])[0]
+    drawing = _Drawing(rng, scale)
     drawing.draw_nodes()
     drawing.draw_links()
-    calm = rng.choice((15.0, 30.0, 60.0))
-    sizes = (0, 900, 100 * KIB, 300 * KIB, 700 * KIB, 1500 * KIB, -400 * KIB)
-    blobs = tuple(rng.choice(sizes) for _ in range(rng.randint(1, 4)))
+    calm = rng.choice(scale.calm)
+    blobs = tuple(rng.choice(scale.sizes) for _ in range(rng.randint(*scale.blobs)))
     drawing.draw_work(len(blobs), calm)
     drawing.draw_faults(calm)
     ends = [step.at + _duration(step) for step in drawing.steps]
     steps = tuple(sorted(drawing.steps, key=lambda s: (s.at, s.what, str(s.args))))
-    return Plan(seed, tuple(drawing.nodes), tuple(drawing.links), blobs, steps, max([calm, *ends]))
+    nodes, links, real = tuple(drawing.nodes), tuple(drawing.links), seed % REAL_EVERY == 0
+    return Plan(seed, nodes, links, blobs, steps, max([calm, *ends]), real)
+
+
+PLACE_OF_DURATION = {
+    **dict.fromkeys(("crash", "full", "unwritable", "unreadable", "part", "clock"), 1),
+    **dict.fromkeys(("cut", "oneway", "slow", "loss"), 2),
+    "trap": 2,
+}
 
 
 def _duration(step: Step) -> float:
-    """Return how long a fault lasts."""
-    place = {"crash": 1, "full": 1, "part": 1, "cut": 2, "oneway": 2, "slow": 2, "loss": 2}
-    found = step.args[place[step.what]] if step.what in place else 0.0
-    return float(found) if isinstance(found, int | float) else 0.0
+    """Return how long a fault lasts.  A trap may spring at its end, and is a crash then."""
+    place = PLACE_OF_DURATION.get(step.what)
+    found = step.args[place] if place is not None else 0.0
+    assert isinstance(found, int | float)
+    return float(found) * (2 if step.what == "trap" else 1)

@@ -37,7 +37,7 @@ from mesh.spread import Spread
 from mesh.uplink import Uplink
 from simulations.world import World
 from store.chunks import Manifest
-from store.errors import StoreFullError
+from store.errors import UnavailableError
 
 CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as many again
 LATENCY = (0.0002, 0.004)  # seconds that the disk takes
@@ -86,10 +86,11 @@ class Part(Protocol):
 
     manifest: Manifest
     have: int
+    durable: int
 
 
 class Store(Protocol):
-    """What this needs of a disk.  Whatever writes raises StoreFullError."""
+    """What this needs of a disk.  Whatever it does may raise UnavailableError."""
 
     whole: dict[bytes, tuple[Manifest, bytes]]
 
@@ -232,7 +233,7 @@ class Transfers:
     def _open(self, effect: Open) -> None:
         try:
             part = self._disk.open(effect.manifest)
-        except StoreFullError:
+        except UnavailableError:
             self._fail(effect.blob)
             return
         self.perform(self.exchange.opened(effect.blob, part.have, self._world.now))
@@ -243,7 +244,7 @@ class Transfers:
             return
         try:
             bad = self._disk.write(effect.blob, effect.first, effect.count, effect.data)
-        except StoreFullError:
+        except UnavailableError:
             self._fail(effect.blob)
             return
         span = (effect.first, effect.count)
@@ -258,7 +259,7 @@ class Transfers:
             return
         try:
             right = self._disk.complete(blob)
-        except StoreFullError:
+        except UnavailableError:
             self._fail(blob)
             return
         if right:
@@ -268,6 +269,14 @@ class Transfers:
         else:
             self._shell.refuted(blob)
         self.perform(self.exchange.finished(blob, self._world.now, right=right))
+
+    def give_up_all(self, error: UnavailableError) -> None:
+        """The disk would not keep what has come: begin again with what it has kept."""
+        self._shell.note(f"gives up what is on its way: {error}")
+        for blob, download in list(self.exchange.downloads.items()):
+            if download.open and not download.finishing:
+                self._disk.parts[blob].have = self._disk.parts[blob].durable
+                self._fail(blob)
 
     def _fail(self, blob: bytes) -> None:
         """The disk refuses: who waits hears why, and comes again."""
@@ -338,7 +347,10 @@ class Transfers:
         connection.feeding = False
         if connection.ended:
             return
-        raw = self._disk.read(piece.blob, piece.first, piece.count)
+        try:
+            raw = self._disk.read(piece.blob, piece.first, piece.count)
+        except UnavailableError:
+            raw = None
         if raw is None:
             self._shell.send_bulk(connection, Nope(piece.request, GONE))
             return

@@ -19,6 +19,14 @@ STEPS_MAX = 3_000_000  # events of one history; more means that somebody spins
 Action = Callable[[], None]
 
 
+class PowerCutError(BaseException):
+    """A node dies in the middle of what it does: nothing that it runs may catch this."""
+
+    def __init__(self, happen: Callable[[], None]) -> None:
+        super().__init__()
+        self.happen = happen
+
+
 class ViolationError(AssertionError):
     """Something happened that must never happen, or did not that must."""
 
@@ -81,5 +89,8 @@ class World:
             self.steps += 1
             if self.steps > self.steps_max:
                 raise ViolationError(f"more than {self.steps_max} events: something spins")
-            timer.action()
+            try:
+                timer.action()
+            except PowerCutError as cut:
+                cut.happen()
         self.now = until
