@@ -17,7 +17,7 @@ from itertools import islice
 
 from mesh import syncpeer
 from mesh.messages import Head, Heads, Message, Range, Records, Root, RootGet
-from mesh.syncpeer import CHOICES_MAX, SyncPeer
+from mesh.syncpeer import CHOICES_MAX, Asked, SyncPeer
 from store.errors import RemoteProtocolError
 
 HEADS_PER_MESSAGE = 400
@@ -89,13 +89,6 @@ class AdoptRoot:
 Effect = Send | ReadRecords | ApplyRecords | ReadRoots | AdoptRoot
 
 
-@dataclass(slots=True)
-class _Asked:
-    peer: bytes
-    upto: int
-    deadline: float
-
-
 class LedgerSync:
     """The synchronisation of one node with all its peers."""
 
@@ -111,7 +104,7 @@ class LedgerSync:
         self.root = root
         self._rng = rng
         self._peers: dict[bytes, SyncPeer] = {}
-        self._asked: dict[Key, _Asked] = {}
+        self._asked: dict[Key, Asked] = {}
         self._later: dict[Key, float] = {}  # pulls put off, in the hope of a push
 
     # --- links ---------------------------------------------------------------------------------
@@ -191,8 +184,7 @@ class LedgerSync:
     ) -> list[Effect]:
         """The ledger has judged a batch; ``reach`` is how far it now has this author.
 
-        ``resend_from`` is set when it needs earlier records of that peer first; ``pause`` is how
-        long the peer is not asked for what was refused.
+        ``resend_from`` is set when it needs earlier records first; ``pause`` follows a refusal.
         """
         known = self._peers.get(peer)
         asked = self._asked.get(key)
@@ -205,16 +197,14 @@ class LedgerSync:
         if resend_from is not None and known.rewinds.get(key, 0) < REWINDS_MAX:
             known.rewinds[key] = known.rewinds.get(key, 0) + 1
             upto = max(reach, resend_from)
-            self._asked[key] = _Asked(peer, upto, now + RANGE_TIMEOUT)
+            self._asked[key] = Asked(peer, upto, now + RANGE_TIMEOUT)
             return [Send(peer, Range(*key, max(0, resend_from - 1), upto)), *self._pull(now)]
         return self._pull(now)
 
-    def unadopted(self, peer: bytes, now: float) -> list[Effect]:
+    def unadopted(self, peer: bytes, now: float) -> None:
         """Our store could not take a root document of this peer: ask again before long."""
-        known = self._peers.get(peer)
-        if known is not None:
+        if known := self._peers.get(peer):
             known.roots_asked, known.roots_due = (0, b""), now + OUTAGE_PAUSE
-        return []
 
     def overloaded(self, peer: bytes, key: Key) -> list[Effect]:
         """The shell cannot send a peer these records now: announce them, to be asked for later."""
@@ -318,9 +308,9 @@ class LedgerSync:
         """Return when ``tick`` must be called, at the latest."""
         moments = [asked.deadline for asked in self._asked.values()]
         moments += self._later.values()
-        moments += [p.roots_due for p in self._peers.values() if p.roots_due]
-        moments += [p.repeat_at for p in self._peers.values()]
-        moments += [until for p in self._peers.values() for until in p.refused.values()]
+        for known in self._peers.values():
+            moments += [known.repeat_at, *known.refused.values()]
+            moments += [known.roots_due] if known.roots_due else []
         return min(moments, default=None)
 
     def tick(self, now: float) -> list[Effect]:
@@ -385,7 +375,7 @@ class LedgerSync:
     def _ask(self, key: Key, peer: bytes, seq: int, now: float) -> Effect:
         after = self._reach(key)
         upto = min(seq, after + RANGE_MAX)
-        self._asked[key] = _Asked(peer, upto, now + RANGE_TIMEOUT)
+        self._asked[key] = Asked(peer, upto, now + RANGE_TIMEOUT)
         return Send(peer, Range(*key, after, upto))
 
 

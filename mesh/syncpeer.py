@@ -16,6 +16,15 @@ Reach = tuple[int, bytes]  # seq, record id
 
 
 @dataclass(slots=True)
+class Asked:
+    """Records of one chain that a peer owes us, up to seq ``upto``."""
+
+    peer: bytes
+    upto: int
+    deadline: float
+
+
+@dataclass(slots=True)
 class SyncPeer:
     """One linked peer."""
 

@@ -197,8 +197,7 @@ class Lines:
 
     def close_bulk(self, peer: bytes, reason: str) -> None:
         """Close it at both ends."""
-        line = self.bulk.pop(peer, None)
-        if line is None:
+        if (line := self.bulk.pop(peer, None)) is None:
             return
         other = line.peer
         other.sockets.bulk.pop(self.owner.id, None)

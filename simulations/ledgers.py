@@ -228,7 +228,7 @@ class Ledgers:
                 self._shell.roots_changed()
         except UnavailableError as error:
             self._shell.note(f"adopts nothing: {error}")
-            self.perform(self.core.unadopted(effect.peer, self._world.now))
+            self.core.unadopted(effect.peer, self._world.now)
         except RegistryError as error:
             self.problems[effect.peer] = f"root document: {error}"
         self.perform(self.core.rooted(root_state(self.ledger.authority), self._world.now))

@@ -235,7 +235,7 @@ class Ledgers:
             await self.ledger.adopt(effect.document)
         except UnavailableError as error:
             log.warning("mesh.not_adopted", why=str(error))
-            self._perform(self.core.unadopted(effect.peer, trio.current_time()))
+            self.core.unadopted(effect.peer, trio.current_time())
         except RegistryError as error:
             self.problems[effect.peer] = f"root document: {error}"
             log.warning("mesh.root_refused", peer=effect.peer.hex(), why=str(error))
