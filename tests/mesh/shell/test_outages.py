@@ -68,7 +68,7 @@ async def test_what_a_silent_ledger_could_not_tell_is_asked_again(autojump_clock
 
     class Silent:
         node = "00" * 32
-        authority = SimpleNamespace(version=1, in_force=())
+        authority = SimpleNamespace(version=1, digest=b"")
 
         async def heads(self) -> Any:
             answer = answers.pop(0)
