@@ -92,4 +92,5 @@ class Experiment:
     target: Target | None = None
     metrics: tuple[str, ...] = ()
     baseline: str = ""  # the case whose seconds the others' are divided by: ``slowdown``
+    rivalry: str = ""  # the metric that is divided by the best other system's: ``versus_best``
     reference: str = ""  # the system whose rate the others' are divided by: ``versus_socket``

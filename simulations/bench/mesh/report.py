@@ -50,6 +50,7 @@ METRICS: dict[str, tuple[str, float, bool]] = {
     "bytes_per_record": ("bytes a record", 1.0, False),
     "records_per_second": ("records/s", 1.0, True),
     "size": ("size, MB", 1e-6, False),
+    "versus_best": ("times the best other", 1.0, False),
     "outages": ("outages met", 1.0, False),
 }
 

@@ -11,7 +11,7 @@ import msgspec
 from simulations.bench.install import PeerMissingError
 from simulations.bench.mesh.catalog import EXPERIMENTS, SYSTEMS
 from simulations.bench.mesh.model import Case, Experiment, Options, Run
-from simulations.bench.mesh.report import told
+from simulations.bench.mesh.report import METRICS, told
 from simulations.bench.registry import described
 from simulations.lab.net import LabError
 
@@ -97,7 +97,8 @@ def same(one: Run, two: Run) -> bool:
 def compare(runs: Sequence[Run], experiment: Experiment) -> None:
     """Divide by what the experiment compares with, in the same round of the same command.
 
-    The same system without a fault gives ``slowdown``, another system ``versus_socket``.
+    The same system without a fault gives ``slowdown``, a named other system ``versus_socket``, the
+    best of the others ``versus_best``.
     """
     for one in runs:
         if one.experiment != experiment.key:
@@ -108,6 +109,23 @@ def compare(runs: Sequence[Run], experiment: Experiment) -> None:
         bare = found(runs, one, "rate", system=experiment.reference)
         if experiment.reference and bare and "rate" in one.values:
             one.values["versus_socket"] = one.values["rate"] / bare
+        best = best_other(runs, one, experiment.rivalry)
+        if best and experiment.rivalry in one.values:
+            one.values["versus_best"] = one.values[experiment.rivalry] / best
+
+
+def best_other(runs: Sequence[Run], like: Run, metric: str) -> float:
+    """Return the best figure that another system has in the same case and round; 0.0 without."""
+    values = [
+        each.values[metric]
+        for each in runs
+        if same(each, msgspec.structs.replace(like, system=each.system))
+        and each.system.partition("-")[0] != like.system.partition("-")[0]
+        and metric in each.values
+    ]
+    if not values:
+        return 0.0
+    return max(values) if METRICS[metric][2] else min(values)
 
 
 def found(runs: Sequence[Run], like: Run, metric: str, **changed: str) -> float:

@@ -313,6 +313,7 @@ B11 = Experiment(
     cases=cases,
     systems=("atoll-upgrade", "rsync-upgrade", "zsync-upgrade", "casync-upgrade"),
     play=play,
-    target=Target("moved_share", 1.0),
-    metrics=("moved", "size", "seconds"),
+    target=Target("versus_best", 1.0),
+    metrics=("moved_share", "moved", "size", "seconds"),
+    rivalry="moved",
 )

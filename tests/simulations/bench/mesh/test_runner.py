@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,28 @@ def test_a_noisy_run_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     found = runner.play(experiment(play), CASE, "atoll", 3, lambda _: None)
     assert (tried, found.rejected) == ([3, 3], "")
+
+
+def test_figures_are_compared_within_a_round() -> None:
+    def of(system: str, case: str, round_: int, **values: float) -> Run:
+        return Run("B1", case, system, round_, 1.0, [], values)
+
+    one = of("atoll", "ill", 0, seconds=12.0, rate=4.0, goodput=0.5)
+    runs = [
+        one,
+        of("atoll", "well", 0, seconds=8.0, rate=9.0),
+        of("atoll", "well", 1, seconds=1.0),
+        of("curl", "ill", 0, rate=8.0, goodput=0.25),
+        of("rsync", "ill", 0, goodput=0.4),
+        of("atoll-policy", "ill", 0, goodput=0.9),
+        of("rsync", "ill", 1, goodput=5.0),
+    ]
+    plan = replace(experiment(lambda: None), baseline="well", reference="curl", rivalry="goodput")
+    runner.compare(runs, plan)
+    assert one.values["slowdown"] == 1.5
+    assert one.values["versus_socket"] == 0.5
+    assert one.values["versus_best"] == pytest.approx(1.25)  # our own variants are no rivals
+    assert runs[3].values["versus_best"] == pytest.approx(0.25 / 0.9)
 
 
 def test_what_breaks_is_a_failed_run() -> None:
