@@ -16,7 +16,7 @@ SHARE = 0.5  # that the fast peer has
 
 def cases(options: Options) -> list[Case]:
     """The source is fast until the fast peer has its half, and slow from the beginning on."""
-    size = options.sizes[0] if options.sizes else 8 * MIB
+    size = options.sizes[0] if options.sizes else (4 if options.quick else 12) * MIB
     flat = ((RTT / 2,) * 3,) * 3
     links = Scenario(
         up=(FAST,) * 3,
@@ -43,14 +43,15 @@ def give_half(system: System) -> None:
         120,
         "the fast peer does not get its half",
     )
-    net.block([(SOURCE, PARTIAL), (PARTIAL, RECEIVER)])
-    stage.settle(3.0)  # the receiver's link with the source heals
+    net.block([(SOURCE, PARTIAL), (PARTIAL, RECEIVER), (SOURCE, RECEIVER)])
+    stage.settle(2.0)
 
 
 def meet(system: System, _case: Case) -> list[Event]:
-    """Let the receiver meet the fast peer as soon as the clock runs.
+    """Let the receiver meet both peers as soon as the clock runs.
 
-    Not before: nodes that pass on what a neighbour wants would begin too early.
+    Not before: devices that take all that there is, and nodes that pass on what a neighbour wants,
+    would begin too early.
     """
     return [(0.0, lambda: system.stage.net.block([(SOURCE, PARTIAL)]))]
 
