@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class LabNode:
         self.data = folder / f"n{index}"
         self.log = folder / f"n{index}.log"
         self.process: subprocess.Popen[bytes] | None = None
-        self._token = ""
+        self._token = self._watcher = ""
 
     @property
     def url(self) -> str:
@@ -109,15 +110,14 @@ class LabNode:
 
     def metric(self, name: str) -> float:
         """Return one of its metrics, summed over labels; NaN if it does not tell."""
-        found = running(self.data)
-        if found is None:
-            return math.nan
-        parts = urlsplit(found.url)
+        if not self._watcher:
+            body = {"name": "watcher", "scopes": ["admin"]}
+            self._watcher = self.call("POST", "/auth/tokens", body)["token"]
+        parts = urlsplit(self.url)
+        basic = b64encode(f"watcher:{self._watcher}".encode()).decode()
         with within(self.net.namespace(self.index)):
             connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-            connection.request(
-                "GET", "/metrics", headers={"authorization": f"Control {found.secret}"}
-            )
+            connection.request("GET", "/metrics", headers={"authorization": f"Basic {basic}"})
             text = connection.getresponse().read().decode()
             connection.close()
         values = [line.rsplit(" ", 1) for line in text.splitlines() if line.startswith(name)]
