@@ -26,6 +26,7 @@ AHEAD_MAX = 600.0  # seconds that a clock may be ahead of ours
 ADDRESSES_MAX = 16
 MEMBERS_MAX = 10_000
 HINTS_MAX = 4  # of one origin, for one member
+ANY_P2P = "/ip4/0.0.0.0/"  # in a libp2p address
 SEEN_MAX = 4  # addresses made up from where a member dialled us from
 
 # How an address became known.
@@ -207,6 +208,8 @@ def reachable(addresses: Iterable[str], hosts: Sequence[str]) -> tuple[str, ...]
         if parts.scheme == "tls" and parts.port and is_any(parts.hostname or ""):
             six = ":" in (parts.hostname or "")
             found += [tls_address(host, parts.port) for host in hosts if six or ":" not in host]
+        elif ANY_P2P in address:
+            found += [address.replace(ANY_P2P, f"/ip4/{h}/") for h in hosts if ":" not in h]
         else:
             found.append(address)
     return tuple(dict.fromkeys(found))[:ADDRESSES_MAX]

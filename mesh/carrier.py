@@ -65,6 +65,10 @@ class Carrier(Protocol):
         """Where it really listens, whatever it advertises; empty until it serves."""
         ...
 
+    def want(self) -> None:
+        """Somebody cannot be met directly: a carrier that waits to be needed starts now."""
+        ...
+
     async def dial(self, address: str) -> Dialled:
         """Connect.  Raises OSError or trio.BrokenResourceError; bound it with a cancel scope."""
         ...

@@ -77,7 +77,8 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relay_rate: int = 8_000_000  # bytes per second of that, all together; 0: no cap
     relay_pair_rate: int = 4_000_000  # and for two members; 0: no cap
     relay_streams: int = 64
-    libp2p: str = "off"  # off | auto | on
+    libp2p: str = "off"  # off | auto (where installed, once a peer needs it) | on
+    libp2p_listen: str = ""  # HOST:PORT; empty: the host of ``listen``, any port
     upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
     repair_rate: int = 0  # bytes per second that policies may fetch; 0: no cap
     absent: float = 259200.0  # seconds without a sign of a member until others stand in for it
@@ -295,6 +296,8 @@ def _judge(config: Config) -> None:
             raise ConfigError(f"{key} is needed {needed}")
     split_address(config.http.listen)
     split_address(config.mesh.listen)
+    if config.mesh.libp2p_listen:
+        split_address(config.mesh.libp2p_listen)
     _judge_addresses(config.http)
     _judge_upstreams(config.upstream)
 

@@ -8,6 +8,8 @@ import structlog
 import trio
 
 from mesh import invitation as invitations
+from mesh.carriers import libp2p
+from mesh.carriers.libp2p import Libp2pCarrier
 from mesh.carriers.tls import TlsCarrier
 from mesh.relay import Quota
 from mesh.service import Mesh
@@ -40,13 +42,23 @@ def build_mesh(core: Core) -> Mesh:
         store=core.blobs.store,
         index=core.blobs.index,
         partials=Partials(core.config.path / "partial"),
-        carriers=[carrier],
+        carriers=[carrier, *_libp2p(core)],
         directory=core.config.path / "mesh",
         site=config.site,
         wait=config.wait,
         upload_rate=config.upload_rate,
         ways=Ways(config.mdns, config.peers, _quota(config)),
     )
+
+
+def _libp2p(core: Core) -> list[Libp2pCarrier]:
+    """The libp2p carrier, where it is wanted and can be had; nothing of it is imported yet."""
+    config = core.config.mesh
+    if config.libp2p == "off" or (config.libp2p == "auto" and not libp2p.installed()):
+        return []
+    host, _ = split_address(config.listen)
+    listen = split_address(config.libp2p_listen) if config.libp2p_listen else (host, 0)
+    return [Libp2pCarrier(core.identity.seed, listen=listen, mode=config.libp2p)]
 
 
 def _quota(config: MeshConfig) -> Quota | None:

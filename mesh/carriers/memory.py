@@ -39,6 +39,9 @@ class MemoryCarrier:
         self.key = key
         self.bound: tuple[str, ...] = ()
 
+    def want(self) -> None:
+        """Do nothing: it is always ready."""
+
     async def dial(self, address: str) -> Dialled:
         """Connect to ``memory://name``.  Raises ConnectionRefusedError."""
         await trio.lowlevel.checkpoint()

@@ -70,6 +70,9 @@ class RelayedCarrier:
         self._client, self._server = _lazily(seed)
         self._handler: Handler | None = None
 
+    def want(self) -> None:
+        """Do nothing: it is always ready."""
+
     async def dial(self, address: str) -> Dialled:
         """Connect to ``relay://RELAY/NODE``.  Raises OSError or trio.BrokenResourceError."""
         raw = await self._open(*parse_detour(address))

@@ -56,6 +56,9 @@ class TlsCarrier:
         self.bound: tuple[str, ...] = ()  # where it really listens, whatever it advertises
         self._client, self._server = contexts(seed)
 
+    def want(self) -> None:
+        """Do nothing: it is always ready."""
+
     async def dial(self, address: str) -> Dialled:
         """Connect to ``tls://host:port`` and learn the listener's key.
 

@@ -167,6 +167,8 @@ class Links:
     def improve(self, peer: bytes) -> None:
         """Look for a direct path to a peer that is linked through a relay."""
         link = self.control.get(peer)
+        for carrier in self._distinct:
+            carrier.want()
         if link is not None and link.relayed:
             for address in self._addresses.of(peer):
                 self._start(self._dial, peer, address, CONTROL)

@@ -15,6 +15,7 @@ import trio
 from mesh import addresses, announcement, discovery
 from mesh.addresses import MDNS, STATIC, AddressBook
 from mesh.announcement import Sightings
+from mesh.carrier import P2P, scheme_of
 from mesh.dialling import BACKOFF_MAX, BACKOFF_MIN
 from mesh.discovery import Heard, Lan
 from mesh.ports import LedgerPort
@@ -22,6 +23,7 @@ from mesh.relay import Quota
 from mesh.shell.connection import BROKEN
 from mesh.shell.links import Links
 
+SOON = 2.0  # seconds between looks at what we listen on
 LOOK = 30.0  # seconds between looks at the addresses of this machine
 AUTO, ON, OFF = MODES = ("auto", "on", "off")
 log = structlog.get_logger(__name__)
@@ -57,7 +59,8 @@ class Meeting:
         self._ledger, self._links, self._book, self._rng = ledger, links, book, rng
         self._mdns, self._static, self._moved = ways.mdns, ways.static, moved
         self._lan = trio.CancelScope()
-        self._hosts: tuple[str, ...] = ()
+        self._bound: tuple[str, ...] = ()
+        self._look_at = 0.0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled; ``reachable`` is known once this has started."""
@@ -77,8 +80,11 @@ class Meeting:
     # --- our own addresses ---------------------------------------------------------------------
     def _look(self) -> bool:
         """Look where we can be reached; tell whether that has changed."""
-        listening, bound = self._links.listening, self._links.bound
-        wide = any(addresses.is_any(host) for host in map(_host, (*listening, *bound)))
+        bound = self._bound = self._links.bound
+        late = [each for each in bound if scheme_of(each) == P2P]  # it starts after the others
+        listening = (*self._links.listening, *late)
+        every = (*listening, *bound)
+        wide = any(addresses.is_any(_host(a)) or addresses.ANY_P2P in a for a in every)
         hosts = discovery.interfaces() if wide else ()
         before = self.reachable, self.local
         self.reachable = addresses.reachable(listening, hosts)
@@ -87,7 +93,11 @@ class Meeting:
 
     async def _watch(self) -> None:
         while True:
-            await trio.sleep(LOOK)
+            await trio.sleep(SOON)
+            now = trio.current_time()
+            if now < self._look_at and self._links.bound == self._bound:
+                continue
+            self._look_at = now + LOOK
             if self._look():
                 log.info("mesh.moved", addresses=self.reachable)
                 self._moved()

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from mesh.carrier import Carrier, Dialled
+from mesh.carriers.libp2p import Libp2pCarrier
 from mesh.carriers.memory import MemoryCarrier, World
 from mesh.carriers.tls import TlsCarrier
 from mesh.relay import Quota
@@ -98,9 +99,15 @@ class Fleet:
     """Some nodes, and the network between them."""
 
     def __init__(
-        self, root: Path, *, tls: bool = False, wait: float = 10.0, mdns: str = "off"
+        self,
+        root: Path,
+        *,
+        tls: bool = False,
+        wait: float = 10.0,
+        mdns: str = "off",
+        libp2p: bool = False,
     ) -> None:
-        self.root, self.tls, self.wait, self.mdns = root, tls, wait, mdns
+        self.root, self.tls, self.wait, self.mdns, self.libp2p = root, tls, wait, mdns, libp2p
         self.world = World()
         self.nodes: dict[str, Node] = {}
         self._stack = AsyncExitStack()
@@ -137,7 +144,7 @@ class Fleet:
             store=store,
             index=index,
             partials=Partials(directory / "partial"),
-            carriers=[carrier],
+            carriers=[carrier, *([Libp2pCarrier(identity.seed)] if self.libp2p else [])],
             directory=directory,
             site=name,
             wait=self.wait,

@@ -90,4 +90,7 @@ def test_all_interfaces_become_the_addresses_of_the_machine() -> None:
     hosts = ("10.0.0.1", "fd00::1")
     assert reachable(["tls://0.0.0.0:7"], hosts) == ("tls://10.0.0.1:7",)
     assert reachable(["tls://[::]:7"], hosts) == ("tls://10.0.0.1:7", "tls://[fd00::1]:7")
+    assert reachable(["p2p:///ip4/0.0.0.0/tcp/1/p2p/x"], hosts) == (
+        "p2p:///ip4/10.0.0.1/tcp/1/p2p/x",
+    )
     assert reachable(["tls://h:7", "memory://a"], hosts) == ("tls://h:7", "memory://a")

@@ -10,6 +10,8 @@ import trio
 import trio.testing
 
 from mesh.carrier import Accepted, Carrier, Dialled, Handler, scheme_of
+from mesh.carriers import libp2p
+from mesh.carriers.libp2p import Libp2pCarrier
 from mesh.carriers.memory import MemoryCarrier, World
 from mesh.carriers.relayed import RelayedCarrier
 from mesh.carriers.tls import TlsCarrier
@@ -49,6 +51,9 @@ class BehindRelay:
     async def dial(self, address: str) -> Dialled:
         return await self.carrier.dial(address)
 
+    def want(self) -> None:
+        """Always ready."""
+
     async def serve(self, handler: Handler, *, task_status) -> None:
         async with trio.open_nursery() as self.nursery:
             await self.nursery.start(self.carrier.serve, handler)
@@ -60,7 +65,25 @@ def relayed_pair() -> tuple[Carrier, Carrier]:
     return RelayedCarrier(A.seed, two.join), two
 
 
-pairs = pytest.mark.parametrize("pair", [memory_pair, tls_pair, relayed_pair])
+def libp2p_pair() -> tuple[Carrier, Carrier]:
+    return Libp2pCarrier(A.seed, eager=True), Libp2pCarrier(B.seed, eager=True)
+
+
+without = pytest.mark.skipif(
+    not libp2p.installed(), reason="libp2p is not installed (requirements-mesh.txt)"
+)
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("swept")]
+
+
+async def ready(carrier: Carrier, nursery: trio.Nursery) -> None:
+    """libp2p runs a host even where nobody listens."""
+    if isinstance(carrier, Libp2pCarrier):
+        await nursery.start(carrier.serve, echo)
+
+
+pairs = pytest.mark.parametrize(
+    "pair", [memory_pair, tls_pair, relayed_pair, pytest.param(libp2p_pair, marks=without)]
+)
 
 
 async def echo(accepted: Accepted) -> None:
@@ -74,6 +97,7 @@ async def test_bytes_go_there_and_back_and_the_key_is_shown(
     pair: Pair, nursery: trio.Nursery
 ) -> None:
     one, two = pair()
+    await ready(one, nursery)
     (address,) = await nursery.start(two.serve, echo)
     assert scheme_of(address) in one.schemes
     dialled = await one.dial(address)
@@ -90,6 +114,7 @@ async def test_bytes_go_there_and_back_and_the_key_is_shown(
 @pairs
 async def test_a_close_is_seen_at_the_other_end(pair: Pair, nursery: trio.Nursery) -> None:
     one, two = pair()
+    await ready(one, nursery)
     ended = trio.Event()
 
     async def wait(accepted: Accepted) -> None:
@@ -104,7 +129,8 @@ async def test_a_close_is_seen_at_the_other_end(pair: Pair, nursery: trio.Nurser
 
 
 @pairs
-async def test_nobody_home_is_an_os_error(pair: Pair) -> None:
+async def test_nobody_home_is_an_os_error(pair: Pair, nursery: trio.Nursery) -> None:
     one, _ = pair()
+    await ready(one, nursery)
     with pytest.raises(OSError):
         await one.dial(f"{next(iter(one.schemes))}://127.0.0.1:1")
