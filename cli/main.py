@@ -27,6 +27,8 @@ COMMANDS = {
     "client": "cli.clients:client",
     "publish": "cli.transfer:publish",
     "get": "cli.transfer:get",
+    "backup": "cli.backup:backup",
+    "restore": "cli.backup:restore",
     "doctor": "cli.doctor:doctor",
     "demo": "cli.demo.command:demo",
 }
