@@ -13,6 +13,7 @@ from cli.conflicts import conflicts, resolve
 from cli.connection import connect
 from cli.output import show, table
 from cli.placement import placement
+from cli.transfers import transfers, why
 
 
 @click.group()
@@ -23,6 +24,8 @@ def mesh() -> None:
 mesh.add_command(conflicts)
 mesh.add_command(resolve)
 mesh.add_command(placement)
+mesh.add_command(transfers)
+mesh.add_command(why)
 
 
 @mesh.command(epilog="Example: atoll mesh invite --data ./node --site harbour")

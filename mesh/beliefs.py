@@ -72,6 +72,12 @@ class PeerBelief:
             far=self.site != site,
         )
 
+    def describe(self) -> str:
+        """Say in a few words what a choice of this peer rests on."""
+        rate = f"{self.rate.average / 1e6:.2f} MB/s" if self.rate.measured else "unknown rate"
+        queue = f", {self.delay:.1f} s queue" if self.delay >= 0.1 else ""
+        return f"{rate}, {self.rtt.smoothed * 1000:.0f} ms{queue}"
+
     def window(self, chunk: int = 0) -> int:
         """Return how many bytes to have on their way; few until its rate is known."""
         rate = self.rate.maximum if self.rate.measured or self.recalled else 0.0

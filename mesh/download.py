@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mesh import bits
 from mesh.messages import CHUNKS_MAX, COMPLETE, COURIER, NONE, PARTIAL
+from mesh.profile import Meter
 from mesh.scheduler import Blob, Place
 from store.chunking import WHOLE_MAX
 from store.chunks import Manifest, Root
@@ -110,6 +111,7 @@ class Download:
     holders: dict[bytes, Holder] = field(default_factory=dict[bytes, Holder])
     requests: dict[int, Request] = field(default_factory=dict[int, Request])
     readers: tuple[int, ...] = ()  # the chunk that each waiting client needs next
+    meter: Meter = field(default_factory=lambda: Meter(halflife=5.0))  # bytes that were of use
     news: int = 0  # chunks verified since the last Have
     duplicated: int = 0  # bytes asked for twice on purpose
     refetched: int = 0  # bytes that came although they were here

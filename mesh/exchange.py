@@ -23,6 +23,7 @@ from mesh.effects import (
     ServeManifest,
 )
 from mesh.finding import HAVE_INTERVAL, HOPS_MAX, Finding
+from mesh.journal import Journal
 from mesh.messages import (
     COURIER,
     URGENT,
@@ -40,6 +41,7 @@ from mesh.requests import Requests
 from store.errors import ManifestInvalidError
 
 KEEP = 600.0  # seconds that a search goes on when nobody waits for it any more
+PRIORITIES = ("for a client", "for the ledger", "by policy", "to repair", "to carry on")
 TICK = 0.1  # seconds between looks at the clock while chunks are awaited
 
 
@@ -51,9 +53,12 @@ class Exchange:
         self.peers: dict[bytes, PeerBelief] = {}
         self.downloads: dict[bytes, Download] = {}
         self.finding = Finding(node, self.peers, self.downloads)
-        self._requests = Requests(self.peers, self.downloads)
+        self.journal = Journal()
+        self._requests = Requests(self.peers, self.downloads, journal=self.journal)
         self._asking = Asking(node, self.peers, self.downloads, self._requests, rng, site)
-        self._receiving = Receiving(self.peers, self.downloads, self._requests, self._asking)
+        self._receiving = Receiving(
+            self.peers, self.downloads, self._requests, self._asking, self.journal
+        )
         self._news_at = 0.0
 
     # --- links ---------------------------------------------------------------------------------
@@ -72,7 +77,7 @@ class Exchange:
         belief = self.peers.get(peer)
         if belief is None:
             return []
-        self._requests.drop_peer(peer)
+        self._requests.drop_peer(peer, "the link is gone", now)
         belief.linked, belief.bulk = False, ABSENT
         self.finding.unlinked(peer)
         return self.schedule(now)
@@ -88,7 +93,7 @@ class Exchange:
         belief = self.peers.get(peer)
         if belief is None or belief.bulk == ABSENT:
             return []
-        self._requests.drop_peer(peer)
+        self._requests.drop_peer(peer, "its bulk socket is gone", now)
         belief.bulk = ABSENT
         belief.fail(now)
         return self.schedule(now)
@@ -98,7 +103,7 @@ class Exchange:
         belief = self.peers.get(peer)
         if belief is None or belief.bulk != OPEN:
             return []
-        self._requests.drop_peer(peer)
+        self._requests.drop_peer(peer, "its bulk socket does not move", now)
         belief.bulk = ABSENT
         belief.fail(now)
         return [DropBulk(peer, "it does not move"), *self.schedule(now)]
@@ -118,6 +123,7 @@ class Exchange:
         ``manifest`` must come from a signed record; without it, any holder's is tried.
         """
         download = self.downloads.get(blob)
+        self.journal.begin(blob, PRIORITIES[priority], now)
         effects: list[Effect] = []
         if download is None:
             download = Download(blob, size, manifest, bool(manifest), now, hops=HOPS_MAX)
@@ -162,6 +168,7 @@ class Exchange:
         if download is None or download.manifest is None:
             return []
         download.opening, download.open, download.have = False, True, have
+        self.journal.opened(blob, download.count, have.bit_count(), now)
         effects = list(self.finding.state_to_all(download, now))
         for peer in list(download.holders):  # their bitfields were of no use before
             download.holders[peer].asked_at = -1e9
@@ -205,9 +212,8 @@ class Exchange:
             download.readers = tuple(sorted(set(readers)))
         effects: list[Effect] = []
         if wrong:
-            effects += self._receiving.blame(
-                peer, f"sent wrong bytes for a chunk of sha256:{blob.hex()}", now
-            )
+            reason = f"sent wrong bytes for a chunk of sha256:{blob.hex()}"
+            effects += self._receiving.blame(peer, reason, now, blob)
         return effects + self._after_progress(download, now)
 
     def finished(self, blob: bytes, now: float, *, right: bool) -> list[Effect]:
@@ -216,13 +222,15 @@ class Exchange:
         if download is None:
             return []
         if right:
+            self.journal.end(blob, "complete", download.size, now)
             del self.downloads[blob]
             off = self._requests.drop_blob(download)
             said = self.finding.complete(blob, download.size, download.manifest_id)
             return [*off, *said, *self.finding.forget(download), *self.schedule(now)]
         effects = list(self._requests.drop_blob(download))
         for culprit in download.forget_manifest():
-            effects += self._receiving.blame(culprit, "gave a manifest of other bytes", now)
+            reason = "gave a manifest of other bytes"
+            effects += self._receiving.blame(culprit, reason, now, blob)
         download.choose_manifest()
         return effects + self.schedule(now)
 
@@ -231,6 +239,7 @@ class Exchange:
         download = self.downloads.pop(blob, None)
         if download is None:
             return []
+        self.journal.end(blob, "given up", download.size, now)
         off = self._requests.drop_blob(download)
         return [*off, *self.finding.gone(download), *self.schedule(now)]
 
@@ -239,7 +248,10 @@ class Exchange:
     ) -> list[Effect]:
         """Answer of the store to LookUp: (size, manifest id) if the blob is here."""
         effects, relay = self.finding.looked_up(peer, blob, found, now)
-        return effects if relay is None else effects + self._begin(relay, now)
+        if relay is None:
+            return effects
+        self.journal.begin(blob, f"by {peer.hex()[:8]}, through us", now)
+        return effects + self._begin(relay, now)
 
     # --- control messages ----------------------------------------------------------------------
     def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:
@@ -271,6 +283,7 @@ class Exchange:
         effects: list[Effect] = []
         if isinstance(message, HaveBlob):
             self.finding.hear_have_blob(download, peer, message)
+            self.journal.found(message.blob, peer, message.state, now)
             if download.settle_manifest():
                 effects += self._open(download)
             effects += self.finding.widen(download, now)
@@ -337,6 +350,9 @@ class Exchange:
                 belief.snubbed = True
                 belief.failures = min(belief.failures + 1, 6)
                 belief.notes.append("stalled while it owed us chunks")
+                why = f"nothing for {now - belief.progress_at:.1f} s"
+                for blob in self._requests.owed_by(belief.node):
+                    self.journal.stalled(blob, belief.node, why, now)
         self.finding.expire(now)
         gather = now >= self._news_at + HAVE_INTERVAL
         for download in list(self.downloads.values()):

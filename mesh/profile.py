@@ -12,6 +12,7 @@ RTT_WINDOW = 10.0  # seconds over which the minimum round trip is taken
 RATE_WINDOW = 10.0  # seconds, or RATE_SAMPLES samples, over which the maximum rate is taken
 RATE_SAMPLES = 10
 RATE_GAIN = 0.2  # weight of a new sample in the average
+METER_MIN = 1.0  # seconds that a meter averages over, at least
 RTT_PRIOR = 0.05  # seconds, until the first answer
 RATE_PRIOR = 1_000_000.0  # bytes per second, until the first run has arrived
 
@@ -82,18 +83,23 @@ class Meter:
         self.total = 0
         self._rate = 0.0
         self._at: float | None = None
+        self._first: float | None = None
         self._halflife = halflife
 
     def add(self, size: int, now: float) -> None:
         """Count ``size`` bytes."""
         self._decay(now)
+        if self._first is None:
+            self._first = now
         self.total += size
         self._rate += size * 0.693 / self._halflife
 
     def rate(self, now: float) -> float:
         """Return the present rate."""
         self._decay(now)
-        return self._rate
+        elapsed = now - self._first if self._first is not None else 0.0
+        # What it averages over is no longer than it has been in use.
+        return self._rate / (1 - 0.5 ** (max(elapsed, METER_MIN) / self._halflife))
 
     def _decay(self, now: float) -> None:
         if self._at is not None and now > self._at:

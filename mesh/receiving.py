@@ -6,13 +6,14 @@ Spec: docs/mesh.md §8 and §10.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mesh import bits
 from mesh.asking import Asking
 from mesh.beliefs import ABSENT, PeerBelief
 from mesh.download import Download
 from mesh.effects import DropBulk, Effect, Write
+from mesh.journal import REFUSED, Journal
 from mesh.messages import GONE, PARTIAL, Busy, Data, Done, Message, Nope, Redirect
 from mesh.requests import Requests
 
@@ -28,6 +29,7 @@ class Receiving:
     downloads: dict[bytes, Download]
     requests: Requests
     asking: Asking
+    journal: Journal = field(default_factory=Journal)
 
     def received(self, peer: bytes, message: Message, now: float) -> list[Effect]:
         """Take a message about a request of ours."""
@@ -38,6 +40,9 @@ class Receiving:
                 return self._end_request(peer, message.request, now)
             case Busy():
                 self.peers[peer].busy_until = now + min(message.retry_ms / 1000, BUSY_MAX)
+                if (put_off := self.requests.get(message.request, peer)) is not None:
+                    why = f"busy for {message.retry_ms} ms"
+                    self.journal.note(put_off.blob, REFUSED, peer, why, now)
                 return self._end_request(peer, message.request, now)
             case Redirect():
                 return self._redirected(peer, message, now)
@@ -60,7 +65,7 @@ class Receiving:
         if mask & ~request.chunks or size != download.length(data.first, data.count):
             self.requests.forget(request)
             return [
-                *self.blame(peer, "sent other chunks than asked for", now),
+                *self.blame(peer, "sent other chunks than asked for", now, download.blob),
                 *self.asking.schedule(now),
             ]
         belief.arrived(size, now)
@@ -69,10 +74,13 @@ class Receiving:
         if not request.chunks:
             self.requests.forget(request)
         effects = list(self.requests.overtake(download, request, mask))
+        new = mask & download.missing
+        self.journal.gave(request.blob, peer, size, now, useful=bool(new))
         if mask & ~download.missing:
             belief.wasted += size
             download.refetched += size
-        if mask & download.missing:
+        if new:
+            download.meter.add(size, now)
             download.writing |= mask & download.missing
             effects.append(Write(request.blob, peer, data.first, data.count, data.raw))
         return effects + self.asking.refill(belief, download, now)
@@ -93,10 +101,13 @@ class Receiving:
         known = download is not None and download.open and download.manifest_id == late[1]
         if download is None or not known or mask & ~download.missing:
             belief.wasted += size
+            self.journal.gave(late[0], peer, size, now, useful=False)
             return []
         if size != download.length(data.first, data.count):
-            return list(self.blame(peer, "sent other chunks than asked for", now))
+            return list(self.blame(peer, "sent other chunks than asked for", now, download.blob))
         download.writing |= mask
+        download.meter.add(size, now)
+        self.journal.gave(late[0], peer, size, now, useful=True)
         effects = list(self.requests.overtake(download, None, mask))
         effects.append(Write(download.blob, peer, data.first, data.count, data.raw))
         return effects + self.asking.schedule(now)
@@ -116,6 +127,7 @@ class Receiving:
             and belief.usable(now)
             and belief.trusted(now)
         ]
+        self.journal.redirected(request.blob, peer, away.bit_count(), said.nodes, now)
         holder = download.holders.get(peer)
         if able and holder is not None:
             best = min(each.rtt.smoothed + each.delay for each in able)
@@ -135,19 +147,23 @@ class Receiving:
             holder.state, holder.chunks = PARTIAL, held & ~request.chunks
             holder.lied()
             belief.notes.append(f"said it had chunks of sha256:{request.blob.hex()}, and had not")
+            self.journal.note(request.blob, REFUSED, peer, "it has not what it said it had", now)
         else:
             belief.busy_until = now + 1.0
+            self.journal.note(request.blob, REFUSED, peer, f"refused, reason {said.reason}", now)
         self.requests.forget(request)
         return self.asking.schedule(now)
 
-    def blame(self, peer: bytes, reason: str, now: float) -> Iterator[Effect]:
+    def blame(self, peer: bytes, reason: str, now: float, blob: bytes = b"") -> Iterator[Effect]:
         """A peer gave us what it must not give."""
         belief = self.peers.get(peer)
         if belief is None:
             return
         belief.strike(reason, now)
+        if blob:
+            self.journal.bad(blob, peer, reason, now)
         if now < belief.banned_until:
-            self.requests.drop_peer(peer)
+            self.requests.drop_peer(peer, "banned as a source", now)
             if belief.bulk != ABSENT:
                 belief.bulk = ABSENT
                 yield DropBulk(peer, reason)

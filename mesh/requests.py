@@ -9,6 +9,7 @@ from mesh import bits
 from mesh.beliefs import PeerBelief
 from mesh.download import Download, Request
 from mesh.effects import Effect, TellBulk
+from mesh.journal import AGAIN, LOST, Journal
 from mesh.messages import URGENT, Cancel, Data, Want
 from mesh.scheduler import Ask
 from mesh.wire import CHUNK_MAX
@@ -29,6 +30,7 @@ class Requests:
         default_factory=dict[int, tuple[bytes, bytes, bytes, int]]
     )  # request → peer, blob, manifest, chunks
     count: int = 0
+    journal: Journal = field(default_factory=Journal)
 
     def issue(self, download: Download, ask: Ask, now: float) -> Iterator[Effect]:
         """Ask a peer for chunks, and no longer who stalls while it owes them."""
@@ -43,6 +45,9 @@ class Requests:
             self.count, download.blob, download.manifest_id, ask.peer, chunks, ask.size
         )
         self.pending[request.id] = download.requests[request.id] = request
+        if ask.again:
+            self.journal.note(download.blob, AGAIN, ask.peer, belief.describe(), now)
+        self.journal.asked(download.blob, ask.peer, belief.describe(), now)
         belief.asked(ask.size, now)
         group = int(min(max(belief.rate.average * GROUP_TIME, GROUP_MIN), CHUNK_MAX))
         priority = URGENT if ask.urgent else download.priority
@@ -85,10 +90,15 @@ class Requests:
             del self.cancelled[next(iter(self.cancelled))]
         self.forget(request)
 
-    def drop_peer(self, peer: bytes) -> None:
+    def drop_peer(self, peer: bytes, why: str, now: float) -> None:
         """Nothing more will come from this peer's sockets."""
         for request in [r for r in self.pending.values() if r.peer == peer]:
+            self.journal.note(request.blob, LOST, peer, why, now)
             self.forget(request)
+
+    def owed_by(self, peer: bytes) -> set[bytes]:
+        """Return the blobs of which a peer owes chunks."""
+        return {request.blob for request in self.pending.values() if request.peer == peer}
 
     def drop_blob(self, download: Download) -> Iterator[Effect]:
         """Nothing more is wanted of this blob."""

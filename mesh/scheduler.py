@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from mesh import bits
@@ -61,6 +61,7 @@ class Ask:
     chunks: tuple[int, ...]
     size: int
     urgent: bool = False
+    again: bool = False  # somebody else owes it already
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,7 @@ def endgame(
             chunks, size = _overdue(blob, request, source, owed, allowance)
             wasteful = source.far and not by_peer[request.peer].far
             if source.peer != request.peer and chunks and not wasteful:
-                asks.append(_ask(blob, source, chunks))
+                asks.append(replace(_ask(blob, source, chunks), again=True))
                 allowance -= size
                 break
     return asks

@@ -25,6 +25,7 @@ from mesh.invitation import Book
 from mesh.messages import URGENT
 from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
+from mesh.shell.insight import Insight
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
@@ -33,7 +34,7 @@ from mesh.shell.memory import Memory
 from mesh.shell.relays import Relays
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Fetch, Transfers
-from mesh.status import PeerStatus, Relaying, Topology, TransferStatus
+from mesh.status import PeerStatus, Relaying, Topology
 from mesh.uplink import Uplink
 from store.blobs import BlobStore
 from store.digest import Digest
@@ -326,9 +327,10 @@ class Mesh:
         """Return the members and the links this node knows of."""
         return overview.topology(self._ledger, self._links, self._addresses)
 
-    def transfers(self) -> list[TransferStatus]:
-        """Return what is on its way here."""
-        return overview.transfers(self._exchange, trio.current_time())
+    @property
+    def insight(self) -> Insight:
+        """What moves where, how long it will take, and why."""
+        return Insight(self._ledger, self._exchange, self._links)
 
 
 class _Patient(AsyncIterator[bytes]):

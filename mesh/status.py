@@ -74,3 +74,60 @@ class TransferStatus(msgspec.Struct, frozen=True):
     refetched: int
     duplicated: int
     seconds: float
+    rate: float = 0.0  # bytes per second that were of use, lately
+    left: float | None = None  # seconds until it is here at that rate; None: unknown
+
+
+class SendingStatus(msgspec.Struct, frozen=True):
+    """What one peer is being sent."""
+
+    node: str
+    name: str
+    queued: int  # bytes that it has asked for and not got yet
+    rate: float  # bytes per second
+    left: float | None  # seconds until its queue is empty at that rate
+
+
+class SourceStatus(msgspec.Struct, frozen=True):
+    """What one peer has to do with one transfer."""
+
+    node: str
+    name: str
+    site: str
+    says: str  # what it says it has
+    received: int  # bytes of this blob that were of use
+    share: float  # of all that was received
+    rate: float  # bytes per second while it gave
+    awaited: int  # bytes that it owes of this blob now
+    requests: int
+    redirected: int  # chunks that it told us to get elsewhere
+    stalls: int
+    bad: int
+    wasted: int
+    state: str  # asked | idle | stalled | busy | banned | away
+
+
+class EventStatus(msgspec.Struct, frozen=True):
+    """Something that was decided about a transfer, and why."""
+
+    seconds: float  # after the beginning
+    what: str
+    node: str  # "" if no peer is concerned
+    why: str
+    count: int
+
+
+class Why(msgspec.Struct, frozen=True):
+    """One transfer explained: under way, or one of the last that ended."""
+
+    blob: str
+    state: str  # searching | manifest | fetching | finishing | complete | given up
+    size: int
+    verified: int
+    seconds: float
+    rate: float
+    left: float | None
+    waiting: str  # what it waits for now, in a sentence; "" when it is over
+    sources: tuple[SourceStatus, ...]
+    events: tuple[EventStatus, ...]
+    forgotten: int  # older events that are kept no more

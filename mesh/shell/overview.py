@@ -1,4 +1,4 @@
-"""What people see of the mesh: peers, topology, transfers.  Reads everything, changes nothing."""
+"""What people see of the mesh: peers and topology.  Reads everything, changes nothing."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from mesh.addresses import INBOUND, AddressBook
 from mesh.beliefs import PeerBelief
 from mesh.carrier import P2P, scheme_of
-from mesh.download import Download
 from mesh.exchange import Exchange
 from mesh.ports import LedgerPort
 from mesh.relay import parse_detour
 from mesh.shell.connection import Connection
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
-from mesh.status import PeerStatus, Topology, TopologyNode, TransferStatus
+from mesh.status import PeerStatus, Topology, TopologyNode
 from store.root import Member
 
 SHORT = 8  # characters of a node id that people read
@@ -111,30 +110,3 @@ def _links_of(node: str, own: str, linked: set[str]) -> tuple[str, ...]:
     if node == own:
         return tuple(sorted(peer[:SHORT] for peer in linked))
     return (own[:SHORT],) if node in linked else ()
-
-
-def transfers(exchange: Exchange, now: float) -> list[TransferStatus]:
-    """Return what is on its way here."""
-    return [
-        TransferStatus(
-            blob=f"sha256:{download.blob.hex()}",
-            size=download.size,
-            verified=download.verified,
-            state=_state(download),
-            waiting=download.local,
-            relayed=not download.local and bool(download.path),
-            sources=tuple(sorted({r.peer.hex()[:SHORT] for r in download.requests.values()})),
-            refetched=download.refetched,
-            duplicated=download.duplicated,
-            seconds=now - download.started,
-        )
-        for download in exchange.downloads.values()
-    ]
-
-
-def _state(download: Download) -> str:
-    if download.finishing:
-        return "finishing"
-    if download.open:
-        return "fetching"
-    return "manifest" if download.manifest_id else "searching"

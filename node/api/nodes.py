@@ -95,12 +95,6 @@ async def mesh_topology(call: Call) -> dict[str, Any]:
     return found
 
 
-@table.route("GET", "/mesh/transfers", Access.MANAGE, answer=dict[str, Any])
-async def mesh_transfers(call: Call) -> dict[str, Any]:
-    """Show what is being fetched, from whom and how far it is."""
-    return {"items": msgspec.to_builtins(_mesh(call).transfers())}
-
-
 @table.route(
     "POST",
     "/mesh/invitations",

@@ -30,5 +30,5 @@ async def test_peers_and_topology_say_who_is_where(tmp_path: Path) -> None:
         assert isinstance(topology, Topology)
         assert topology.mesh == ledger.mesh
         assert {node.site: len(node.links) for node in topology.nodes} == {"a": 1, "b": 1}
-        assert b.mesh.transfers() == []
+        assert b.mesh.insight.transfers() == b.mesh.insight.sending() == []
         assert msgspec.json.encode([peer, topology])  # for the API

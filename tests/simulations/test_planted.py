@@ -54,7 +54,7 @@ def count_have_twice(patch: Patch) -> None:
 
 def forget_to_ask_again(patch: Patch) -> None:
     """What a lost peer owed stays awaited for ever."""
-    patch.setattr(Requests, "drop_peer", lambda self, peer: None)
+    patch.setattr(Requests, "drop_peer", lambda self, *_: None)
 
 
 def ignore_a_cut_in_sync(patch: Patch) -> None:
