@@ -99,7 +99,8 @@ class Meter:
         self._decay(now)
         elapsed = now - self._first if self._first is not None else 0.0
         # What it averages over is no longer than it has been in use.
-        return self._rate / (1 - 0.5 ** (max(elapsed, METER_MIN) / self._halflife))
+        seen: float = 1 - 0.5 ** (max(elapsed, METER_MIN) / self._halflife)
+        return self._rate / seen
 
     def _decay(self, now: float) -> None:
         if self._at is not None and now > self._at:
