@@ -64,6 +64,9 @@ async def fetch(address: str, file: Path) -> None:
     """Receive, hash and write until the end."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    await trio.to_thread.run_sync(sys.stdin.readline)  # the clock begins when everything is loaded
     raw = await trio.open_tcp_stream(address, PORT)
     stream = trio.SSLStream(raw, context, https_compatible=True)
     digest = hashlib.sha256()

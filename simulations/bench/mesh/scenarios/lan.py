@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
@@ -15,7 +16,7 @@ from simulations.bench.mesh.play import Watch, check
 from simulations.bench.mesh.stage import Stage
 from simulations.bench.mesh.systems.base import ClientSystem, System
 from simulations.lab.namespaces import address, prefix
-from simulations.lab.net import read_line
+from simulations.lab.net import LabError, read_line
 from simulations.lab.shaping import uniform
 from simulations.lab.wire import Wire
 
@@ -34,22 +35,25 @@ class BareSocket(ClientSystem):
         return f"Python {sys.version.split()[0]}"
 
     def prepare(self) -> None:
-        command = [sys.executable, "-m", "simulations.lab.bare", "serve", address(0)]
-        process = self.stage.start(
-            0,
-            [*command, self.stage.file],
-            pipes=True,
-            environment={"PYTHONPATH": str(ROOT)},
-        )
-        assert process.stdout is not None
-        read_line(process.stdout, 30)
+        self._start(0, "serve", self.stage.file)
+        self.clients[1] = self._start(1, "fetch", self.result(1))
 
-    def environment(self) -> dict[str, str]:
-        return {"PYTHONPATH": str(ROOT)}
+    def _start(self, node: int, verb: str, file: Path) -> subprocess.Popen[bytes]:
+        bare = [sys.executable, "-m", "simulations.lab.bare", verb, address(0)]
+        command: list[str | Path] = [*bare, file]
+        environment = {"PYTHONPATH": str(ROOT)}
+        process = self.stage.start(node, command, pipes=True, environment=environment)
+        assert process.stdout is not None
+        read_line(process.stdout, 60)
+        return process
 
     def command(self, receiver: int) -> list[str | Path]:
-        fetch = [sys.executable, "-m", "simulations.lab.bare", "fetch", address(0)]
-        return [*fetch, self.result(receiver)]
+        raise LabError(f"the client of n{receiver} runs already")
+
+    def begin(self, receiver: int) -> None:
+        pipe = self.clients[receiver].stdin
+        assert pipe is not None
+        pipe.write(b"go\n")
 
 
 def cases(options: Options) -> list[Case]:
