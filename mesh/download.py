@@ -186,9 +186,10 @@ class Download:
     def forget_manifest(self) -> set[bytes]:
         """The whole did not hash to its digest: begin again.  Return who gave us the manifest."""
         culprits, self.manifest_from = self.manifest_from, set()
-        self.refused.add(self.manifest_id)
-        for holder in self.holders.values():
-            holder.bad = holder.bad or holder.manifest == self.manifest_id
+        if self.manifest_id:  # else who has not answered yet would seem to have named it
+            self.refused.add(self.manifest_id)
+            for holder in self.holders.values():
+                holder.bad = holder.bad or holder.manifest == self.manifest_id
         self.manifest, self.root, self.manifest_id = None, None, b""
         self.have = self.writing = self.news = 0
         self.open = self.opening = self.finishing = False

@@ -74,8 +74,12 @@ class Ledgers:
 
     def _recheck(self) -> None:
         self._shell.later(RECHECK, self._recheck)
+        before = self.ledger.authority
         with self._outage("rechecking"):
             at_once(self.ledger.recheck())
+        if self.ledger.authority is not before:
+            self._shell.roots_changed()
+            self.catch_up()
 
     def catch_up(self) -> None:
         """Learn how far our own ledgers reach now; if they cannot tell, a little later."""
@@ -162,11 +166,10 @@ class Ledgers:
         self._shell.later(self._latency(), lambda: self._roots(peer, version))
 
     def _roots(self, peer: bytes, version: int) -> None:
-        documents: list[bytes] = []
         with self._outage("answering"):
-            documents = at_once(self.ledger.roots(version))
-        for message in sync.root_messages([(1, data) for data in documents]):
-            self._shell.send(peer, message)
+            documents = [(1, data) for data in at_once(self.ledger.roots(version))]
+            for message in sync.root_messages(documents):
+                self._shell.send(peer, message)
 
     # --- judging -------------------------------------------------------------------------------
     def _judge_soon(self) -> None:

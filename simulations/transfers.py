@@ -21,7 +21,6 @@ from mesh.effects import (
 )
 from mesh.exchange import Exchange
 from mesh.messages import (
-    GONE,
     URGENT,
     Cancel,
     Credit,
@@ -29,10 +28,9 @@ from mesh.messages import (
     Done,
     ManifestPage,
     Message,
-    Nope,
     Want,
 )
-from mesh.serving import Piece, Serving
+from mesh.serving import Piece, Serving, failed
 from mesh.spread import Spread
 from mesh.uplink import Uplink
 from simulations.world import World
@@ -350,9 +348,10 @@ class Transfers:
         try:
             raw = self._disk.read(piece.blob, piece.first, piece.count)
         except UnavailableError:
-            raw = None
+            self._shell.send_bulk(connection, failed(piece, gone=False))
+            return
         if raw is None:
-            self._shell.send_bulk(connection, Nope(piece.request, GONE))
+            self._shell.send_bulk(connection, failed(piece, gone=True))
             return
         self._shell.served(piece, raw)
         self.uplink.sent(connection.node, len(raw), piece.priority, self._world.now)

@@ -80,7 +80,7 @@ class Ledger:
         self._clock = clock
         self.council = Council(database, self._keys, self._state, self._govern, clock)
         self._authorities = chain.Authorities()
-        self._authority = Authority("", {})
+        self._authority, self._stale = Authority("", {}), False
         self._anchor = Anchor(0, "")
         self._listeners = Listeners()
         self._rejections = Rejections()
@@ -123,8 +123,7 @@ class Ledger:
     ) -> Ledger:
         """The ledger of the node in this data directory, whose key is made at first start.
 
-        Begins a new incarnation if the directory was copied or restored.  Raises RejectedError if
-        the key file is damaged.
+        Begins a new incarnation in a copied directory.  Raises RejectedError for a damaged key.
         """
         ledger = cls(database, identity.load(directory), directory=directory)
         await ledger.initialise(site=site, name=name, renew=identity.moved(directory))
@@ -158,9 +157,10 @@ class Ledger:
         await self.recheck(upgraded=True)
 
     async def _reload(self) -> None:
-        self._authority = await self._database.read(
-            lambda connection: self._authorities.load(connection, self._anchor.mesh)
-        )
+        self._stale = True  # until it is read: ``recheck`` tries again
+        mesh = self._anchor.mesh
+        self._authority = await self._database.read(lambda c: self._authorities.load(c, mesh))
+        self._stale = False
 
     async def _govern(self, touched: Sequence[Touched]) -> None:
         """The council has changed something."""
@@ -224,10 +224,11 @@ class Ledger:
     async def recheck(self, *, upgraded: bool = False) -> int:
         """Judge held records again, since time has passed; how many cells changed.
 
-        Cheap to call often: it looks only when the next one is due.  ``upgraded`` looks as well at
-        what an earlier version of this node did not understand.
+        Looks only when the next one is due; ``upgraded`` also at what a former version refused.
         """
         now = self._clock()
+        if self._stale:
+            await self._govern([])
         if now < self._recheck_at and not upgraded:
             return 0
 

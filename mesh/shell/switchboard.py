@@ -18,7 +18,6 @@ from mesh.handshake import Self
 from mesh.link import JoinAsked
 from mesh.messages import (
     BULK,
-    GONE,
     Addresses,
     Cancel,
     Credit,
@@ -28,7 +27,6 @@ from mesh.messages import (
     Heads,
     Hello,
     Message,
-    Nope,
     Range,
     Records,
     RelayOffer,
@@ -39,7 +37,7 @@ from mesh.messages import (
     Want,
 )
 from mesh.ports import LedgerPort
-from mesh.serving import Piece
+from mesh.serving import Piece, failed
 from mesh.shell.connection import Connection
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
@@ -49,7 +47,7 @@ from mesh.shell.transfers import Transfers
 from mesh.spread import Spread
 from mesh.uplink import Uplink
 from store.digest import Digest
-from store.errors import RegistryError
+from store.errors import NoHolderError, NotFoundError, RegistryError
 
 LEDGER = (Heads, Range, Records, RootGet, Root, Fork)
 CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as many again
@@ -281,8 +279,9 @@ class Switchboard:
     async def _send_piece(self, connection: Connection, piece: Piece) -> None:
         try:
             raw = await self.transfers.read(piece.blob, piece.first, piece.count)
-        except RegistryError:
-            connection.send(Nope(piece.request, GONE))
+        except RegistryError as error:
+            gone = isinstance(error, NotFoundError | NoHolderError)  # else the disk is in trouble
+            connection.send(failed(piece, gone=gone))
             return
         connection.send(Data(piece.request, piece.first, piece.count, raw))
         now = trio.current_time()

@@ -80,3 +80,12 @@ def test_progress_is_counted_in_verified_bytes() -> None:
     download.have = 0b101
     assert download.verified == 2 * CHUNK
     assert isinstance(download.manifest, Manifest)
+
+
+def test_who_has_not_answered_yet_has_not_lied() -> None:
+    """A signed record names the manifest while a search on hearsay is under way."""
+    download = Download(b"b" * 32, 0, b"", False, 0.0)
+    download.holders = {b"p" * 32: Holder(), b"q" * 32: Holder(answered=True)}
+    assert download.forget_manifest() == set()
+    assert not any(holder.bad for holder in download.holders.values())
+    assert not download.refused

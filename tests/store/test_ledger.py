@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from store.errors import DeniedError, RejectedError, VersionExistsError
+from store import root
+from store.errors import DeniedError, RejectedError, UnavailableError, VersionExistsError
 from store.facts import Delete, Flag, Point, Restore, Setting
+from store.ledger import Ledger
 from store.records import BATCH_MAX, canonical
-from tests.store.ledgers import Clock, deliver, mesh, publish, single
+from tests.store.ledgers import NOW, Clock, MemoryPort, deliver, identity, mesh, publish, single
 
 
 async def test_an_append_is_a_signed_record_and_a_catalog_row() -> None:
@@ -125,3 +127,28 @@ async def test_what_may_not_be_written_is_refused_before_it_is_signed() -> None:
     with pytest.raises(RejectedError):
         await owner.append(publish("nul\0"))
     assert other.rows("settings") == []
+
+
+async def test_an_authority_that_could_not_be_read_after_a_commit_is_read_later() -> None:
+    class Port(MemoryPort):
+        broken = False
+
+        async def read(self, unit):
+            if self.broken:
+                raise UnavailableError("input/output error")
+            return await super().read(unit)
+
+    port = Port()
+    owner = identity(1)
+    ledger = Ledger(port, owner, clock=lambda: NOW)
+    await ledger.initialise()
+    members = [root.member_of(owner, roles=root.ROLES), root.member_of(identity(2))]
+    draft = root.revise(ledger.mesh, ledger.authority.in_force, members=members, heads={}, now=NOW)
+    port.broken = True
+    with pytest.raises(UnavailableError):
+        await ledger.adopt(root.sign(draft, owner))  # committed all the same
+    assert ledger.authority.version == 1
+    port.broken = False
+    await ledger.recheck()
+    assert ledger.authority.version == 2
+    port.engine.dispose()

@@ -6,12 +6,17 @@ import random
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from mesh.effects import Write
 from mesh.exchange import Exchange
+from mesh.messages import GONE, OVERLOADED, Nope
+from mesh.serving import Piece
 from mesh.shell.ledgers import RETRY, Ledgers
+from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Fetch, Transfers
 from store.digest import Digest
-from store.errors import UnavailableError
+from store.errors import BlobUnknownError, NoHolderError, UnavailableError
 
 BLOB = Digest.of(b"blob")
 
@@ -83,3 +88,23 @@ async def test_what_a_silent_ledger_could_not_tell_is_asked_again(autojump_clock
     await ledgers._catch_up_at_last()
     assert ledgers.core.heads == {(b"\xab", 7): (3, b"r")}
     assert autojump_clock.current_time() - began >= 2 * RETRY
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (UnavailableError("input/output error"), OVERLOADED),  # later, perhaps
+        (NoHolderError("these bytes are not here"), GONE),
+        (BlobUnknownError("the blob has gone"), GONE),
+    ],
+)
+async def test_a_disk_that_cannot_be_read_now_is_no_lie(error: Exception, reason: int) -> None:
+    async def read(blob: bytes, first: int, count: int) -> bytes:
+        raise error
+
+    said: list[Any] = []
+    board: Any = SimpleNamespace(transfers=SimpleNamespace(read=read))
+    connection: Any = SimpleNamespace(send=said.append)
+    piece = Piece(7, BLOB.raw, b"m" * 32, 0, 1, last=True)
+    await Switchboard._send_piece(board, connection, piece)
+    assert said == [Nope(7, reason)]
