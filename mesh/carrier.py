@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -80,6 +80,15 @@ class Carrier(Protocol):
 
         Reports the addresses listened on, as ``dial`` takes them.
         """
+        ...
+
+
+@runtime_checkable
+class Rekeyed(Protocol):
+    """A carrier that can show another key while it runs; others show it after a restart."""
+
+    def rekey(self, seed: bytes) -> None:
+        """Show the key of this seed from the next connection on."""
         ...
 
 

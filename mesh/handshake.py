@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +18,7 @@ import msgspec
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from mesh.messages import PROTOCOL, Challenge, Hello, Join
+from mesh.messages import PROTOCOL, Challenge, Hello, Join, Welcome
 
 HELLO_CONTEXT = b"atoll/mesh/hello/1"
 JOIN_CONTEXT = b"atoll/mesh/join/1"
@@ -52,6 +53,7 @@ class Self:
     site: str = ""
     roles: tuple[str, ...] = ()
     features: int = 0
+    succession: tuple[bytes, ...] = ()  # rotations that led to our key
 
     @property
     def node(self) -> bytes:
@@ -70,6 +72,20 @@ class Peer:
     features: int
     channel: int
     skew: float  # their clock minus ours at the handshake, seconds
+    key: bytes = b""  # the one it has proven to hold
+
+    @classmethod
+    def of(
+        cls, said: Hello | Welcome | Join, node: bytes, key: bytes, channel: int, clock: float
+    ) -> Peer:
+        """Who has said this, once it is proven; ``clock`` is our time of day."""
+        roles = () if isinstance(said, Join) else said.roles
+        key = key if isinstance(said, Welcome) else said.key
+        skew = said.clock_ms / 1000 - clock
+        return cls(node, said.incarnation, said.site, roles, said.features, channel, skew, key)
+
+
+Heir = Callable[[tuple[bytes, ...], bytes], bool]  # may this key follow the expected one?
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +131,15 @@ def hello(me: Self, challenge: Challenge, server_key: bytes, channel: int, clock
         clock_ms=int(clock * 1000),
         features=me.features,
         signature=bytes(64),
+        succession=me.succession,
     )
-    said = _said(HELLO_CONTEXT, draft, 1, challenge.nonce, server_key)
+    said = _said(HELLO_CONTEXT, draft, 2, challenge.nonce, server_key)
     return msgspec.structs.replace(draft, signature=me.signer.sign(said))
 
 
 def hello_is_genuine(message: Hello, nonce: bytes, own_key: bytes) -> bool:
     """Tell whether the sender holds the key it names, and means this handshake with us."""
-    said = _said(HELLO_CONTEXT, message, 1, nonce, own_key)
+    said = _said(HELLO_CONTEXT, message, 2, nonce, own_key)
     return verify(message.key, said, message.signature)
 
 

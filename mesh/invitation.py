@@ -20,7 +20,9 @@ from store.errors import RejectedError
 
 PREFIX = "atoll-invite-"
 TEXT_MAX = 8192  # characters
+REMEMBERED_MAX = 10_000
 OPEN_MAX = 1000  # invitations open at a time
+KEPT = 30 * 86400.0  # seconds that a spent one is remembered, to say why it does not work
 CHECK_SIZE = 4  # bytes: tells a mistyped text from a forged one
 
 Raw = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
@@ -79,6 +81,7 @@ class Granted(msgspec.Struct, frozen=True):
     scopes: tuple[str, ...]
     key: str = ""  # who used it: nobody else can, and it may come again if it was cut off
     signed: bool = False  # that key's membership is signed: whoever was evicted stays out
+    evicted: int = 0  # nodes that the mesh had evicted when it was given
 
     def __repr__(self) -> str:
         return f"Granted({self.id})"
@@ -102,29 +105,40 @@ class Book:
         scopes: tuple[str, ...],
         expires: float,
         rng: random.Random,
+        evicted: int = 0,
+        clock: float = 0.0,
     ) -> Invitation:
         """Give out an invitation; ``rng`` must be a cryptographic one.  Raises RejectedError."""
-        if sum(not entry.key for entry in self.granted.values()) >= OPEN_MAX:
+        if len(self.granted) >= REMEMBERED_MAX:
+            raise RejectedError(f"{REMEMBERED_MAX} invitations were given out already")
+        if sum(not e.key and e.expires > clock for e in self.granted.values()) >= OPEN_MAX:
             raise RejectedError(f"{OPEN_MAX} invitations are open already")
         id_, secret = rng.randbytes(16), rng.randbytes(32)
-        entry = Granted(id_.hex(), secret.hex(), expires, site, roles, scopes)
+        entry = Granted(id_.hex(), secret.hex(), expires, site, roles, scopes, evicted=evicted)
         self.granted[entry.id] = entry
         return Invitation(mesh, node, key, id_, secret, int(expires), addresses, site)
 
     def secret_of(self, id_: bytes, clock: float) -> bytes | None:
-        """Return the secret of an invitation that has not expired, or None."""
+        """Return the secret of an invitation that is remembered, or None."""
         entry = self.granted.get(id_.hex())
-        return bytes.fromhex(entry.secret) if entry and clock < entry.expires else None
+        return bytes.fromhex(entry.secret) if entry and clock < entry.expires + KEPT else None
 
-    def use(self, id_: bytes, key: bytes, clock: float) -> Granted:
+    def use(self, id_: bytes, key: bytes, clock: float, evicted: int = 0) -> Granted:
         """Bind an invitation to the first key that shows it, for ever.  Raises RejectedError.
 
-        The same key may show it again: its link may have been cut before it heard the answer.
+        The same key may show it again, even later: it may have been cut off, or have to wait for
+        owners' signatures.  Whoever shows it knows its secret, and may hear what is wrong with it.
+        An eviction voids what was given before: the evicted may have had one up its sleeve.
         """
         entry = self.granted.get(id_.hex())
-        known = entry is not None and clock < entry.expires
-        if entry is None or not known or entry.key not in ("", key.hex()):
-            raise RejectedError("the invitation is unknown, used or expired")
+        if entry is None:
+            raise RejectedError("the invitation is not known here: it was withdrawn")
+        if entry.key not in ("", key.hex()):
+            raise RejectedError("the invitation was used by another node: each works once")
+        if not entry.key and clock >= entry.expires:
+            raise RejectedError("the invitation has expired: ask for a new one")
+        if not entry.key and evicted != entry.evicted:
+            raise RejectedError("a node was evicted since this invitation: ask for a new one")
         self.granted[entry.id] = entry = msgspec.structs.replace(entry, key=key.hex())
         return entry
 
@@ -136,6 +150,14 @@ class Book:
         """The join failed for a reason of ours: the invitation stays open."""
         self.granted[entry.id] = msgspec.structs.replace(entry, key="", signed=False)
 
+    def withdraw(self, id_: str) -> bool:
+        """Take an invitation back that nobody has used; whether there was one."""
+        entry = self.granted.get(id_)
+        if entry is None or entry.key:
+            return False
+        del self.granted[id_]
+        return True
+
     def expire(self, clock: float) -> None:
-        """Drop what nobody can use any more."""
-        self.granted = {id_: e for id_, e in self.granted.items() if clock < e.expires}
+        """Forget what ended long ago."""
+        self.granted = {id_: e for id_, e in self.granted.items() if clock < e.expires + KEPT}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mesh.handshake import (
+    Heir,
     Peer,
     Self,
     Ticket,
@@ -77,9 +78,10 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The link is over.  ``reason`` is for people."""
+    """The link is over.  ``reason`` is for people; ``retry`` seconds later it may be otherwise."""
 
     reason: str
+    retry: float = 0.0
 
 
 Event = Established | JoinAsked | Received | Closed
@@ -87,6 +89,7 @@ Event = Established | JoinAsked | Received | Closed
 
 # Judges a member's introduction; the answer is the reason to refuse it, or "".
 Gate = Callable[[Hello], str]
+WRONG_KEY = "the server holds another key than the expected node's"
 
 
 class Link:
@@ -103,10 +106,7 @@ class Link:
         self.closed = False
         self.leaving = False  # we have said Goodbye, and still listen
         self._clock = clock - now  # to tell the time of day from the monotonic clock
-        self._now = now
-        self._started = now
-        self._heard = now
-        self._pinged = now
+        self._now = self._started = self._heard = self._pinged = now
         self._pings: dict[int, float] = {}
         self._ping_count = 0
         self._decoder = Decoder()
@@ -120,6 +120,7 @@ class Link:
         self._server_key = b""
         self._server_node: bytes | None = None
         self._ticket: Ticket | None = None
+        self._heir: Heir | None = None
 
     @classmethod
     def dial(
@@ -133,14 +134,17 @@ class Link:
         now: float,
         clock: float,
         ticket: Ticket | None = None,
+        heir: Heir | None = None,
     ) -> Link:
         """Begin as the dialler.  ``server_key`` is what TLS showed, ``keys`` what we expect.
 
-        Raises RemoteProtocolError if the server is not the one we meant: nothing has been sent.
+        With ``heir``, another one may prove in the Challenge that it has followed.  Raises
+        RemoteProtocolError if the server is not the one we meant: nothing has been sent.
         """
-        if server_key not in keys:
-            raise RemoteProtocolError("the server holds another key than the expected node's")
         link = cls(me, now, clock)
+        if server_key not in keys and heir is None:
+            raise RemoteProtocolError(WRONG_KEY)
+        link._heir = None if server_key in keys else heir
         link._server_key, link._server_node = server_key, node
         link.channel, link._ticket = channel, ticket
         return link
@@ -161,9 +165,8 @@ class Link:
         ``gate`` judges members; ``secret_of`` gives an open invitation's secret, or None.
         """
         link = cls(me, now, clock)
-        link._listening, link._nonce = True, nonce
-        link._gate, link._secret_of = gate, secret_of
-        link._push(encode(Challenge(PROTOCOL, nonce)))
+        link._listening, link._nonce, link._gate, link._secret_of = True, nonce, gate, secret_of
+        link._push(encode(Challenge(PROTOCOL, nonce, me.succession)))
         return link
 
     # --- in ------------------------------------------------------------------------------------
@@ -205,6 +208,8 @@ class Link:
         """Dialler: answer the challenge, then wait for the verdict."""
         match message:
             case Challenge() if not self._nonce:
+                if self._heir and not self._heir(message.succession, self._server_key):
+                    raise RemoteProtocolError(WRONG_KEY)
                 self._nonce = message.nonce
                 clock = self._clock + self._now
                 if self._ticket is None:
@@ -217,7 +222,7 @@ class Link:
                     raise RemoteProtocolError("the server calls itself another node")
                 self._establish(message, message.node, self.channel)
             case Refused():
-                self._close(f"refused: {message.reason}")
+                self._close(f"refused: {message.reason}", message.retry_ms / 1000)
             case _:
                 raise RemoteProtocolError(f"{type(message).__name__} out of order")
 
@@ -241,12 +246,10 @@ class Link:
             case Join():
                 assert self._secret_of is not None
                 secret = self._secret_of(message.invitation)
-                known = secret is not None
-                genuine = join_is_genuine(
-                    message, secret or bytes(32), self._nonce, self.me.signer.key
-                )
-                if not (known and genuine):
-                    self.refuse("the invitation is unknown, used, expired or forged")
+                own = self.me.signer.key
+                genuine = join_is_genuine(message, secret or bytes(32), self._nonce, own)
+                if secret is None or not genuine:
+                    self.refuse("the invitation is not known here, withdrawn, or forged")
                     return
                 self._events.append(JoinAsked(message))
             case _:
@@ -257,24 +260,21 @@ class Link:
         self._welcome()
         self._establish(request, node_of(request.key), CONTROL)
 
-    def refuse(self, reason: str) -> None:
+    def refuse(self, reason: str, retry: float = 0.0) -> None:
         """Listener: say why not, and end the link."""
-        self._push(encode(Refused(reason[:1000])))
+        self._push(encode(Refused(reason[:1000], int(retry * 1000))))
         self._close(reason)
 
     def _welcome(self) -> None:
         me = self.me
         clock_ms = int((self._clock + self._now) * 1000)
-        self._push(
-            encode(Welcome(me.node, me.incarnation, me.site, me.roles, clock_ms, me.features))
-        )
+        said = Welcome(me.node, me.incarnation, me.site, me.roles, clock_ms, me.features)
+        self._push(encode(said))
 
     def _establish(self, said: Hello | Welcome | Join, node: bytes, channel: int) -> None:
-        roles = () if isinstance(said, Join) else said.roles
-        skew = said.clock_ms / 1000 - (self._clock + self._now)
         self.channel = channel
         self._decoder.frame_max = BULK_FRAME_MAX if channel == BULK else CONTROL_FRAME_MAX
-        self.peer = Peer(node, said.incarnation, said.site, roles, said.features, channel, skew)
+        self.peer = Peer.of(said, node, self._server_key, channel, self._clock + self._now)
         self._pinged = self._now - PING_IDLE  # measure at once
         self._events.append(Established(self.peer))
 
@@ -354,10 +354,10 @@ class Link:
             self._out.append(data)
             self._queued += len(data)
 
-    def _close(self, reason: str) -> None:
+    def _close(self, reason: str, retry: float = 0.0) -> None:
         if not self.closed:
             self.closed = True
-            self._events.append(Closed(reason))
+            self._events.append(Closed(reason, retry))
 
     # --- time ----------------------------------------------------------------------------------
     def deadline(self) -> float:

@@ -24,6 +24,9 @@ Roles = Annotated[tuple[Name, ...], Meta(max_length=32)]
 CHUNKS_MAX = 1 << 22  # of one blob: 256 GiB even at the smallest average chunk
 ChunkIndex = Annotated[int, Meta(ge=0, le=CHUNKS_MAX)]  # a set of chunks takes at most 512 KiB
 Runs = Annotated[tuple[ChunkIndex, ...], Meta(max_length=4096)]  # start, stop, start, stop, …
+Succession = Annotated[  # how a node came to its key, for those who know an older one
+    tuple[Annotated[bytes, Meta(max_length=512)], ...], Meta(max_length=64)
+]
 MaybeId = Annotated[bytes, Meta(max_length=32)]  # an Id, or empty: unknown
 
 CONTROL, BULK, RELAY = 0, 1, 2  # the channel a socket carries
@@ -43,6 +46,7 @@ class Challenge(Message, frozen=True):
 
     protocol: Count
     nonce: Nonce
+    succession: Succession = ()
 
 
 class Hello(Message, frozen=True):
@@ -59,6 +63,7 @@ class Hello(Message, frozen=True):
     clock_ms: Count
     features: Count
     signature: Signature
+    succession: Succession = ()  # proves itself, so the signature does not cover it
 
 
 class Join(Message, frozen=True):
@@ -91,6 +96,7 @@ class Refused(Message, frozen=True):
     """The listener does not accept, and says why.  The link ends."""
 
     reason: Text
+    retry_ms: Count = 0  # above zero: not yet, come again
 
 
 # --- the link itself -----------------------------------------------------------------------------

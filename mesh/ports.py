@@ -13,7 +13,9 @@ from store.applying import Outcome
 from store.authority import Authority
 from store.blobs import Ingested
 from store.chunks import Manifest
+from store.council import Council
 from store.digest import Digest
+from store.identity import Identity
 from store.partial import PartialBlob
 from store.records import Batch
 from store.root import SignedRoot
@@ -41,6 +43,16 @@ class LedgerPort(Protocol):
     @property
     def authority(self) -> Authority:
         """Who is a member, with which key and roles."""
+        ...
+
+    @property
+    def identity(self) -> Identity:
+        """The node with its present key, which may change."""
+        ...
+
+    @property
+    def council(self) -> Council:
+        """How members come in, and root documents about."""
         ...
 
     async def heads(self) -> Mapping[tuple[str, int], tuple[int, bytes]]:

@@ -20,7 +20,6 @@ from mesh import addresses
 from mesh.addresses import INVITATION
 from mesh.carrier import Carrier
 from mesh.exchange import Exchange
-from mesh.handshake import Self
 from mesh.invitation import Book
 from mesh.messages import URGENT
 from mesh.ports import IndexPort, LedgerPort, PartialsPort
@@ -31,6 +30,7 @@ from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.meeting import Meeting, Ways
 from mesh.shell.memory import Memory
+from mesh.shell.own import Own
 from mesh.shell.relays import Relays
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Fetch, Transfers
@@ -70,12 +70,14 @@ class Mesh:
         rng: random.Random | None = None,
     ) -> None:
         rng = rng or random.Random()  # noqa: S311  spreads load; secrets come from elsewhere
-        self._identity, self._ledger, self._store = identity, ledger, store
-        self._partials, self._site, self._wait = partials, site, wait
+        self._own, self._ledger, self._store = Own(ledger, site), ledger, store
+        self._partials, self._wait = partials, wait
         self._book, self._addresses = Book(), addresses.AddressBook()
         self._exchange = Exchange(bytes.fromhex(identity.node), rng, site)
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
-        board = Switchboard(ledger, self._exchange, self._addresses, self._me, Uplink(upload_rate))
+        board = Switchboard(
+            ledger, self._exchange, self._addresses, self._own.me, Uplink(upload_rate)
+        )
         self._board, self._address_at = board, 0.0
         ways = ways or Ways()
         seed, member = identity.seed, self._board.is_member
@@ -88,27 +90,23 @@ class Mesh:
     def _wire(self, carriers: Sequence[Carrier], index: IndexPort, rng: random.Random) -> None:
         """Join the parts; the switchboard knows them all."""
         board, ledger = self._board, self._ledger
+        self._own.carriers = (*carriers, self._relays.carrier)
+        self._own.features = self._relays.features
         self._links = Links(
-            (*carriers, self._relays.carrier),
+            self._own.carriers,
             board,
             self._addresses,
-            me=self._me,
+            me=self._own.me,
             gate=board.gate,
             secret_of=board.secret_of,
             rng=rng,
         )
         self._ledgers = Ledgers(ledger, self._links, rng)
         self._transfers = Transfers(self._exchange, self._links, self._store, index, self._partials)
-        self._joining = Joining(self._identity, ledger, self._links, self._book, self._memory)
+        self.joining = Joining(ledger, self._links, self._book, self._memory)
         board.links, board.ledgers = self._links, self._ledgers
         board.relays, self._relays.links = self._relays, self._links
-        board.transfers, board.joining = self._transfers, self._joining
-
-    def _me(self) -> Self:
-        roles = tuple(sorted(self._ledger.authority.roles(self._ledger.node)))
-        mesh = bytes.fromhex(self._ledger.mesh)
-        features = self._relays.features
-        return Self(self._identity, mesh, self._ledger.incarnation, self._site, roles, features)
+        board.transfers, board.joining = self._transfers, self.joining
 
     # --- running -------------------------------------------------------------------------------
     async def run(
@@ -141,6 +139,8 @@ class Mesh:
         changes = self._ledger.subscribe()
         self._board.refresh_members()
         async for _ in changes:
+            if self._own.follow_key():
+                self._say_where()
             self._board.refresh_members()
             self._meeting.members_changed()
 
@@ -178,7 +178,7 @@ class Mesh:
         self._address_at = trio.current_time()
         mesh, now = bytes.fromhex(self._ledger.mesh), time.time()
         if self._meeting.reachable:
-            own = addresses.sign(self._identity, mesh, self._meeting.reachable, now)
+            own = addresses.sign(self._ledger.identity, mesh, self._meeting.reachable, now)
             if self._addresses.take(own, mesh, self._board.key_of, now):
                 self._board.pass_on([own])
 
@@ -195,7 +195,7 @@ class Mesh:
 
         Raises DeniedError unless this node can sign members in, RejectedError for unknown roles.
         """
-        return await self._joining.invite(
+        return await self.joining.invite(
             self._meeting.reachable, site=site, roles=roles, scopes=scopes, expires_in=expires_in
         )
 
@@ -205,7 +205,7 @@ class Mesh:
         Raises RejectedError for a bad invitation, NoHolderError if the inviter does not answer.
         """
         old = list(self._links.control.values())
-        found = await self._joining.join(text, self._meeting.sightings.addresses)
+        found = await self.joining.join(text, self._meeting.sightings.addresses)
         for connection in old:
             connection.close("joined another mesh")
         self._meeting.renew()

@@ -44,7 +44,6 @@ class Core:
     """The parts, wired.  Built by ``node.service.open_core``."""
 
     config: Config
-    identity: Identity
     ledger: Ledger
     catalog: Catalog
     references: References
@@ -67,6 +66,11 @@ class Core:
     mesh: Mesh | None = None
     http_urls: list[str] = field(default_factory=list[str])
     http_stopped: trio.Event = field(default_factory=trio.Event)
+
+    @property
+    def identity(self) -> Identity:
+        """The node, with the key that it has now."""
+        return self.ledger.identity
 
     def format_of(self, key: str) -> Format | None:
         """The format that serves a format key."""

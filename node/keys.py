@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -20,8 +21,12 @@ SIGNING_ROLES = frozenset({"owner", "writer"})
 class NodeKeys:
     """Signs as this node, verifies and seals for any member of the root document in force."""
 
-    def __init__(self, identity: Identity, ledger: Ledger) -> None:
-        self._identity, self._ledger = identity, ledger
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    @property
+    def _identity(self) -> Identity:
+        return self._ledger.identity
 
     @property
     def node(self) -> str:
@@ -57,9 +62,9 @@ class NodeKeys:
         return SealedBox(VerifyKey(key).to_curve25519_public_key()).encrypt(secret)
 
     def unseal(self, sealed: bytes) -> bytes:
-        """Open what was sealed to this node.  Raises UnavailableError."""
-        private = SigningKey(self._identity.seed).to_curve25519_private_key()
-        try:
-            return SealedBox(private).decrypt(sealed)
-        except CryptoError:
-            raise UnavailableError("this secret is not sealed to this node") from None
+        """Open what was sealed to this node, under any key it has had.  Raises UnavailableError."""
+        for identity in self._identity.held().values():
+            private = SigningKey(identity.seed).to_curve25519_private_key()
+            with contextlib.suppress(CryptoError):
+                return SealedBox(private).decrypt(sealed)
+        raise UnavailableError("this secret is not sealed to this node")

@@ -35,7 +35,7 @@ from node.repositories.rendered import RenderCache
 from node.repositories.sessions import Sessions
 from node.settled import settle
 from node.signing import Keyring
-from store import identity, schema
+from store import schema
 from store.audit import AuditLog
 from store.catalog import Catalog
 from store.chunkindex import ChunkIndex
@@ -66,12 +66,11 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         stack.enter_context(control.locked(config.path))
         reserve.spend(config.path)
         settle(config)
-        me = identity.load(config.path)
         facts, local = await _databases(stack, config)
         ledger = await Ledger.open(facts, config.path, site=config.mesh.site, name=config.mesh.name)
         store = await _blob_store(config)
         blobs = Blobs(store, ChunkIndex(local, store))
-        core = await _assemble(stack, config, me, ledger, facts, local, blobs)
+        core = await _assemble(stack, config, ledger, facts, local, blobs)
         ledger.observe(partial(_follow, core))
         ledger.observe(core.placer.follow)
         await core.catalog.load()
@@ -85,14 +84,13 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
 async def _assemble(
     stack: AsyncExitStack,
     config: Config,
-    me: identity.Identity,
     ledger: Ledger,
     facts: Database,
     local: Database,
     blobs: Blobs,
 ) -> Core:
     """Wire the services over the stores."""
-    catalog, staging, keys = Catalog(facts), Staging(local), NodeKeys(me, ledger)
+    catalog, staging, keys = Catalog(facts), Staging(local), NodeKeys(ledger)
     directory, write, access = Directory(catalog), ledger.append, config.access
     accounts, path = _accounts(config, directory, write, keys), config.path
     keyring = await stack.enter_async_context(Keyring(catalog, keys, write, path / "gnupg.home"))
@@ -103,7 +101,6 @@ async def _assemble(
     services = _services(catalog, blobs, staging, accounts, sessions, keyring)
     return Core(
         config=config,
-        identity=me,
         ledger=ledger,
         catalog=catalog,
         references=References(facts),

@@ -19,7 +19,7 @@ from node.config import split_address
 from node.core import Core
 from node.directory import UserEntry
 from node.pathmetrics import PathMetrics
-from store.errors import MeshError, NoHolderError
+from store.errors import MeshError, NoHolderError, PendingError
 from store.partials import Partials
 
 log = structlog.get_logger(__name__)
@@ -91,7 +91,7 @@ async def _join(core: Core, mesh: Mesh, invitation: str) -> None:
         try:
             await mesh.join(invitation)
             break
-        except (NoHolderError, MeshError, OSError) as error:
+        except (NoHolderError, PendingError, MeshError, OSError) as error:
             log.warning("cannot join yet", reason=str(error), retry=pause)
             sys.stderr.write(f"atoll: cannot join yet ({error}); trying again\n")
             sys.stderr.flush()

@@ -161,6 +161,10 @@ class NoHolderError(UnavailableError):
     """The bytes are known, but nobody reachable holds them."""
 
 
+class PendingError(UnavailableError):
+    """It waits for somebody else's word; asking again later helps."""
+
+
 class ReadOnlyError(UnavailableError):
     """The disk refuses writes."""
 

@@ -8,6 +8,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from mesh.carrier import Accepted, Dialled, Handler
+from store.identity import Identity
 
 ACCEPT_MAX = 64  # dials waiting for a listener to take them
 
@@ -41,6 +42,12 @@ class MemoryCarrier:
 
     def want(self) -> None:
         """Do nothing: it is always ready."""
+
+    def rekey(self, seed: bytes) -> None:
+        """Show another key from the next connection on."""
+        self.key = Identity.from_seed(seed).key
+        if self.name in self.world.listeners:
+            self.world.listeners[self.name] = (self.key, self.world.listeners[self.name][1])
 
     async def dial(self, address: str) -> Dialled:
         """Connect to ``memory://name``.  Raises ConnectionRefusedError."""

@@ -73,6 +73,10 @@ class RelayedCarrier:
     def want(self) -> None:
         """Do nothing: it is always ready."""
 
+    def rekey(self, seed: bytes) -> None:
+        """Show another key from the next stream on."""
+        self._client, self._server = _lazily(seed)
+
     async def dial(self, address: str) -> Dialled:
         """Connect to ``relay://RELAY/NODE``.  Raises OSError or trio.BrokenResourceError."""
         raw = await self._open(*parse_detour(address))

@@ -59,6 +59,10 @@ class TlsCarrier:
     def want(self) -> None:
         """Do nothing: it is always ready."""
 
+    def rekey(self, seed: bytes) -> None:
+        """Show another key from the next connection on."""
+        self._client, self._server = contexts(seed)
+
     async def dial(self, address: str) -> Dialled:
         """Connect to ``tls://host:port`` and learn the listener's key.
 

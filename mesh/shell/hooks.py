@@ -56,6 +56,10 @@ class Hooks(Protocol):
         """Return a member's current key."""
         ...
 
+    def follows(self, node: bytes, shown: tuple[bytes, ...], key: bytes) -> bool:
+        """Tell whether rotations that a peer shows lead from its key as known here to this one."""
+        ...
+
     def busy(self, peer: bytes) -> bool:
         """Tell whether work is pending for the peer."""
         ...

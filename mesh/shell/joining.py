@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
 
+import msgspec
 import structlog
 import trio
 
@@ -21,30 +23,30 @@ from mesh.shell.links import Links
 from mesh.shell.memory import Memory
 from mesh.sync import ROOT_MAX, root_messages
 from store import rebase, root
+from store.council import can_sign
 from store.errors import (
+    ConflictError,
     DeniedError,
     NoHolderError,
+    NotFoundError,
+    PendingError,
     RegistryError,
     RejectedError,
     RemoteProtocolError,
     UnavailableError,
 )
-from store.identity import Identity
 
 JOIN_TIMEOUT = 30.0  # seconds for one address
 DOCUMENTS_MAX = 100_000  # root documents that an inviter may hand over
 HISTORY_MAX = 256 << 20  # bytes of them
-CLOCK_SLACK = 3600.0  # seconds that our clock may be ahead when we judge an invitation's age
+COME_AGAIN = 5.0  # seconds until a joiner may ask again whether owners have signed
 log = structlog.get_logger(__name__)
 
 
 class Joining:
     """Both ends of an invitation."""
 
-    def __init__(
-        self, identity: Identity, ledger: LedgerPort, links: Links, book: Book, memory: Memory
-    ) -> None:
-        self._identity = identity
+    def __init__(self, ledger: LedgerPort, links: Links, book: Book, memory: Memory) -> None:
         self._ledger = ledger
         self._links = links
         self._book = book
@@ -61,38 +63,57 @@ class Joining:
         scopes: tuple[str, ...],
         expires_in: float,
     ) -> str:
-        """Give out an invitation.  Raises DeniedError unless this node can sign members in."""
-        self._check_owner()
+        """Give out an invitation.
+
+        Raises DeniedError unless this node is an owner's, or a delegate that may go so far.
+        """
         unknown = set(roles) - set(root.ROLES)
-        if unknown:
-            raise RejectedError(f"no such role: {', '.join(sorted(unknown))}")
+        if unknown or not roles or not scopes:
+            names = ", ".join(sorted(unknown)) or "none"
+            raise RejectedError(f"no such role: {names}" if scopes else "no repository at all")
         if not addresses:
             raise UnavailableError("this node listens on no address that a joiner could dial")
-        now = time.time()
+        now, ledger = time.time(), self._ledger
+        if not self._owns():
+            guest = root.member_of(ledger.identity, roles=roles, scopes=scopes, site=site)
+            ledger.council.check_admission(
+                ledger.authority, msgspec.structs.replace(guest, joined=int(now * 1000))
+            )
         self._book.expire(now)
         issued = self._book.issue(
-            bytes.fromhex(self._ledger.mesh),
-            bytes.fromhex(self._identity.node),
-            self._identity.key,
+            bytes.fromhex(ledger.mesh),
+            bytes.fromhex(ledger.node),
+            ledger.identity.key,
             addresses,
             site=site,
             roles=roles,
             scopes=scopes,
             expires=now + expires_in,
             rng=secrets.SystemRandom(),
+            evicted=len(ledger.authority.evicted()),
+            clock=now,
         )
         await self._memory.save()
         return invitation.write(issued)
 
-    def _check_owner(self) -> None:
+    def _owns(self) -> bool:
+        """Tell whether this node holds an owner's key of every document in force."""
+        held = self._ledger.identity.held().keys()
         documents = self._ledger.authority.in_force.values()
-        if not all(self._identity.key in document.owners for document in documents):
-            raise DeniedError("only an owner of the mesh can sign new members in")
-        if any(document.threshold > 1 for document in documents):
-            raise DeniedError("this mesh wants more than one owner's signature for a new member")
+        return all(held & set(document.owners) for document in documents)
+
+    def invitations(self) -> list[invitation.Granted]:
+        """Return the invitations that are remembered, the last to expire first."""
+        return sorted(self._book.granted.values(), key=lambda entry: -entry.expires)
+
+    async def withdraw(self, id_: str) -> None:
+        """Take an open invitation back.  Raises NotFoundError."""
+        if not self._book.withdraw(id_):
+            raise NotFoundError("no open invitation has this id")
+        await self._memory.save()
 
     def secret_of(self, id_: bytes) -> bytes | None:
-        """Return an open invitation's secret."""
+        """Return a remembered invitation's secret."""
         return self._book.secret_of(id_, time.time())
 
     async def asked(self, connection: Connection, asked: JoinAsked) -> None:
@@ -100,9 +121,13 @@ class Joining:
         request = asked.request
         try:
             async with self._signing:
-                granted = self._book.use(request.invitation, request.key, time.time())
+                evicted = len(self._ledger.authority.evicted())
+                granted = self._book.use(request.invitation, request.key, time.time(), evicted)
                 with trio.CancelScope(shield=True):  # a bearer that hangs up must not split this
                     await self._admit(request.key, granted)
+        except PendingError as error:
+            connection.link.refuse(str(error), COME_AGAIN)
+            return
         except RegistryError as error:
             connection.link.refuse(str(error))
             return
@@ -122,6 +147,8 @@ class Joining:
         try:
             await self._memory.save()
             await self._sign_in(key, granted)
+        except PendingError:
+            raise  # bound to its bearer, who comes again
         except RegistryError:
             self._book.give_back(granted)
             raise
@@ -129,9 +156,12 @@ class Joining:
         await self._memory.save()
 
     async def _sign_in(self, key: bytes, granted: invitation.Granted) -> None:
-        self._check_owner()
-        authority = self._ledger.authority
+        """Let the bearer in by our own signature, our delegation, or more owners' signatures."""
+        authority, council = self._ledger.authority, self._ledger.council
         node = node_of(key).hex()
+        gone = authority.evicted().get(node)
+        if gone is not None:
+            raise RejectedError(f"this node was evicted from the mesh: {gone.reason}")
         if authority.is_member(node):
             return  # it joined before and never heard of it
         member = root.member_of(
@@ -141,15 +171,30 @@ class Joining:
             site=granted.site,  # never the joiner's own word: sites carry rights
             joined=time.time(),
         )
-        members = {**authority.members(), node: member}
-        draft = root.revise(
-            self._ledger.mesh,
-            authority.in_force,
-            members=list(members.values()),
-            heads=await self._ledger.heads(),
-            now=time.time(),
-        )
-        await self._ledger.adopt(root.sign(draft, self._identity))
+        if not can_sign(authority, self._ledger.identity):
+            try:
+                await council.admit(member)
+            except DeniedError:
+                if not self._owns():
+                    raise
+                await self._propose(member)
+            return
+        await council.propose(lambda desk: desk.add(member))
+
+    async def _propose(self, member: root.Member) -> None:
+        """Ask the other owners.  Raises PendingError."""
+        council = self._ledger.council
+        waiting = await council.proposals()
+        motion = next((m for m in waiting if m.document.member(member.node)), None)
+        try:
+            motion = motion or await council.propose(lambda desk: desk.add(member))
+        except ConflictError as error:
+            raise PendingError(f"the owners are busy: {error}") from error
+        if motion.missing:
+            raise PendingError(
+                f"waiting for {motion.missing} more owner's signature: "
+                f"atoll mesh sign {motion.id.hex()[:12]}"
+            )
 
     # --- the joiner ----------------------------------------------------------------------------
     async def join(
@@ -162,28 +207,41 @@ class Joining:
         Raises RejectedError for a bad or used invitation, NoHolderError if nobody answers.
         """
         found = invitation.read(text)
-        if time.time() >= found.expires + CLOCK_SLACK:  # the inviter's clock decides
+        if time.time() >= found.expires + invitation.KEPT:  # the inviter's clock decides
             raise RejectedError("the invitation has expired")
-        if node_of(self._identity.key).hex() != self._identity.node:
+        me, same = self._ledger.identity, found.mesh.hex() == self._ledger.mesh
+        linked = found.node in self._links.control  # else it may know that we are out
+        if node_of(me.key).hex() != me.node:
             raise RejectedError("this node has changed its key: it cannot join as a new one")
-        if found.mesh.hex() == self._ledger.mesh:
+        if same and linked and self._ledger.authority.is_member(me.node):
             raise RejectedError("this node is a member of that mesh already")
         last = "it names no address"
         for address in dict.fromkeys((*found.addresses, *seen(found.node))):
             try:
                 with trio.fail_after(JOIN_TIMEOUT):
                     documents = await self._fetch_documents(found, address)
+            except PendingError:
+                raise
             except (*BROKEN, trio.TooSlowError) as error:
                 last = str(error) or "no answer"
                 continue
-            if rebase.verify_history(documents)[0] != found.mesh.hex():
+            if rebase.verify_history(documents).mesh != found.mesh.hex():
                 raise RejectedError("the inviter handed over the documents of another mesh")
-            await self._ledger.rebase(documents)
+            if same:
+                await self._catch_up(documents)
+            else:
+                await self._ledger.rebase(documents)
             return found
         raise NoHolderError(f"the inviter cannot be reached: {last}")
 
+    async def _catch_up(self, documents: list[bytes]) -> None:
+        """Come back to our own mesh, which had left us out."""
+        for data in documents:
+            with contextlib.suppress(RejectedError):
+                await self._ledger.adopt(data)
+
     async def _fetch_documents(self, found: invitation.Invitation, address: str) -> list[bytes]:
-        me = Self(self._identity, found.mesh, self._ledger.incarnation, found.site)
+        me = Self(self._ledger.identity, found.mesh, self._ledger.incarnation, found.site)
         ticket = Ticket(found.id, found.secret)
         link, stream = await self._links.join(address, me, found.node, found.key, ticket)
         try:
@@ -191,6 +249,12 @@ class Joining:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 await stream.aclose()
+
+
+def _refusal(said: Closed) -> RegistryError:
+    if said.retry > 0:
+        return PendingError(f"the inviter says not yet: {said.reason}")
+    return RejectedError(f"the inviter says no: {said.reason}")
 
 
 async def _collect(link: Link, stream: Stream) -> list[bytes]:
@@ -206,8 +270,8 @@ async def _collect(link: Link, stream: Stream) -> list[bytes]:
         link.feed(data, trio.current_time())
         for event in link:
             match event:
-                case Closed(reason):
-                    raise RejectedError(f"the inviter says no: {reason}")
+                case Closed() as over:
+                    raise _refusal(over)
                 case Received(Root(version=0)):
                     return documents
                 case Received(Root() as root_piece):

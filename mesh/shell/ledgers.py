@@ -57,6 +57,7 @@ class Ledgers:
         self._judge, self._judged = send, receive
         self._wake = trio.Event()
         self._answers: Counter[bytes] = Counter()
+        self._told: set[bytes] = set()  # proofs of forks that went to all who were linked
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
@@ -227,8 +228,19 @@ class Ledgers:
                     pause=pause,
                 )
             )
+        if any(outcome.forked is not None for outcome in outcomes):
+            await self._tell_forks()
         with outage("catching up"):
             await self._catch_up()
+
+    async def _tell_forks(self) -> None:
+        """A fork has come to light: who is linked already must hear of it too."""
+        with outage("sending proofs"):
+            for proof in await self.ledger.forks():
+                if proof not in self._told and len(proof) < FORK_MAX:
+                    self._told.add(proof)
+                    for peer in list(self._links.control):
+                        self._links.send(peer, Fork(proof))
 
     async def _adopt(self, effect: sync.AdoptRoot) -> None:
         try:

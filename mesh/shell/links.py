@@ -204,6 +204,7 @@ class Links:
                 channel=channel,
                 now=trio.current_time(),
                 clock=clock(),
+                heir=partial(self._hooks.follows, peer),
             )
         except BROKEN as error:
             await dialled.stream.aclose()

@@ -102,11 +102,20 @@ class Switchboard:
         """Judge an introduction; "" lets it in."""
         if said.mesh.hex() != self._ledger.mesh:
             return "this node belongs to another mesh"
-        if not self._ledger.authority.is_member(said.node.hex()):
+        authority, node = self._ledger.authority, said.node.hex()
+        if node in authority.evicted():
+            return f"evicted from this mesh: {authority.evicted()[node].reason}"
+        if not authority.is_member(node):
             return "not a member of this mesh"
-        if self.key_of(said.node) != said.key:
+        if authority.retired(node, said.key):
+            return "that node has given up this key"
+        if not self.follows(said.node, said.succession, said.key):
             return "the key is not that member's current one"
         return ""
+
+    def follows(self, node: bytes, shown: tuple[bytes, ...], key: bytes) -> bool:
+        """Tell whether a key is a member's own, or by what it shows has followed that one."""
+        return self._ledger.authority.follows(node.hex(), shown, key)
 
     def secret_of(self, invitation: bytes) -> bytes | None:
         """Return an open invitation's secret."""
@@ -118,12 +127,16 @@ class Switchboard:
 
     def refresh_members(self) -> None:
         """Root documents may have changed: meet the new ones, leave those who are out."""
-        members = self._ledger.authority.members()
+        authority = self._ledger.authority
+        members = authority.members()
         for node in members:
             self.links.meet(bytes.fromhex(node))
         for peer, connection in list(self.links.control.items()):
+            shown = connection.link.peer
             if peer.hex() not in members and connection.link.channel != BULK:
                 connection.close("no longer a member")
+            elif shown is not None and authority.retired(peer.hex(), shown.key):
+                connection.close("its key was given up for another")
         gone = [peer for peer in self.links.dialling.dials if peer.hex() not in members]
         for peer in gone:
             self.links.dialling.drop(peer)

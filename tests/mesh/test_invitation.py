@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mesh.invitation import OPEN_MAX, Book, Invitation, read, write
+from mesh.invitation import KEPT, OPEN_MAX, Book, Invitation, read, write
 from store.errors import RejectedError
 
 
@@ -55,7 +55,8 @@ def test_an_invitation_is_used_once_and_in_time() -> None:
     book = Book()
     found = issue(book)
     assert book.secret_of(found.id, 99.0) == found.secret
-    assert book.secret_of(found.id, 100.0) is None
+    assert book.secret_of(found.id, 100.0) == found.secret  # so that it can be told what is wrong
+    assert book.secret_of(found.id, 100.0 + KEPT) is None
     entry = book.use(found.id, b"one", 50.0)
     with pytest.raises(RejectedError, match="used"):
         book.use(found.id, b"two", 50.0)
@@ -65,9 +66,17 @@ def test_an_invitation_is_used_once_and_in_time() -> None:
     book.give_back(entry)
     with pytest.raises(RejectedError, match="expired"):
         book.use(found.id, b"two", 100.0)
+    with pytest.raises(RejectedError, match="evicted since"):
+        book.use(found.id, b"two", 50.0, evicted=1)
     assert not book.use(found.id, b"two", 50.0).signed
+    assert book.use(found.id, b"two", 500.0, evicted=1).key  # it had to wait
+    with pytest.raises(RejectedError, match="withdrawn"):
+        book.use(bytes(16), b"two", 50.0)
+    assert not book.withdraw(found.id.hex())
+    other = issue(book)
+    assert book.withdraw(other.id.hex())
     issue(book)
-    book.expire(200.0)
+    book.expire(200.0 + KEPT)
     assert book.granted == {}
 
 

@@ -178,7 +178,7 @@ def test_a_joiner_with_the_secret_is_handed_on() -> None:
 )
 def test_a_joiner_without_the_secret_is_refused(ticket: Ticket) -> None:
     at_one, _ = pump(dialler(C, ticket=ticket), listener(secrets={b"i" * 16: b"s" * 32}))
-    assert at_one == [Closed("refused: the invitation is unknown, used, expired or forged")]
+    assert at_one == [Closed("refused: the invitation is not known here, withdrawn, or forged")]
 
 
 def test_channels_carry_only_their_own_messages() -> None:

@@ -35,6 +35,7 @@ class Authority:
 @dataclass
 class Ledger:
     authority: Authority
+    identity: Identity
 
 
 def made(folder: Path, name: str) -> Identity:
@@ -54,8 +55,8 @@ def members(tmp_path: Path) -> tuple[dict[str, Identity], NodeKeys]:
     }
     found = {name: made(tmp_path, name) for name in roles}
     known = {found[name].node: (frozenset(held), found[name].key) for name, held in roles.items()}
-    ledger = Ledger(Authority(known))
-    return found, NodeKeys(found["me"], cast("Any", ledger))
+    ledger = Ledger(Authority(known), found["me"])
+    return found, NodeKeys(cast("Any", ledger))
 
 
 def test_only_members_that_administer_can_vouch_for_users(
@@ -105,7 +106,7 @@ def test_what_is_sealed_opens_for_its_member_only(
 
 async def test_a_mesh_of_one_vouches_for_itself(tmp_path: Path) -> None:
     async with world(tmp_path) as node:
-        keys = NodeKeys(node.core.identity, node.core.ledger)
+        keys = NodeKeys(node.core.ledger)
         assert list(keys.members()) == [keys.node]
         assert keys.public(keys.node) is not None
         assert keys.unseal(keys.seal(keys.node, b"x")) == b"x"

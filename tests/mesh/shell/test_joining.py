@@ -10,9 +10,9 @@ import pytest
 import trio
 
 from mesh import invitation
-from store import root
-from store.errors import RejectedError, StoreFullError
-from tests.mesh.nodes import Fleet, Node
+from store.errors import DeniedError, NotFoundError, PendingError, RejectedError, StoreFullError
+from store.root import Delegation
+from tests.mesh.nodes import Fleet, Node, until
 
 
 async def members(node: Node) -> set[str]:
@@ -45,7 +45,7 @@ async def test_a_joiner_that_never_heard_the_answer_may_ask_again(tmp_path: Path
         text = await a.mesh.invite(site="s")
         found = invitation.read(text)
         granted = a.mesh._book.use(found.id, b.identity.key, time.time())
-        await a.mesh._joining._admit(b.identity.key, granted)  # and the link is cut
+        await a.mesh.joining._admit(b.identity.key, granted)  # and the link is cut
         with pytest.raises(RejectedError, match="used"):
             await c.mesh.join(text)
         await b.mesh.join(text)
@@ -63,7 +63,7 @@ async def test_a_crash_before_signing_leaves_the_invitation_to_its_first_bearer(
         async def crash(*_: object) -> None:
             raise KeyboardInterrupt
 
-        joined = a.mesh._joining
+        joined = a.mesh.joining
         sign_in = joined._sign_in
         monkeypatch.setattr(joined, "_sign_in", crash)
         granted = a.mesh._book.use(invitation.read(text).id, b.identity.key, time.time())
@@ -83,17 +83,8 @@ async def test_who_was_evicted_does_not_come_back_by_its_old_invitation(tmp_path
         text = await a.mesh.invite(site="s")
         found = invitation.read(text)
         granted = a.mesh._book.use(found.id, b.identity.key, time.time())
-        await a.mesh._joining._admit(b.identity.key, granted)
-        authority = a.ledger.authority
-        rest = [m for m in authority.members().values() if m.node != b.identity.node]
-        draft = root.revise(
-            a.ledger.mesh,
-            authority.in_force,
-            members=rest,
-            heads=await a.ledger.heads(),
-            now=time.time(),
-        )
-        await a.ledger.adopt(root.sign(draft, a.identity))
+        await a.mesh.joining._admit(b.identity.key, granted)
+        await a.ledger.council.propose(lambda desk: desk.evict(b.identity.node, "gone"))
         with pytest.raises(RejectedError, match="no member any more"):
             await b.mesh.join(text)
         assert await members(a) == {a.identity.node}
@@ -136,7 +127,7 @@ async def test_documents_of_another_mesh_are_refused(
         async def swapped(*_: object) -> list[bytes]:
             return other
 
-        monkeypatch.setattr(b.mesh._joining, "_fetch_documents", swapped)
+        monkeypatch.setattr(b.mesh.joining, "_fetch_documents", swapped)
         before = b.ledger.mesh
         with pytest.raises(RejectedError, match="another mesh"):
             await b.mesh.join(invitation.write(found))
@@ -160,3 +151,123 @@ async def test_an_inviter_that_cannot_remember_keeps_the_invitation_open(
         monkeypatch.setattr(a.mesh._memory, "save", save)
         assert await members(a) == {a.identity.node}
         await b.mesh.join(text)
+
+
+async def owned_by(fleet: Fleet, count: int, owners: int, threshold: int) -> list[Node]:
+    """Nodes of one mesh, linked, the first of them its owners."""
+    nodes = [await fleet.node(name) for name in "abcdef"[:count]]
+    for node in nodes[1:]:
+        await node.mesh.join(await nodes[0].mesh.invite(site="s"))
+    keys = [node.identity.key for node in nodes[:owners]]
+    await nodes[0].ledger.council.propose(lambda desk: desk.govern(keys, threshold))
+    await agree(nodes)
+    return nodes
+
+
+async def agree(nodes: list[Node]) -> None:
+    async def same() -> bool:
+        return len({node.ledger.authority.digest for node in nodes}) == 1
+
+    await until(same)
+
+
+async def test_a_joiner_of_a_mesh_with_several_owners_waits_for_their_signatures(
+    tmp_path: Path,
+) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await owned_by(fleet, 2, 2, 2)
+        joiner, thief = await fleet.node("j"), await fleet.node("t")
+        text = await a.mesh.invite(site="s", scopes=("generic",))
+        with pytest.raises(PendingError, match="1 more owner's signature: atoll mesh sign"):
+            await joiner.mesh.join(text)
+        with pytest.raises(PendingError):  # it may ask again, and nothing is proposed twice
+            await joiner.mesh.join(text)
+        with pytest.raises(RejectedError, match="used by another node"):
+            await thief.mesh.join(text)
+        await agree([a, b])
+        (motion,) = await b.ledger.council.proposals()
+        await b.ledger.council.sign(motion.id)
+        await agree([a, b])
+        await joiner.mesh.join(text)
+        await agree([a, b, joiner])
+        assert b.ledger.authority.members()[joiner.identity.node].scopes == ("generic",)
+
+
+async def test_a_delegate_lets_nodes_in_by_itself_within_its_bounds(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b, delegate = await owned_by(fleet, 3, 2, 2)
+        with pytest.raises(DeniedError, match="no owner has let"):
+            await delegate.mesh.invite(site="s")
+        until_ms = int(time.time() * 1000) + 60_000
+        node = delegate.identity.node
+        terms = Delegation(node, ("mirror", "writer"), ("gen*",), ("s",), until_ms, 5)
+        motion = await a.ledger.council.propose(lambda desk: desk.delegate(terms))
+        await agree([a, b, delegate])
+        await b.ledger.council.sign(motion.id)
+        await agree([a, b, delegate])
+        with pytest.raises(DeniedError, match="not reach so far"):
+            await delegate.mesh.invite(site="s")
+        text = await delegate.mesh.invite(site="s", scopes=("generic",))
+        joiner = await fleet.node("j")
+        await joiner.mesh.join(text)
+        await agree([a, b, delegate, joiner])
+        assert a.ledger.authority.admitted() == {joiner.identity.node: node}
+
+        motion = await a.ledger.council.propose(lambda desk: desk.evict(node, "lost"))
+        await agree([a, b])
+        await b.ledger.council.sign(motion.id)
+
+        async def alone() -> bool:
+            linked = {*a.mesh._links.control, *b.mesh._links.control}
+            return not linked & {joiner.id, delegate.id}
+
+        await until(alone)
+        assert len(await members(a)) == 2
+
+
+async def test_an_eviction_voids_invitations_that_were_open(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b, c = [await fleet.node(name) for name in "abc"]
+        await b.mesh.join(await a.mesh.invite(site="s"))
+        text = await a.mesh.invite(site="s")  # which b may have got hold of
+        await a.ledger.council.propose(lambda desk: desk.evict(b.identity.node))
+        with pytest.raises(RejectedError, match="evicted since this invitation"):
+            await c.mesh.join(text)
+        with pytest.raises(RejectedError, match="evicted from the mesh"):
+            await b.mesh.join(await a.mesh.invite(site="s"))
+        await c.mesh.join(await a.mesh.invite(site="s"))
+
+
+async def test_an_invitation_can_be_withdrawn(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        text = await a.mesh.invite(site="s")
+        (entry,) = a.mesh.joining.invitations()
+        await a.mesh.joining.withdraw(entry.id)
+        with pytest.raises(NotFoundError):
+            await a.mesh.joining.withdraw(entry.id)
+        with pytest.raises(RejectedError, match="not known here"):
+            await b.mesh.join(text)
+
+
+async def test_who_was_left_out_with_its_delegate_may_come_back_by_another_way(
+    tmp_path: Path,
+) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, delegate = await owned_by(fleet, 2, 1, 1)
+        until_ms = int(time.time() * 1000) + 60_000
+        terms = Delegation(delegate.identity.node, ("writer",), ("*",), ("*",), until_ms, 5)
+        await a.ledger.council.propose(lambda desk: desk.delegate(terms))
+        await agree([a, delegate])
+        joiner = await fleet.node("j")
+        await joiner.mesh.join(await delegate.mesh.invite(site="s"))
+        await agree([a, delegate, joiner])
+        await a.ledger.council.propose(lambda desk: desk.evict(delegate.identity.node))
+
+        async def alone() -> bool:
+            return joiner.id not in a.mesh._links.control
+
+        await until(alone)
+        await joiner.mesh.join(await a.mesh.invite(site="s"))
+        await agree([a, joiner])
+        assert await members(joiner) == {a.identity.node, joiner.identity.node}
