@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from cli.conflicts import conflicts, resolve
 from cli.connection import connect
+from cli.members import COMMANDS
 from cli.output import show, table
 from cli.placement import placement
 from cli.transfers import transfers, why
@@ -18,7 +19,7 @@ from cli.transfers import transfers, why
 
 @click.group()
 def mesh() -> None:
-    """Invite nodes, join a mesh, look at peers and links."""
+    """Invite nodes, say who may do what, evict, look at peers and links."""
 
 
 mesh.add_command(conflicts)
@@ -26,34 +27,8 @@ mesh.add_command(resolve)
 mesh.add_command(placement)
 mesh.add_command(transfers)
 mesh.add_command(why)
-
-
-@mesh.command(epilog="Example: atoll mesh invite --data ./node --site harbour")
-@click.option("--data", metavar="DIR")
-@click.option("--site", default="default", help="The site the new node will stand at.")
-@click.option(
-    "--role",
-    "roles",
-    multiple=True,
-    default=("writer", "admin"),
-    show_default=True,
-    help="What the node may do: writer (publish), admin (users, tokens), mirror, courier.",
-)
-@click.option("--hours", default=24.0, help="Hours until it expires.")
-def invite(data: str | None, site: str, roles: tuple[str, ...], hours: float) -> None:
-    """Print a one-time invitation, and nothing else."""
-    body = {"site": site, "roles": list(roles), "expires_in": hours * 3600}
-    with connect(data) as node:
-        click.echo(node.call("POST", "/mesh/invitations", body)["invitation"])
-
-
-@mesh.command(epilog="Example: atoll mesh join --data ./other INVITATION")
-@click.option("--data", metavar="DIR")
-@click.argument("invitation")
-def join(data: str | None, invitation: str) -> None:
-    """Join another mesh with the running node; its packages come along."""
-    with connect(data) as node:
-        node.call("POST", "/mesh/join", {"invitation": invitation})
+for command in COMMANDS:
+    mesh.add_command(command)
 
 
 def path_text(peer: Mapping[str, Any]) -> str:

@@ -91,6 +91,17 @@ class Council:
 
         return await self._database.read(unit)
 
+    async def documents(self, limit: int = 100) -> list[SignedRoot]:
+        """The newest root documents, as they were signed; the newest first."""
+
+        def unit(connection: sa.Connection) -> list[SignedRoot]:
+            anchor, authority = self._state(connection)
+            first = max(0, authority.version - limit)
+            found = chain.read_roots(connection, anchor.mesh, first)
+            return [root.read_signed(data) for data in reversed(found)][:limit]
+
+        return await self._database.read(unit)
+
     async def proposals(self) -> list[Motion]:
         """Root documents that lack signatures, the oldest first."""
 

@@ -20,9 +20,12 @@ from node.api import (
     artifacts,
     auth,
     conflicts,
+    invitations,
+    members,
     nodes,
     placement,
     repositories,
+    roots,
     transfers,
     uploads,
     upstreams,
@@ -57,6 +60,9 @@ TABLES = (
     users.table,
     nodes.table,
     placement.table,
+    roots.table,
+    members.table,
+    invitations.table,
 )
 ENDPOINTS: tuple[Endpoint, ...] = tuple(e for table in TABLES for e in table.endpoints)
 WORDS = re.compile(r"(?<!^)(?=[A-Z])")

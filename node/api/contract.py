@@ -13,7 +13,7 @@ from node.access.gate import Caller
 from node.core import Core
 from node.directory import RepositoryEntry
 from store.appending import Check
-from store.errors import RejectedError, RepositoryUnknownError
+from store.errors import RejectedError, RepositoryUnknownError, UnavailableError
 from store.facts import Fact
 
 Model = TypeVar("Model")
@@ -68,6 +68,13 @@ class Call:
         if self.entry is None:
             raise RepositoryUnknownError(f"no repository {self.params.get('key')!r}")
         return self.entry
+
+    @property
+    def mesh(self) -> Any:
+        """The running mesh.  Raises UnavailableError."""
+        if self.core.mesh is None:
+            raise UnavailableError("the mesh is not running on this node")
+        return self.core.mesh
 
     async def note(self, action: str, target: str, *, outcome: str = "allowed") -> None:
         """Write an audit entry for this call."""

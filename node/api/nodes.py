@@ -6,9 +6,8 @@ from typing import Any
 
 import msgspec
 
-from node.api.contract import Access, Call, Raw, Short, Table
+from node.api.contract import Access, Call, Raw, Table
 from node.core import VERSION
-from store.errors import RejectedError, UnavailableError
 
 table = Table("node")
 
@@ -32,28 +31,12 @@ class FormatList(msgspec.Struct):
     items: list[FormatView]
 
 
-class NewInvitation(msgspec.Struct):
-    site: Short = "default"
-    roles: tuple[Short, ...] = ("writer", "admin")  # a whole registry: users log in there too
-    expires_in: float = 86400.0
-
-
-class InvitationView(msgspec.Struct):
-    invitation: str
-
-
 class Joining(msgspec.Struct):
     invitation: str
 
 
 class AuditList(msgspec.Struct):
     items: list[dict[str, Any]]
-
-
-def _mesh(call: Call) -> Any:
-    if call.core.mesh is None:
-        raise UnavailableError("the mesh is not running on this node")
-    return call.core.mesh
 
 
 @table.route("GET", "/node", Access.OPEN, answer=NodeView)
@@ -83,7 +66,7 @@ async def list_formats(call: Call) -> FormatList:
 async def mesh_peers(call: Call) -> dict[str, Any]:
     """Show the peers, their links, and what is wrong with any author's ledger."""
     return {
-        "items": msgspec.to_builtins(_mesh(call).peers()),
+        "items": msgspec.to_builtins(call.mesh.peers()),
         "authors": msgspec.to_builtins(await call.core.ledger.authors_status()),
     }
 
@@ -91,34 +74,20 @@ async def mesh_peers(call: Call) -> dict[str, Any]:
 @table.route("GET", "/mesh/topology", Access.MANAGE, answer=dict[str, Any])
 async def mesh_topology(call: Call) -> dict[str, Any]:
     """Show the members of the mesh by site, and the links that this node knows of."""
-    found: dict[str, Any] = msgspec.to_builtins(_mesh(call).topology())
+    found: dict[str, Any] = msgspec.to_builtins(call.mesh.topology())
     return found
 
 
-@table.route(
-    "POST",
-    "/mesh/invitations",
-    Access.MANAGE,
-    body=NewInvitation,
-    answer=InvitationView,
-    status=201,
-)
-async def invite(call: Call) -> InvitationView:
-    """Make a one-time invitation for a new node."""
-    body: NewInvitation = call.body
-    if not 0 < body.expires_in <= 30 * 86400:
-        raise RejectedError("expires_in is between 1 second and 30 days")
-    text = await _mesh(call).invite(
-        site=body.site, roles=tuple(body.roles), expires_in=body.expires_in
-    )
-    await call.note("mesh.invite", body.site)
-    return InvitationView(text)
+@table.route("GET", "/mesh/transfers", Access.MANAGE, answer=dict[str, Any])
+async def mesh_transfers(call: Call) -> dict[str, Any]:
+    """Show what is being fetched, from whom and how far it is."""
+    return {"items": msgspec.to_builtins(call.mesh.transfers())}
 
 
 @table.route("POST", "/mesh/join", Access.MANAGE, body=Joining, answer=NodeView)
 async def join(call: Call) -> NodeView:
     """Join another mesh by an invitation; this node's packages come along."""
-    await _mesh(call).join(call.body.invitation)
+    await call.mesh.join(call.body.invitation)
     await call.note("mesh.join", "")
     return NodeView(**call.core.details())
 

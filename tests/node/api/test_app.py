@@ -17,6 +17,7 @@ from store.errors import NoHolderError
 from store.facts import File, Point, Publish
 from tests.node.world import PASSWORD, Answer, World, world
 
+OWN = ("roots", "members", "invitations")  # each has a tour of its own
 MESH = {"/mesh/peers", "/mesh/topology", "/mesh/transfers", "/mesh/invitations", "/mesh/join"}
 
 
@@ -58,7 +59,9 @@ async def test_each_endpoint_answers_its_operator(tmp_path: Path) -> None:
         await tour_node(call)
         await call("DELETE", "/repositories/{key}?force=true", status=204, key="mine")
         assert (await node.api("GET", "/repositories/mine")).status == 404
-    assert toured == {(each.method, each.path) for each in ENDPOINTS}
+    own = {e.handler.__module__ for e in ENDPOINTS} & {f"node.api.{name}" for name in OWN}
+    expected = {(e.method, e.path) for e in ENDPOINTS if e.handler.__module__ not in own}
+    assert toured - {("POST", "/mesh/invitations")} == expected
 
 
 async def tour_artifacts(node: World, call: Any) -> None:
