@@ -78,12 +78,6 @@ async def mesh_topology(call: Call) -> dict[str, Any]:
     return found
 
 
-@table.route("GET", "/mesh/transfers", Access.MANAGE, answer=dict[str, Any])
-async def mesh_transfers(call: Call) -> dict[str, Any]:
-    """Show what is being fetched, from whom and how far it is."""
-    return {"items": msgspec.to_builtins(call.mesh.transfers())}
-
-
 @table.route("POST", "/mesh/join", Access.MANAGE, body=Joining, answer=NodeView)
 async def join(call: Call) -> NodeView:
     """Join another mesh by an invitation; this node's packages come along."""
