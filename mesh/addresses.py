@@ -26,6 +26,7 @@ AHEAD_MAX = 600.0  # seconds that a clock may be ahead of ours
 ADDRESSES_MAX = 16
 MEMBERS_MAX = 10_000
 HINTS_MAX = 4  # of one origin, for one member
+OUTSIDE_MAX = 2  # hosts of ours that only others see
 ANY_P2P = "/ip4/0.0.0.0/"  # in a libp2p address
 SEEN_MAX = 4  # addresses made up from where a member dialled us from
 
@@ -182,6 +183,34 @@ class AddressBook:
             lapsed = (clock - TTL) * 1000
             for node in [n for n, (r, _) in self.records.items() if r.issued_ms < lapsed]:
                 del self.records[node]
+
+
+@dataclass(slots=True)
+class Outside:
+    """Where our network ends, as peers see us.  A forwarded port makes that an address of ours.
+
+    One liar among the peers can make us name one false address, which costs whoever tries it a
+    dial.
+    """
+
+    reports: dict[bytes, str] = field(default_factory=dict[bytes, str])
+
+    def take(self, peer: bytes, host: str) -> None:
+        """Note what a peer sees; only an address that others could dial counts."""
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            return
+        if not (address.is_loopback or address.is_link_local or address.is_multicast):
+            self.reports[peer] = str(address)
+
+    def addresses(self, bound: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
+        """Return the listeners we have, at the hosts that most peers see."""
+        hosts = [host for host, _ in Counter(self.reports.values()).most_common(OUTSIDE_MAX)]
+        parts = [urlsplit(each) for each in bound]
+        ports = dict.fromkeys(each.port for each in parts if each.scheme == "tls" and each.port)
+        found = [tls_address(host, port) for host in hosts for port in ports]
+        return tuple(address for address in found if address not in set(known))
 
 
 def _trim(hints: dict[str, Hint]) -> dict[str, Hint]:

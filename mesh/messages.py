@@ -135,6 +135,12 @@ class Addresses(Message, frozen=True):
     ]
 
 
+class Observed(Message, frozen=True):
+    """The host that you dialled me from, as I see it: where your network ends."""
+
+    host: Annotated[str, Meta(max_length=45)]
+
+
 # --- relays (mesh.relay) -------------------------------------------------------------------------
 class RelayOpen(Message, frozen=True):
     """Join me with that member, whom I cannot dial."""
@@ -363,6 +369,7 @@ TYPES: dict[int, type[Message]] = {
     21: RelayOpen,
     22: RelayOffer,
     23: RelayReady,
+    24: Observed,
     32: Heads,
     33: Range,
     34: Records,

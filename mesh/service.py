@@ -84,7 +84,13 @@ class Mesh:
         self._relays = Relays(seed, ways.relay, member, lambda: 0.75 + rng.random() / 2)
         self._wire(carriers, index, rng)
         self._meeting = Meeting(
-            ledger, self._links, self._addresses, rng, ways=ways, moved=self._moved
+            ledger,
+            self._links,
+            self._addresses,
+            rng,
+            ways=ways,
+            outside=self._board.outside,
+            moved=self._moved,
         )
 
     def _wire(self, carriers: Sequence[Carrier], index: IndexPort, rng: random.Random) -> None:

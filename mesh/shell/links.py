@@ -50,6 +50,7 @@ class Links:
         self.control, self.bulk = self._standing.control, self._standing.bulk
         self.speaks, self.serves = self._standing.speaks, self._standing.serves
         self.listening: tuple[str, ...] = ()
+        self.first_bound: tuple[str, ...] = ()  # of those; they differ where the operator says so
         self.dialling = Dialling(me().node, rng)
         self._carriers = {scheme: carrier for carrier in carriers for scheme in carrier.schemes}
         self._distinct = tuple(carriers)
@@ -72,6 +73,7 @@ class Links:
                 self._nursery = nursery
                 for carrier in self._distinct:
                     self.listening += await nursery.start(carrier.serve, self._accept)
+                self.first_bound = self.bound
                 task_status.started()
                 await self._dial_forever()
         finally:

@@ -13,7 +13,7 @@ import structlog
 import trio
 
 from mesh import addresses, announcement, discovery
-from mesh.addresses import MDNS, STATIC, AddressBook
+from mesh.addresses import MDNS, STATIC, AddressBook, Outside
 from mesh.announcement import Sightings
 from mesh.carrier import P2P, scheme_of
 from mesh.dialling import BACKOFF_MAX, BACKOFF_MIN
@@ -51,16 +51,19 @@ class Meeting:
         rng: random.Random,
         *,
         ways: Ways,
+        outside: Outside,
         moved: Callable[[], None] = lambda: None,
     ) -> None:
         self.sightings = Sightings(bytes.fromhex(ledger.node))
         self.reachable: tuple[str, ...] = ()  # our own addresses, as peers can dial them
         self.local: tuple[str, ...] = ()  # and as neighbours can, whatever is advertised
         self._ledger, self._links, self._book, self._rng = ledger, links, book, rng
+        self._outside = outside
         self._mdns, self._static, self._moved = ways.mdns, ways.static, moved
         self._lan = trio.CancelScope()
         self._bound: tuple[str, ...] = ()
         self._look_at = 0.0
+        self._reports: dict[bytes, str] = {}
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled; ``reachable`` is known once this has started."""
@@ -87,21 +90,28 @@ class Meeting:
         wide = any(addresses.is_any(_host(a)) or addresses.ANY_P2P in a for a in every)
         hosts = discovery.interfaces() if wide else ()
         before = self.reachable, self.local
-        self.reachable = addresses.reachable(listening, hosts)
         self.local = addresses.reachable(bound, hosts)
+        named = addresses.reachable(listening, hosts)
+        told = set(self._links.listening) != set(self._links.first_bound)  # by the operator
+        seen = () if told else self._outside.addresses(bound, named)
+        self.reachable = (*named, *seen)[: addresses.ADDRESSES_MAX]
         return before != (self.reachable, self.local)
 
     async def _watch(self) -> None:
         while True:
             await trio.sleep(SOON)
             now = trio.current_time()
-            if now < self._look_at and self._links.bound == self._bound:
+            same = self._links.bound == self._bound and self._outside.reports == self._reports
+            if now < self._look_at and same:
                 continue
+            self._reports = dict(self._outside.reports)
             self._look_at = now + LOOK
+            local = self.local
             if self._look():
                 log.info("mesh.moved", addresses=self.reachable)
                 self._moved()
-                self.renew()
+                if self.local != local:
+                    self.renew()
 
     # --- the local network ---------------------------------------------------------------------
     async def _announce_forever(self) -> None:

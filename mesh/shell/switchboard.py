@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import structlog
 import trio
 
-from mesh.addresses import AddressBook
+from mesh.addresses import AddressBook, Outside
 from mesh.beliefs import PeerBelief
+from mesh.carrier import TLS, scheme_of
 from mesh.exchange import Exchange
 from mesh.handshake import Self
 from mesh.link import JoinAsked
 from mesh.messages import (
     BULK,
+    FEATURE_RELAYED,
     Addresses,
     Cancel,
     Credit,
@@ -27,6 +30,7 @@ from mesh.messages import (
     Heads,
     Hello,
     Message,
+    Observed,
     Range,
     Records,
     RelayOffer,
@@ -79,6 +83,7 @@ class Switchboard:
         self.addresses = addresses
         self.met = trio.Event()  # set, and replaced, when a peer is linked
         self.dirty = False  # the address book has changed since it was saved
+        self.outside = Outside()
         self.reserve: set[bytes] = set()  # relayed peers that are not asked for chunks yet
         self.called: set[bytes] = set()  # and those that are
         self._ledger = ledger
@@ -158,6 +163,7 @@ class Switchboard:
         self.ledgers.linked(peer)
         met, self.met = self.met, trio.Event()
         met.set()
+        self._tell_observed(connection)
         if connection.relayed:
             self.reserve.add(peer)
         else:
@@ -169,9 +175,18 @@ class Switchboard:
         site = said.site if said is not None else ""
         self.transfers.perform(self._exchange.linked(peer, trio.current_time(), site))
 
+    def _tell_observed(self, connection: Connection) -> None:
+        """Tell a peer where it came from; it may not know that it is behind a translator."""
+        said, host = connection.link.peer, urlsplit(connection.address).hostname
+        if connection.dialled or scheme_of(connection.address) != TLS or not host:
+            return
+        if said is not None and said.features & FEATURE_RELAYED:
+            connection.send(Observed(host))
+
     def unlinked(self, peer: bytes, reason: str) -> None:
         """The control link is gone: dial again at once."""
         self.ledgers.unlinked(peer)
+        self.outside.reports.pop(peer, None)
         self.reserve.discard(peer)
         self.called.discard(peer)
         self._spread.forget(peer)
@@ -244,6 +259,9 @@ class Switchboard:
             self._take_addresses(peer, message)
         elif isinstance(message, RelayOpen | RelayOffer | RelayReady):
             self.relays.heard(peer, message)
+        elif isinstance(message, Observed):
+            if connection.dialled and not connection.relayed:
+                self.outside.take(peer, message.host)
         else:
             await self.transfers.received(peer, message)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mesh.addresses import HINTS_MAX, MDNS, STATIC, TTL, AddressBook, reachable, sign
+from mesh.addresses import HINTS_MAX, MDNS, STATIC, TTL, AddressBook, Outside, reachable, sign
 from tests.mesh.keys import MESH, Signer
 
 A, B = Signer("a"), Signer("b")
@@ -94,3 +94,17 @@ def test_all_interfaces_become_the_addresses_of_the_machine() -> None:
         "p2p:///ip4/10.0.0.1/tcp/1/p2p/x",
     )
     assert reachable(["tls://h:7", "memory://a"], hosts) == ("tls://h:7", "memory://a")
+
+
+def test_a_forwarded_port_is_an_address_where_most_peers_see_us() -> None:
+    outside = Outside()
+    for peer, host in ((b"1", "192.0.2.1"), (b"2", "192.0.2.1"), (b"3", "203.0.113.9")):
+        outside.take(peer, host)
+    for lie in ("127.0.0.1", "not a host", "224.0.0.1", "fe80::1", "::1"):
+        outside.take(b"4", lie)
+    bound = ["tls://0.0.0.0:7", "p2p:///ip4/0.0.0.0/tcp/8/p2p/x"]
+    assert outside.addresses(bound, ()) == ("tls://192.0.2.1:7", "tls://203.0.113.9:7")
+    assert outside.addresses(bound, ["tls://192.0.2.1:7"]) == ("tls://203.0.113.9:7",)
+    for n in range(100):
+        outside.take(b"liar", f"198.51.100.{n}")
+    assert len(outside.addresses(bound, ())) == 2
