@@ -59,7 +59,16 @@ class Libtorrent(System):
         self.peers: dict[int, subprocess.Popen[bytes]] = {}
         stage, python = self.stage, str(self.python())
         self.torrent = stage.folder / "blob.torrent"
-        command = [python, "-c", MAKE, str(stage.file), str(self.torrent), str(self.piece)]
+        command = [
+            python,
+            "-W",
+            "ignore",
+            "-c",
+            MAKE,
+            str(stage.file),
+            str(self.torrent),
+            str(self.piece),
+        ]
         subprocess.run([*command, str(stage.folder)], check=True, timeout=300)
         for node in range(stage.case.links.count):
             self._start(node)
