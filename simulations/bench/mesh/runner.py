@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,12 +46,18 @@ def run(
             for case in experiment.cases(options):
                 for name in rotated([n for n in available if takes(case, n)], round_):
                     one = play(experiment, case, name, round_, note, options.again)
+                    one.values = without_nan(one.values)
                     ledger.runs = [each for each in ledger.runs if not same(each, one)] + [one]
                     compare(ledger.runs, experiment)
                     note(told(one, experiment))
                     if file:
                         file.write_bytes(msgspec.json.format(msgspec.json.encode(ledger), indent=1))
     return ledger
+
+
+def without_nan(values: dict[str, float]) -> dict[str, float]:
+    """Leave out what is no number: JSON has no word for it."""
+    return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 def wanted(name: str, options: Options) -> bool:
