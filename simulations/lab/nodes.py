@@ -21,7 +21,8 @@ from simulations.lab.namespaces import address, within
 from simulations.lab.net import STOP_MAX, LabError, Net, close_pipes, read_line
 
 HTTP_PORT, MESH_PORT = 8080, 7777
-START_MAX = 120.0  # seconds until a node must answer, on a busy machine
+START_MAX = 180.0  # seconds until a node must answer, on a busy machine
+TOGETHER = 4  # nodes that start at once
 LINK_MAX = 120.0  # seconds until all nodes must be linked
 REPOSITORY = "generic"
 
@@ -174,10 +175,12 @@ def form(nodes: Sequence[LabNode], seconds: float = LINK_MAX) -> None:
     """
     first, *others = nodes
     first.start()
-    for node in others:
-        node.launch(join=first.invitation(node.site))
-    for node in others:
-        node.await_ready()
+    for start in range(0, len(others), TOGETHER):
+        some = others[start : start + TOGETHER]
+        for node in some:
+            node.launch(join=first.invitation(node.site))
+        for node in some:
+            node.await_ready()
     await_each(nodes, lambda node: node.linked() >= len(others), "not all are linked", seconds)
 
 

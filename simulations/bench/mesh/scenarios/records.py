@@ -172,7 +172,7 @@ class SyncthingIndex(Syncthing):
     """
 
     name = "syncthing-index"
-    config = "as syncthing; the receiver ignores all files (.stignore), so that only indexes move"
+    config = "as syncthing, running; the receiver ignores all files (.stignore): only indexes move"
 
     def prepare(self) -> None:
         super().prepare()
@@ -225,7 +225,7 @@ def play_join(case: Case, kind: type[System], round_: int) -> Run:
 
 B17 = Experiment(
     key="B17",
-    title="a fresh node joins a mesh with many records, 50 ms, 100 Mbit/s",
+    title="a fresh node starts and joins a mesh with many records, 50 ms, 100 Mbit/s",
     cases=fresh,
     systems=("atoll-records", "syncthing-index"),
     play=play_join,
