@@ -161,7 +161,8 @@ class QuickPort:
         self._database.deserialize(image or empty())
         pool = {"creator": lambda: self._database, "poolclass": sa.pool.StaticPool}
         self._engine = sa.create_engine("sqlite://", **pool)
-        self._connection = Connection(self._database, self._engine.connect())
+        self._slow = self._engine.connect()
+        self._connection = Connection(self._database, self._slow)
 
     async def read(self, unit: Callable[[sa.Connection], T], /) -> T:
         """Run a unit."""
@@ -189,5 +190,7 @@ class QuickPort:
         return QuickPort(self._database.serialize())
 
     def close(self) -> None:
-        """Give the memory back."""
+        """Give the memory back: a connection that is not returned keeps its pool for ever."""
+        self._slow.close()
+        self._engine.dispose()
         self._database.close()
