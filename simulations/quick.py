@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import weakref
 from collections import namedtuple
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -116,13 +117,14 @@ class Connection:
         if not isinstance(statement, sa.Select | sa.Delete) or isinstance(given, list):
             return self._slow.execute(statement, given)  # what writes by name is rare
         known = statement.__dict__.get("_quick_form")
-        if known is None:
+        if known is None or known[0]() is not statement:  # it may be a copy that was added to
             key: Any = statement._generate_cache_key()  # noqa: SLF001  as the engine does itself
             form = FORMS.get(key.key)
             if form is None:
                 form = FORMS[key.key] = Form(statement, key)
-            known = statement.__dict__["_quick_form"] = (form, key.bindparams)
-        form, binds = known
+            known = (weakref.ref(statement), form, key.bindparams)
+            statement.__dict__["_quick_form"] = known
+        _, form, binds = known
         return form.run(self._database, binds, given or {})
 
     def exec_driver_sql(self, sql: str, rows: list[Row]) -> None:
