@@ -157,10 +157,7 @@ class Links:
         self._wake.set()
 
     def _ways(self, peer: bytes) -> tuple[str, ...]:
-        """Return the addresses to try: the direct ones, then those through relays.
-
-        Who has just been heard of may yet tell its address, so relays come in at the second try.
-        """
+        """Return the addresses to try, direct ones first; relays come in at the second try."""
         direct, dial = self._addresses.of(peer), self.dialling.dials.get(peer)
         if not direct and dial is not None and not dial.turn:
             return ()
@@ -383,13 +380,12 @@ class Links:
         control = self.control.get(peer)
         if control is None or peer in self.bulk or peer in self._bulk_dials:
             return
-        known = self._addresses.of(peer)
-        address = control.address if control.dialled else next(iter(known), "")
-        if not address:
+        known = (control.address,) if control.dialled else self._addresses.of(peer)
+        if not known:
             return
         self._bulk_dials.add(peer)
         try:
-            await self._dial(peer, address, BULK)
+            await self._dial(peer, known[0], BULK)
         finally:
             self._bulk_dials.discard(peer)
         if peer not in self.bulk:
