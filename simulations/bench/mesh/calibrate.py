@@ -17,8 +17,8 @@ from simulations.lab.net import LabError, Net
 PORT = 9
 PINGS = 12
 PING_SECONDS_MAX = 3.0
-FLOW_SECONDS = 3.0
-FLOW_WARM_SECONDS = 1.2  # slow start is not the link's rate
+FLOW_SECONDS = 4.0
+FLOW_WARM_SECONDS = 1.8  # slow start, and the queue that it leaves, are not the link's rate
 FLOW_END_SECONDS = 0.1
 FLOW_ERROR_MAX = 0.05
 RTT_ERROR_MAX = 0.003  # seconds
