@@ -11,6 +11,7 @@ from rich.table import Column, Table
 
 from cli.conflicts import conflicts, resolve
 from cli.connection import connect
+from cli.links import links
 from cli.members import COMMANDS
 from cli.output import show, table
 from cli.placement import placement
@@ -25,6 +26,7 @@ def mesh() -> None:
 mesh.add_command(conflicts)
 mesh.add_command(resolve)
 mesh.add_command(placement)
+mesh.add_command(links)
 mesh.add_command(transfers)
 mesh.add_command(why)
 for command in COMMANDS:

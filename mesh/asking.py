@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mesh import bits
 from mesh.beliefs import ABSENT, OPEN, OPENING, PeerBelief
 from mesh.download import PAGE_TIMEOUT, Download
 from mesh.effects import Effect, OpenBulk, Tell
-from mesh.messages import PARTIAL, SEEKING, ManifestGet
+from mesh.limits import Limits, Terms
+from mesh.messages import PARTIAL, POLICY, SEEKING, ManifestGet
 from mesh.requests import Requests
 from mesh.scheduler import (
     ALONE,
@@ -41,6 +42,7 @@ class Asking:
     requests: Requests
     rng: random.Random
     site: str = ""
+    limits: Limits = field(default_factory=Limits)
 
     def schedule(self, now: float) -> list[Effect]:
         """Plan anew; the most urgent blobs take the room first."""
@@ -84,8 +86,10 @@ class Asking:
             has = download.chunks_of(holder) & ~holder.deferring(now)
             if not has & download.missing or not belief.usable(now):
                 continue
+            if not self.may(download, belief, now):
+                continue
             if belief.bulk == OPEN:
-                sources.append(belief.source(has, average(download), self.site))
+                sources.append(self._source(download, belief, has, now))
             elif belief.bulk == ABSENT and now >= belief.bulk_retry_at:
                 belief.bulk = OPENING
                 yield OpenBulk(peer)
@@ -95,7 +99,29 @@ class Asking:
         blob = download.view(claimed, self._place(download))
         asks = plan(blob, sources, self._budget, self.rng)
         for ask in [*asks, *self._late(download, blob, asks, sources, twice)]:
+            cap = self._terms(self.peers[ask.peer]).down
+            if cap is not None:
+                cap.spend(ask.size, now)
             yield from self.requests.issue(download, ask, now)
+
+    def _terms(self, belief: PeerBelief) -> Terms:
+        return self.limits.terms(belief.node, belief.site)
+
+    def _source(self, download: Download, belief: PeerBelief, has: int, now: float) -> Source:
+        return belief.source(
+            has,
+            average(download),
+            self.site,
+            terms=self._terms(belief),
+            now=now,
+            background=download.priority >= POLICY,
+        )
+
+    def may(self, download: Download, belief: PeerBelief, now: float) -> bool:
+        """Tell whether a peer may be asked for what nobody waits for, if this is such a blob."""
+        if download.priority < POLICY:
+            return True
+        return now >= belief.background_until and self._terms(belief).background(self.limits.clock)
 
     def _place(self, download: Download) -> Place:
         """Return our place among those who fetch this blob, by site and by node."""

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from mesh.profile import Meter, RateEstimator, RttEstimator
-from mesh.scheduler import Source, window
+from mesh.limits import FREE, Terms
+from mesh.linkhistory import LinkHistory
+from mesh.profile import Meter, Outflow, RateEstimator, RttEstimator
+from mesh.scheduler import WINDOW_MIN, Source, window
 
 STRIKES_MAX = 2  # bad chunks before a peer is banned as a source of blobs
 STALL_MIN = 2.0  # seconds without progress before a peer counts as stalled
+YIELD = 0.05  # seconds of queue on a path from which on background traffic keeps back
 BAN = 24 * 3600.0  # seconds
 NOTES_MAX = 16  # remembered faults of one peer
 FAILURES_MAX = 6
@@ -43,6 +46,9 @@ class PeerBelief:
     banned_until: float = 0.0
     busy_until: float = 0.0
     wasted: int = 0  # bytes that came twice, or wrong
+    history: LinkHistory = field(default_factory=LinkHistory)
+    outflow: Outflow = field(default_factory=Outflow)
+    background_until: float = 0.0  # it puts off what nobody waits for until then
     recalled: bool = False  # its rate is known from a former life
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
     _sample_from: float | None = None
@@ -56,9 +62,25 @@ class PeerBelief:
         """Tell whether what it says it has may be counted on at present."""
         return now >= self.banned_until and not self.snubbed
 
-    def source(self, has: int, chunk: int, site: str = "") -> Source:
-        """Return the scheduler's view, for a blob of ``chunk``-size chunks of which it has some."""
+    def source(
+        self,
+        has: int,
+        chunk: int,
+        site: str = "",
+        *,
+        terms: Terms = FREE,
+        now: float = 0.0,
+        background: bool = False,
+    ) -> Source:
+        """Return the scheduler's view, for a blob of ``chunk``-size chunks of which it has some.
+
+        ``background``: nobody waits for it, so it yields to whatever else fills the path.
+        """
         limit = self.window(chunk)
+        if background and self.rtt.queue > YIELD:
+            limit = max(2 * chunk, WINDOW_MIN)
+        if terms.down is not None:
+            limit = min(limit, self.outstanding + max(0, int(terms.down.room(now))))
         return Source(
             peer=self.node,
             has=has,
@@ -70,6 +92,9 @@ class PeerBelief:
             failures=self.failures,
             snubbed=self.snubbed,
             far=self.site != site,
+            metered=terms.metered,
+            cost=terms.cost,
+            capped=terms.down is not None,
         )
 
     def describe(self) -> str:

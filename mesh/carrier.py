@@ -32,6 +32,15 @@ class Stream(Protocol):
         ...
 
 
+@runtime_checkable
+class Counting(Protocol):
+    """A stream whose transport counts what it sends again."""
+
+    def segments(self) -> tuple[int, int] | None:
+        """Return how many segments were sent again and sent, or None if that is not known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Dialled:
     """A stream to a listener that has proven to hold ``key``, a raw Ed25519 public key."""

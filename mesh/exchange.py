@@ -24,6 +24,7 @@ from mesh.effects import (
 )
 from mesh.finding import HAVE_INTERVAL, HOPS_MAX, Finding
 from mesh.journal import Journal
+from mesh.limits import Limits
 from mesh.messages import (
     COURIER,
     URGENT,
@@ -54,8 +55,11 @@ class Exchange:
         self.downloads: dict[bytes, Download] = {}
         self.finding = Finding(node, self.peers, self.downloads)
         self.journal = Journal()
+        self.limits = Limits()
         self._requests = Requests(self.peers, self.downloads, journal=self.journal)
-        self._asking = Asking(node, self.peers, self.downloads, self._requests, rng, site)
+        self._asking = Asking(
+            node, self.peers, self.downloads, self._requests, rng, site, self.limits
+        )
         self._receiving = Receiving(
             self.peers, self.downloads, self._requests, self._asking, self.journal
         )
@@ -67,6 +71,7 @@ class Exchange:
         belief = self.peers.setdefault(peer, PeerBelief(peer))
         belief.linked, belief.bulk, belief.bulk_retry_at = True, ABSENT, 0.0
         belief.failures, belief.snubbed, belief.site = 0, False, site
+        belief.history.came(now)
         effects: list[Effect] = []
         for download in self.downloads.values():
             effects += self.finding.seek(download, now)
@@ -79,6 +84,7 @@ class Exchange:
             return []
         self._requests.drop_peer(peer, "the link is gone", now)
         belief.linked, belief.bulk = False, ABSENT
+        belief.history.went(now)
         self.finding.unlinked(peer)
         return self.schedule(now)
 

@@ -12,7 +12,8 @@ from mesh.beliefs import PeerBelief
 from mesh.download import Download
 from mesh.exchange import Exchange
 from mesh.journal import STATES, Share, Story
-from mesh.status import EventStatus, SourceStatus, TransferStatus, Why
+from mesh.linkhistory import HOURS
+from mesh.status import EventStatus, LinkStatus, SourceStatus, TransferStatus, Why
 
 SHORT = 8  # characters of a node id that people read
 RATE_MIN = 1.0  # bytes per second: below that nothing moves
@@ -29,6 +30,44 @@ class Known:
     def name(self, peer: bytes) -> str:
         """Return what people call a peer."""
         return self.names.get(peer, ("", ""))[0] or peer.hex()[:SHORT]
+
+
+def links(known: Known) -> list[LinkStatus]:
+    """Return what is believed of the path to every peer that was ever linked."""
+    return [_link(known, peer, belief) for peer, belief in known.exchange.peers.items()]
+
+
+def _link(known: Known, peer: bytes, belief: PeerBelief) -> LinkStatus:
+    rtt, history, limits = belief.rtt, belief.history, known.exchange.limits
+    site = known.names.get(peer, ("", ""))[1]
+    terms = limits.terms(peer, belief.site or site)
+    into, out = belief.rate, belief.outflow.rate
+    return LinkStatus(
+        node=peer.hex(),
+        name=known.name(peer),
+        site=belief.site or site,
+        up=belief.linked,
+        rtt=rtt.smoothed if rtt.measured else None,
+        rtt_min=rtt.minimum if rtt.measured else None,
+        rtt_deviation=rtt.deviation if rtt.measured else None,
+        queue=rtt.queue,
+        backlog=belief.delay,
+        down=into.average if into.measured else None,
+        down_max=into.maximum if into.measured else None,
+        sending=out.average if out.measured else None,
+        sending_max=out.maximum if out.measured else None,
+        loss=history.loss,
+        availability=history.availability(),
+        hours=tuple(history.availability(hour) for hour in range(HOURS)),
+        outages=history.outage_count,
+        outage_usual=history.outage_usual,
+        outage_longest=history.outage_longest,
+        up_cap=terms.up.rate if terms.up else None,
+        down_cap=terms.down.rate if terms.down else None,
+        metered=terms.metered,
+        cost=terms.cost,
+        background=terms.background(limits.clock),
+    )
 
 
 def transfers(known: Known) -> list[TransferStatus]:

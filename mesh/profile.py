@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 RTT_WINDOW = 10.0  # seconds over which the minimum round trip is taken
+BASELINE = 600.0  # seconds over which the round trip without any queue is taken
 RATE_WINDOW = 10.0  # seconds, or RATE_SAMPLES samples, over which the maximum rate is taken
 RATE_SAMPLES = 10
 RATE_GAIN = 0.2  # weight of a new sample in the average
@@ -24,6 +25,7 @@ class RttEstimator:
         self.smoothed = prior
         self.deviation = prior / 2
         self._minima: deque[tuple[float, float]] = deque()  # rising in both time and value
+        self._lows: deque[tuple[float, float]] = deque()  # the lowest of each RTT_WINDOW
         self.measured = False
 
     def add(self, sample: float, now: float) -> None:
@@ -39,6 +41,20 @@ class RttEstimator:
         self._minima.append((now, sample))
         while self._minima[0][0] < now - RTT_WINDOW and len(self._minima) > 1:
             self._minima.popleft()
+
+        if self._lows and now - self._lows[-1][0] < RTT_WINDOW:
+            began, low = self._lows[-1]
+            self._lows[-1] = (began, min(low, sample))
+        else:
+            self._lows.append((now, sample))
+            while self._lows[0][0] < now - BASELINE:
+                self._lows.popleft()
+
+    @property
+    def queue(self) -> float:
+        """How much longer round trips take now than the shortest of the last minutes."""
+        base = min((low for _, low in self._lows), default=self.smoothed)
+        return max(0.0, self.smoothed - base)
 
     @property
     def minimum(self) -> float:
@@ -74,6 +90,22 @@ class RateEstimator:
             return self.average
         latest = self._samples[-1][0]
         return max(rate for at, rate in self._samples if at >= latest - RATE_WINDOW)
+
+
+class Outflow:
+    """Rate at which one peer can be sent chunks: sampled only while it always had some to come."""
+
+    def __init__(self) -> None:
+        self.rate = RateEstimator(0.0)
+        self._at: float | None = None
+        self._total = 0
+
+    def look(self, total: int, queued: int, now: float) -> None:
+        """See how many bytes have left in all, and how many still wait; call it now and then."""
+        if self._at is not None and queued and now > self._at and total >= self._total:
+            self.rate.add(total - self._total, now - self._at, now)
+        self._at = now if queued else None
+        self._total = total
 
 
 class Meter:

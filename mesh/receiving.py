@@ -14,7 +14,7 @@ from mesh.beliefs import ABSENT, PeerBelief
 from mesh.download import Download
 from mesh.effects import DropBulk, Effect, Write
 from mesh.journal import REFUSED, Journal
-from mesh.messages import GONE, PARTIAL, Busy, Data, Done, Message, Nope, Redirect
+from mesh.messages import GONE, PARTIAL, POLICY, Busy, Data, Done, Message, Nope, Redirect
 from mesh.requests import Requests
 
 DETOUR = 1.0  # seconds, and two round trips, that a chunk may take by way of another peer
@@ -39,8 +39,13 @@ class Receiving:
             case Done():
                 return self._end_request(peer, message.request, now)
             case Busy():
-                self.peers[peer].busy_until = now + min(message.retry_ms / 1000, BUSY_MAX)
-                if (put_off := self.requests.get(message.request, peer)) is not None:
+                put_off, until = self.requests.get(message.request, peer), message.retry_ms / 1000
+                until = now + min(until, BUSY_MAX)
+                if put_off is not None and self.downloads[put_off.blob].priority >= POLICY:
+                    self.peers[peer].background_until = until
+                else:
+                    self.peers[peer].busy_until = until
+                if put_off is not None:
                     why = f"busy for {message.retry_ms} ms"
                     self.journal.note(put_off.blob, REFUSED, peer, why, now)
                 return self._end_request(peer, message.request, now)

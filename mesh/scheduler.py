@@ -41,6 +41,9 @@ class Source:
     failures: int = 0
     snubbed: bool = False
     far: bool = False  # at another site
+    metered: bool = False  # not to be asked for anything twice
+    cost: float = 0.0  # those of less cost are asked first
+    capped: bool = False  # its window is what a cap leaves at the moment
 
     def eta(self, size: int) -> float:
         """Return in how many seconds ``size`` more bytes would be here."""
@@ -131,7 +134,7 @@ def plan(blob: Blob, sources: Sequence[Source], budget: int, rng: random.Random)
         twice |= once & source.has
         once |= source.has
         near |= 0 if source.far or source.snubbed else source.has
-    for source in sorted(sources, key=lambda s: (s.far, s.eta(0), s.peer)):
+    for source in sorted(sources, key=lambda s: (s.far, s.cost, s.eta(0), s.peer)):
         has = source.has & ~near if source.far else source.has
         tiers = _tiers(blob, twice, sole=bool(needed & has & ~twice))
         while budget > 0 and (source.room > 0 and not _half_used(source)):
@@ -175,6 +178,8 @@ def _window(blob: Blob) -> int:
 
 def _half_used(source: Source) -> bool:
     """Tell whether it can wait: small refills of a large window would only cost messages."""
+    if source.capped:
+        return False
     return source.room < min(RUN_MAX, source.window) // 2 and source.outstanding > 0
 
 
@@ -275,7 +280,9 @@ def endgame(
     Only of sources that have nothing else to give (``needed`` is what nobody was asked for).  At
     most two copies of a chunk, and ``allowance`` bytes in all.
     """
-    idle = [s for s in sources if s.room > 0 and not s.snubbed and not needed & s.has]
+    idle = [
+        s for s in sources if s.room > 0 and not s.snubbed and not s.metered and not needed & s.has
+    ]
     if not idle:
         return []
     by_peer = {source.peer: source for source in sources}

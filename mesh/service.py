@@ -16,7 +16,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from mesh import addresses
+from mesh import addresses, limits
 from mesh.addresses import INVITATION
 from mesh.carrier import Carrier
 from mesh.exchange import Exchange
@@ -34,6 +34,7 @@ from mesh.shell.own import Own
 from mesh.shell.relays import Relays
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Fetch, Transfers
+from mesh.shell.watching import Watch
 from mesh.status import PeerStatus, Relaying, Topology
 from mesh.uplink import Uplink
 from store.blobs import BlobStore
@@ -66,6 +67,7 @@ class Mesh:
         site: str = "",
         wait: float = 30.0,
         upload_rate: float = 0.0,
+        rules: Sequence[str] = (),
         ways: Ways | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -73,6 +75,7 @@ class Mesh:
         self._own, self._ledger, self._store = Own(ledger, site), ledger, store
         self._partials, self._wait = partials, wait
         self._book, self._addresses = Book(), addresses.AddressBook()
+        self._rules = tuple(rules)
         self._exchange = Exchange(bytes.fromhex(identity.node), rng, site)
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
         board = Switchboard(
@@ -113,6 +116,7 @@ class Mesh:
         board.links, board.ledgers = self._links, self._ledgers
         board.relays, self._relays.links = self._relays, self._links
         board.transfers, board.joining = self._transfers, self.joining
+        board.watch = Watch(self._exchange, self._links)
 
     # --- running -------------------------------------------------------------------------------
     async def run(
@@ -120,6 +124,7 @@ class Mesh:
     ) -> None:
         """Run until cancelled; report the addresses listened on once it is ready."""
         await self._memory.load()
+        self._lay_down(self._memory.limits)
         await self._partials.load()
         try:
             async with trio.open_nursery() as nursery:
@@ -332,6 +337,19 @@ class Mesh:
     def topology(self) -> Topology:
         """Return the members and the links this node knows of."""
         return overview.topology(self._ledger, self._links, self._addresses)
+
+    async def limit(self, rules: Sequence[str] | None) -> None:
+        """Replace the rules for links, now and after a restart; None: back to the configured ones.
+
+        Raises RejectedError for rules that say nothing, StoreFullError, ReadOnlyError.
+        """
+        limits.parse_all(rules or ())
+        self._memory.limits = None if rules is None else list(rules)
+        self._lay_down(self._memory.limits)
+        await self._memory.save()
+
+    def _lay_down(self, rules: Sequence[str] | None) -> None:
+        self._exchange.limits.set(limits.parse_all(self._rules if rules is None else rules))
 
     @property
     def insight(self) -> Insight:

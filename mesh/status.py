@@ -78,6 +78,35 @@ class TransferStatus(msgspec.Struct, frozen=True):
     left: float | None = None  # seconds until it is here at that rate; None: unknown
 
 
+class LinkStatus(msgspec.Struct, frozen=True):
+    """What is believed of the path to one peer, in both directions.  Rates are bytes per second."""
+
+    node: str
+    name: str
+    site: str
+    up: bool
+    rtt: float | None  # seconds, smoothed
+    rtt_min: float | None
+    rtt_deviation: float | None
+    queue: float  # seconds that round trips take longer now than at their best
+    backlog: float  # seconds that its upload queue needs, as it says
+    down: float | None  # average rate of its chunks when they come
+    down_max: float | None
+    sending: float | None  # average rate at which it takes chunks when there are some
+    sending_max: float | None
+    loss: float | None  # share of TCP segments that were sent again
+    availability: float | None  # share of the time watched that the link was up
+    hours: tuple[float | None, ...]  # the same for each hour of the day
+    outages: int
+    outage_usual: float  # seconds
+    outage_longest: float
+    up_cap: float | None  # laid down by the operator
+    down_cap: float | None
+    metered: bool
+    cost: float
+    background: bool  # what nobody waits for may go now
+
+
 class SendingStatus(msgspec.Struct, frozen=True):
     """What one peer is being sent."""
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mesh.limits import parse_all
 from node.upstream.guard import as_network
 from node.upstream.settings import judge_url
 from store.errors import RejectedError
@@ -80,6 +81,7 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     libp2p: str = "off"  # off | auto (where installed, once a peer needs it) | on
     libp2p_listen: str = ""  # HOST:PORT; empty: the host of ``listen``, any port
     upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
+    links: tuple[str, ...] = ()  # rules: "site:NAME up=2Mbit metered hours=22:00-06:00"
     repair_rate: int = 0  # bytes per second that policies may fetch; 0: no cap
     absent: float = 259200.0  # seconds without a sign of a member until others stand in for it
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
@@ -300,6 +302,10 @@ def _judge(config: Config) -> None:
         split_address(config.mesh.libp2p_listen)
     _judge_addresses(config.http)
     _judge_upstreams(config.upstream)
+    try:
+        parse_all(config.mesh.links)
+    except RejectedError as error:
+        raise ConfigError(f"mesh.links: {error}") from None
 
 
 def _value(config: Config, key: str) -> Any:

@@ -18,6 +18,7 @@ from node.config import Mesh as MeshConfig
 from node.config import split_address
 from node.core import Core
 from node.directory import UserEntry
+from node.linkmetrics import LinkMetrics
 from node.pathmetrics import PathMetrics
 from store.errors import MeshError, NoHolderError, PendingError
 from store.partials import Partials
@@ -47,6 +48,7 @@ def build_mesh(core: Core) -> Mesh:
         site=config.site,
         wait=config.wait,
         upload_rate=config.upload_rate,
+        rules=config.links,
         ways=Ways(config.mdns, config.peers, _quota(config)),
     )
 
@@ -78,6 +80,7 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     (core.config.path / "mesh").mkdir(exist_ok=True)
     mesh = build_mesh(core)
     core.metrics.registry.register(PathMetrics(mesh))
+    core.metrics.registry.register(LinkMetrics(mesh))
     await services.start(mesh.run)
     core.blobs.swarm = mesh
     if invitation and invitations.read(invitation).mesh.hex() != core.ledger.mesh:

@@ -11,6 +11,8 @@ import errno
 import os
 import socket
 import ssl
+import struct
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -33,6 +35,7 @@ BACKLOG = 128
 NOTSENT_LOWAT = 128 * 1024  # bytes: what waits in the kernel can no longer be reordered
 USER_TIMEOUT_MS = 30_000  # unacknowledged for so long: the connection is dead
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+TCP_INFO_SIZE = 160  # bytes of struct tcp_info that reach as far as is read here
 RECEIVE_SIZE = 256 * 1024  # bytes per read; 1 MiB was slower
 TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -162,6 +165,10 @@ class Quiet:
         """Return some bytes, or none at the end."""
         return await self._stream.receive_some(max_bytes or RECEIVE_SIZE)
 
+    def segments(self) -> tuple[int, int] | None:
+        """Return how many TCP segments were sent again and sent, or None if nobody counts."""
+        return segments(self._stream.transport_stream.socket)
+
     async def aclose(self) -> None:
         """Close without a word."""
         await trio.aclose_forcefully(self._stream.transport_stream)
@@ -182,6 +189,19 @@ def tune(sock: trio.socket.SocketType, congestion: str) -> None:
     if congestion:
         with suppress(OSError):  # not built in, or not permitted to us
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, congestion.encode())
+
+
+def segments(sock: Any) -> tuple[int, int] | None:
+    """Read from TCP_INFO how many segments were sent again and sent; None where it is not Linux's.
+
+    Offsets are those of ``struct tcp_info`` (linux/tcp.h): tcpi_total_retrans, tcpi_data_segs_out.
+    """
+    with suppress(OSError, AttributeError):
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+        if len(info) >= TCP_INFO_SIZE and sys.platform == "linux":
+            again, sent = struct.unpack_from("=I", info, 100), struct.unpack_from("=I", info, 156)
+            return again[0], sent[0]
+    return None
 
 
 def public_key(stream: trio.SSLStream[Any]) -> bytes:

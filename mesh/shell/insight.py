@@ -10,7 +10,7 @@ from mesh import explaining
 from mesh.exchange import Exchange
 from mesh.ports import LedgerPort
 from mesh.shell.links import Links
-from mesh.status import SendingStatus, TransferStatus, Why
+from mesh.status import LinkStatus, SendingStatus, TransferStatus, Why
 from store.digest import Digest
 
 
@@ -30,6 +30,16 @@ class Insight:
     def transfers(self) -> list[TransferStatus]:
         """Return what is on its way here."""
         return explaining.transfers(self._known())
+
+    def paths(self) -> list[LinkStatus]:
+        """Return what is believed of the path to every peer, the nearest first."""
+        found = explaining.links(self._known())
+        return sorted(found, key=lambda each: (not each.up, each.rtt or 9e9, each.node))
+
+    @property
+    def limits(self) -> list[str]:
+        """The operator's rules for links in force."""
+        return [str(rule) for rule in self.exchange.limits.rules]
 
     def sending(self) -> list[SendingStatus]:
         """Return what peers are being sent now, the longest queue first."""

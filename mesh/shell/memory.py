@@ -17,6 +17,7 @@ import trio
 from mesh.addresses import MDNS, AddressBook
 from mesh.beliefs import BAN, PeerBelief
 from mesh.invitation import Book, Granted
+from mesh.linkhistory import HOURS, OUTAGES_MAX
 from store import disk
 
 FILE = "mesh.state"
@@ -32,6 +33,11 @@ class Remembered(msgspec.Struct):
     rtt: float = 0.0  # seconds; 0: never measured
     rate: float = 0.0  # bytes per second; 0: never measured
     at: float = 0.0  # time of day when the path was like that
+    up: list[float] = []  # seconds by hour of the day, as in LinkHistory
+    seen: list[float] = []
+    outages: list[float] = []
+    outage_count: int = 0
+    loss: float | None = None
 
 
 class State(msgspec.Struct):
@@ -41,6 +47,7 @@ class State(msgspec.Struct):
     addresses: list[bytes] = []  # signed records
     hints: dict[str, list[str]] = {}  # node id → addresses that have worked
     peers: dict[str, Remembered] = {}  # node id → what we think of it
+    limits: list[str] | None = None  # rules for links, if they were set while running
 
 
 class Memory:
@@ -58,6 +65,7 @@ class Memory:
         self._addresses = addresses
         self._beliefs = {} if beliefs is None else beliefs
         self._lock = trio.Lock()
+        self.limits: list[str] | None = None
         self.records: list[bytes] = []  # as loaded: to be judged once the ledger is open
 
     async def load(self) -> None:
@@ -71,6 +79,7 @@ class Memory:
             return
         self._book.granted.update({entry.id: entry for entry in state.invitations})
         self.records = state.addresses
+        self.limits = state.limits
         for node, known in state.hints.items():
             for address in reversed(known):
                 self._addresses.hint(bytes.fromhex(node), address)
@@ -92,6 +101,7 @@ class Memory:
                 for node, known in self._addresses.hints.items()
             },
             peers,
+            self.limits,
         )
         async with self._lock:
             await trio.to_thread.run_sync(_replace, self._path, msgspec.msgpack.encode(state))
@@ -106,6 +116,11 @@ def remember(belief: PeerBelief, now: float, clock: float) -> Remembered:
         rtt=belief.rtt.smoothed if belief.rtt.measured else 0.0,
         rate=belief.rate.average if belief.rate.measured else 0.0,
         at=clock,
+        up=belief.history.up,
+        seen=belief.history.seen,
+        outages=belief.history.outages,
+        outage_count=belief.history.outage_count,
+        loss=belief.history.loss,
     )
 
 
@@ -116,6 +131,11 @@ def recall(belief: PeerBelief, was: Remembered) -> None:
     belief.notes.extend(was.notes)
     if was.banned_until > clock:
         belief.banned_until = now + min(was.banned_until - clock, BAN)
+    history = belief.history
+    if len(was.up) == len(was.seen) == HOURS:
+        history.up, history.seen = list(was.up), list(was.seen)
+    history.outages, history.outage_count = was.outages[-OUTAGES_MAX:], was.outage_count
+    history.loss = was.loss
     weight = 0.5 ** (max(0.0, clock - was.at) / HALFLIFE)
     if was.rtt > 0:
         belief.rtt.smoothed += weight * (was.rtt - belief.rtt.smoothed)

@@ -17,11 +17,14 @@ from mesh.beliefs import PeerBelief
 from mesh.carrier import TLS, scheme_of
 from mesh.exchange import Exchange
 from mesh.handshake import Self
+from mesh.limits import Terms
 from mesh.link import JoinAsked
 from mesh.messages import (
     BULK,
     FEATURE_RELAYED,
+    POLICY,
     Addresses,
+    Busy,
     Cancel,
     Credit,
     Data,
@@ -48,6 +51,7 @@ from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.relays import Relays
 from mesh.shell.transfers import Transfers
+from mesh.shell.watching import Watch
 from mesh.spread import Spread
 from mesh.uplink import Uplink
 from store.digest import Digest
@@ -59,6 +63,7 @@ RECORDS_PER_MESSAGE = 8
 SILENCE = 2.0  # seconds, or four round trips, without a byte on a link that pings every second
 STUCK = 4.0  # seconds without a chunk that is owed, while the control link is well
 DRAINED = 2.0  # seconds of silence: what was asked for on an old bulk socket has come
+OFF_HOURS_MS = 10_000  # until what nobody waits for may be asked for again
 BULK_IDLE = 60.0  # seconds that an unused bulk socket stays open
 log = structlog.get_logger(__name__)
 
@@ -70,6 +75,7 @@ class Switchboard:
     ledgers: Ledgers
     transfers: Transfers
     joining: Joining
+    watch: Watch
     relays: Relays
 
     def __init__(
@@ -270,6 +276,9 @@ class Switchboard:
         if not self.links.serves(peer, connection):
             return
         if isinstance(message, Want | Cancel | Credit):
+            if isinstance(message, Want) and not self._may_serve(peer, message):
+                connection.send(Busy(message.request, OFF_HOURS_MS))
+                return
             if isinstance(message, Want) and message.blob not in self._exchange.downloads:
                 await self.transfers.manifest(Digest.sha256(message.blob))
             for answer in connection.serving.received(message):
@@ -289,7 +298,8 @@ class Switchboard:
         serving, now = connection.serving, trio.current_time()
         if not len(serving) or serving.credit <= 0:
             return False
-        pause = self._uplink.wait(connection.node, now)
+        cap = self.terms(connection.node).up
+        pause = max(self._uplink.wait(connection.node, now), cap.wait(now) if cap else 0.0)
         if pause:
             await connection.rest(pause)
             return True
@@ -318,6 +328,8 @@ class Switchboard:
         now = trio.current_time()
         self._uplink.sent(connection.node, len(raw), piece.priority, now)
         self._spread.sent(connection.node, piece, now)
+        if (cap := self.terms(connection.node).up) is not None:
+            cap.spend(len(raw), now)
         if piece.last:
             connection.send(Done(piece.request))
 
@@ -341,10 +353,21 @@ class Switchboard:
             if other != source:
                 connection.send(Addresses(tuple(records)))
 
+    def terms(self, peer: bytes) -> Terms:
+        """Return what the operator has laid down for a peer."""
+        belief = self._exchange.peers.get(peer)
+        return self._exchange.limits.terms(peer, belief.site if belief is not None else "")
+
+    def _may_serve(self, peer: bytes, want: Want) -> bool:
+        """Tell whether this may go now: what nobody waits for has its hours."""
+        background = want.priority >= POLICY
+        return not background or self.terms(peer).background(self._exchange.limits.clock)
+
     # --- housekeeping --------------------------------------------------------------------------
     def tend(self) -> None:
         """Look after the links: how often they ping, and bulk sockets that nobody uses."""
         now = trio.current_time()
+        self.watch.look(now)
         queued = sum(connection.serving.backlog for connection in self.links.bulk.values())
         backlog = self._uplink.backlog(queued, now)
         if self.called and not self._exchange.downloads:

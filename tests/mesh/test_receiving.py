@@ -111,6 +111,11 @@ def test_refusals_free_the_chunks_for_others() -> None:
     assert set(asked) == {Q}
     assert "had not" in desk.peers[P].notes[-1]
     desk.receiving.received(Q, m.Busy(next(iter(desk.requests.pending)), 700), 0.2)
+    assert desk.peers[Q].usable(0.3)  # only what nobody waits for is put off
+    assert desk.peers[Q].background_until == pytest.approx(0.9)
+    desk.download.priority = m.URGENT
+    again = desk.ask(Q, *range(8))
+    desk.receiving.received(Q, m.Busy(again, 700), 0.2)
     assert not desk.peers[Q].usable(0.8)
     assert desk.peers[Q].usable(1.0)
 

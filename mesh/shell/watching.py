@@ -1,0 +1,40 @@
+"""Looks at every link now and then: whether it is up, what it carries, what TCP sends again."""
+
+from __future__ import annotations
+
+import time
+
+from mesh.carrier import Counting
+from mesh.exchange import Exchange
+from mesh.limits import DAY
+from mesh.shell.links import Links
+
+EVERY = 5.0  # seconds between looks at what changes slowly
+
+
+class Watch:
+    """Feeds beliefs and limits with what only a shell can see."""
+
+    def __init__(self, exchange: Exchange, links: Links) -> None:
+        self._exchange, self._links = exchange, links
+        self._at: float | None = None
+
+    def look(self, now: float) -> None:
+        """See what has become of each link since the last call."""
+        for peer, connection in self._links.bulk.items():
+            belief = self._exchange.peers.get(peer)
+            if belief is not None:
+                belief.outflow.look(connection.sent.total, connection.serving.backlog, now)
+        if self._at is not None and now - self._at < EVERY:
+            return
+        elapsed = 0.0 if self._at is None else now - self._at
+        self._at, local = now, time.localtime()
+        second = local.tm_hour * 3600 + local.tm_min * 60 + local.tm_sec
+        self._exchange.limits.clock = second % DAY
+        for peer, belief in self._exchange.peers.items():
+            belief.history.look(elapsed, local.tm_hour, up=belief.linked)
+            bulk = self._links.bulk.get(peer)
+            if bulk is not None and isinstance(bulk.stream, Counting):
+                counted = bulk.stream.segments()
+                if counted is not None:
+                    belief.history.counted(*counted)

@@ -1,0 +1,60 @@
+"""Metrics of links and transfers, collected when somebody looks.  At most so many as members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from mesh.service import Mesh
+
+FIELDS = (
+    ("rtt", "atoll_link_rtt_seconds", "Round trip, smoothed"),
+    ("rtt_min", "atoll_link_rtt_min_seconds", "Shortest recent round trip"),
+    ("rtt_deviation", "atoll_link_rtt_deviation_seconds", "Deviation of round trips"),
+    ("queue", "atoll_link_queue_seconds", "Longer than the shortest round trip"),
+    ("backlog", "atoll_link_backlog_seconds", "Upload queue of the peer, as it says"),
+    ("down", "atoll_link_receive_rate", "Bytes per second that its chunks come at"),
+    ("sending", "atoll_link_send_rate", "Bytes per second that it takes chunks at"),
+    ("loss", "atoll_link_resent_ratio", "Share of TCP segments sent again"),
+    ("availability", "atoll_link_up_ratio", "Share of the time that the link is up"),
+    ("outage_usual", "atoll_link_outage_seconds", "Median of the last outages"),
+    ("outage_longest", "atoll_link_outage_longest_seconds", "Longest of the last outages"),
+)
+
+
+class LinkMetrics(Collector):
+    """What is believed of every path, and what moves."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def describe(self) -> Iterable[Metric]:
+        """Tell nothing before the mesh runs."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Look at the links as they are now."""
+        insight = self._mesh.insight
+        paths = insight.paths()
+        for field, name, text in FIELDS:
+            gauge = GaugeMetricFamily(name, text, labels=["peer", "site"])
+            for path in paths:
+                value = getattr(path, field)
+                if value is not None:
+                    gauge.add_metric([path.node[:8], path.site], value)
+            yield gauge
+        up = GaugeMetricFamily("atoll_link_up", "1 if the link is up", labels=["peer", "site"])
+        outages = CounterMetricFamily("atoll_link_outages", "Outages seen", labels=["peer", "site"])
+        for path in paths:
+            up.add_metric([path.node[:8], path.site], float(path.up))
+            outages.add_metric([path.node[:8], path.site], path.outages)
+        yield up
+        yield outages
+        transfers = insight.transfers()
+        yield GaugeMetricFamily("atoll_transfers", "Blobs on their way here", value=len(transfers))
+        left = sum(each.size - each.verified for each in transfers)
+        yield GaugeMetricFamily("atoll_transfer_bytes_left", "Bytes they lack", value=left)
+        queued = sum(each.queued for each in insight.sending())
+        yield GaugeMetricFamily("atoll_sending_bytes", "Bytes peers wait for", value=queued)

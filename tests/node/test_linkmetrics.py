@@ -1,0 +1,48 @@
+"""Links and transfers as Prometheus sees them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+
+from mesh.beliefs import PeerBelief
+from mesh.exchange import Exchange
+from mesh.explaining import Known, links
+from node.linkmetrics import LinkMetrics
+
+
+@dataclass
+class Insight:
+    items: list[Any] = field(default_factory=list[Any])
+
+    def paths(self) -> list[Any]:
+        return self.items
+
+    def transfers(self) -> list[Any]:
+        return []
+
+    def sending(self) -> list[Any]:
+        return []
+
+
+@dataclass
+class Fake:
+    insight: Insight
+
+
+def test_every_link_is_told_and_what_is_unknown_is_not() -> None:
+    exchange = Exchange(b"n" * 32, random.Random(1))
+    belief = exchange.peers.setdefault(b"\xab" * 32, PeerBelief(b"\xab" * 32, site="quay"))
+    belief.rtt.add(0.05, 1.0)
+    belief.linked = True
+    registry = CollectorRegistry()
+    registry.register(LinkMetrics(cast(Any, Fake(Insight(links(Known(exchange, {}, 1.0)))))))
+    text = generate_latest(registry).decode()
+    assert 'atoll_link_rtt_seconds{peer="abababab",site="quay"} 0.05' in text
+    assert 'atoll_link_up{peer="abababab",site="quay"} 1.0' in text
+    assert "atoll_link_resent_ratio{" not in text
+    assert "atoll_transfers 0.0" in text
