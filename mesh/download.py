@@ -37,6 +37,7 @@ class Holder:
     answered: bool = False
     bad: bool = False  # gave a manifest or claims that did not hold
     lies: int = 0
+    redirected: int = 0  # chunks for which it has sent us to others, which it may do once
     deferred: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
 
     def defer(self, chunks: int, until: float) -> None:

@@ -134,9 +134,14 @@ class Receiving:
         ]
         self.journal.redirected(request.blob, peer, away.bit_count(), said.nodes, now)
         holder = download.holders.get(peer)
-        if able and holder is not None:
-            best = min(each.rtt.smoothed + each.delay for each in able)
-            holder.defer(away, now + DETOUR + 2 * best)
+        if holder is not None:
+            best = min((each.rtt.smoothed + each.delay for each in able), default=0.0)
+            again, holder.redirected = away & holder.redirected, holder.redirected | away
+            if able or again:
+                holder.defer(away, now + DETOUR + 2 * best)
+            if again:  # whoever asks again is to be served: it gives nothing, whatever it says
+                holder.lied()
+                self.peers[peer].notes.append("redirects the same chunks again and again")
         size = sum(download.length(index) for index in bits.members(away))
         self.requests.reduce(request, away, size)
         return self.asking.schedule(now)

@@ -73,9 +73,8 @@ class Mesh:
     ) -> None:
         rng = rng or random.Random()  # noqa: S311  spreads load; secrets come from elsewhere
         self._own, self._ledger, self._store = Own(ledger, site), ledger, store
-        self._partials, self._wait = partials, wait
+        self._partials, self._wait, self._rules = partials, wait, tuple(rules)
         self._book, self._addresses = Book(), addresses.AddressBook()
-        self._rules = tuple(rules)
         self._exchange = Exchange(bytes.fromhex(identity.node), rng, site)
         self._memory = Memory(directory, self._book, self._addresses, self._exchange.peers)
         board = Switchboard(

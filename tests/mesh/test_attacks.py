@@ -115,6 +115,54 @@ def test_a_search_poisoned_with_a_false_path_hides_nothing_from_ourselves() -> N
     assert has(relay, raw)
 
 
+def test_who_only_redirects_is_soon_asked_no_more() -> None:
+    world, held = World(), blob(40)
+    raw = held[0].blob.raw
+    client, evil = world.node("client"), world.node("evil", redirect=True)
+    world.give(evil, held)
+    world.link(client, evil)
+    client.want(held[0])
+    world.run(30.0)
+    assert evil.redirects < 40  # not one a round trip
+    assert client.core.downloads[raw].holders[evil.name].bad
+    assert "redirects" in " ".join(client.core.peers[evil.name].notes)
+    source = world.node("source")
+    world.give(source, held)
+    world.link(client, source)
+    world.run(20.0, lambda: has(client, raw))
+    assert has(client, raw)
+
+
+def test_two_that_redirect_to_each_other_hide_nobody() -> None:
+    world, held = World(), blob(40)
+    raw = held[0].blob.raw
+    client, source = world.node("client"), world.node("source")
+    for name in ("one", "two"):
+        evil = world.node(name, redirect=True)
+        world.give(evil, held)
+        world.link(client, evil)
+    world.give(source, held)
+    world.link(client, source)
+    client.want(held[0])
+    world.run(15.0, lambda: has(client, raw))
+    assert client.done_at[raw] < 5.0
+
+
+def test_a_trickle_does_not_keep_a_transfer_waiting() -> None:
+    """One chunk every few seconds, from a peer that promised all: the rest comes from others."""
+    world, held = World(), blob(80)
+    raw = held[0].blob.raw
+    client, slow, source = world.node("client"), world.node("slow"), world.node("source")
+    world.give(slow, held)
+    world.give(source, held)
+    world.link(client, slow, rate=2e4)
+    world.link(client, source, rate=2e6)
+    client.want(held[0])
+    world.run(60.0, lambda: has(client, raw))
+    alone = len(held[1]) / 2e6
+    assert client.done_at[raw] < 1.2 * alone + 3.0
+
+
 def test_hops_beyond_the_maximum_are_not_passed_on() -> None:
     world, held = World(), blob(20)
     one, two, three = (world.node(name) for name in ("one", "two", "three"))

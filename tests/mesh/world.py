@@ -46,6 +46,7 @@ class Vice:
     corrupt: bool = False  # sends wrong bytes
     liar: bool = False  # claims to have what it has not
     stall: bool = False  # takes requests and never answers
+    redirect: bool = False  # sends everybody elsewhere, for ever
     unasked: bool = False  # sends other chunks than asked for
 
 
@@ -71,6 +72,7 @@ class Node:
     serving: dict[bytes, Serving] = field(default_factory=dict)
     done_at: dict[bytes, float] = field(default_factory=dict)
     arrived: list[int] = field(default_factory=list)
+    redirects: int = 0
 
     def __post_init__(self) -> None:
         self.core = Exchange(self.name, random.Random(self.name))
@@ -161,6 +163,12 @@ class Node:
             self.perform(self.core.received(peer, message, now))
         elif isinstance(message, m.Want | m.Cancel | m.Credit):
             if self.vice.stall:
+                return
+            if self.vice.redirect and isinstance(message, m.Want):
+                self.redirects += 1
+                others = tuple(name for name in self.world.nodes if name != self.name)[:3]
+                said = m.Redirect(message.request, others, message.runs)
+                self.world.send(self.name, peer, said, bulk=True)
                 return
             serving = self.serving.setdefault(peer, Serving())
             for answer in serving.received(message):
