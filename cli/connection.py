@@ -29,6 +29,7 @@ from store.errors import (
 )
 
 TIMEOUT = 60.0  # seconds
+PATIENCE = 3600.0  # seconds that one step of a long piece of work may take
 KINDS: Mapping[int, type[RegistryError]] = {
     400: RejectedError,
     401: UnauthorizedError,
@@ -67,6 +68,23 @@ class Node:
             message = found.get("message", text.decode()) if isinstance(found, dict) else str(text)
             raise KINDS.get(answer.status, RegistryError)(message)
         return found
+
+    def lines(self, method: str, path: str, body: object) -> Generator[bytes]:
+        """Call an endpoint that answers line by line, as it goes."""
+        parts = urlsplit(self.url)
+        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
+        headers = {"authorization": f"Control {self.secret}", "content-type": "application/json"}
+        try:
+            connection.request(method, f"/api/v1{path}", json.dumps(body).encode(), headers)
+            answer = connection.getresponse()
+            if answer.status >= 400:
+                message = json.loads(answer.read()).get("message", "")
+                raise KINDS.get(answer.status, RegistryError)(message)
+            yield from answer
+        except (OSError, http.client.HTTPException) as error:
+            raise UnavailableError(f"the node does not answer: {error}") from error
+        finally:
+            connection.close()
 
 
 def configuration(data: str | None, file: str | None = None, **flags: object) -> Config:

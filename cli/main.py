@@ -29,6 +29,7 @@ COMMANDS = {
     "get": "cli.transfer:get",
     "backup": "cli.backup:backup",
     "restore": "cli.backup:restore",
+    "verify": "cli.verify:verify",
     "doctor": "cli.doctor:doctor",
     "demo": "cli.demo.command:demo",
 }

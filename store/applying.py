@@ -20,7 +20,7 @@ from store.errors import RejectedError
 from store.fold import Claim
 from store.judging import Verdict
 from store.projection import Tables, Touched
-from store.records import ZERO, Batch, Record, head_holds, read_records
+from store.records import ZERO, Batch, Record, head_holds, read_batch, read_records
 from store.schema import heads, records
 
 REWIND = 64  # records to go back when a peer's chain does not fit ours, doubling each time
@@ -262,3 +262,13 @@ def apply(
     work = Applying(connection, authority, now=now)
     outcomes = [work.apply(batch) for batch in batches]
     return outcomes, work.finish()
+
+
+def parse(batch: Batch | bytes) -> Batch | Outcome:
+    """Read a batch as a peer sent it; one that cannot be read is an outcome already."""
+    if isinstance(batch, Batch):
+        return batch
+    try:
+        return read_batch(batch)
+    except RejectedError as error:
+        return Outcome(refused=str(error))

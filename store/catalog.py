@@ -251,6 +251,10 @@ class Catalog:
         """One setting, or None."""
         return await self._one(SETTING, catalog_rows.setting, kind=kind, key=key)
 
+    async def read(self, unit: Callable[[sa.Connection], T], /) -> T:
+        """Run a unit of one's own that only reads."""
+        return await self._database.read(unit)
+
     # --- how -------------------------------------------------------------------------------------
     async def _one(
         self, query: sa.Select[Any], make: Callable[[sa.Row[Any]], T], **values: str

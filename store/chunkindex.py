@@ -85,7 +85,7 @@ class ChunkIndex:
             except ManifestInvalidError:  # written by a version with other parameters
                 await self.forget(blob)
         try:
-            ingested = await self._examine(blob)
+            ingested = await self.examine(blob)
         except BlobUnknownError:
             return None
         await self.record(ingested)
@@ -106,6 +106,38 @@ class ChunkIndex:
         self.observer(blob, None)
         await self._database.write(partial(_forget, blob=blob.raw))
 
+    async def agrees(self, ingested: Ingested) -> bool:
+        """Tell whether what is noted of a blob is what was just read of it; nothing noted is right.
+
+        Without a manifest a blob is not indexed yet, and will be when somebody asks.
+        """
+        blob, rows = ingested.digest.raw, set()
+        for row in _chunk_rows(ingested.manifest):
+            rows.add((row["sha256"], row["offset"], row["length"]))
+
+        def unit(connection: sa.Connection) -> bool:
+            encoded = _encoded(connection, blob)
+            if encoded is None:
+                return True
+            table = schema.chunks
+            query = sa.select(table.c.sha256, table.c.offset, table.c.length)
+            noted = {
+                (bytes(row[0]), row[1], row[2])
+                for row in connection.execute(query.where(table.c.blob == blob))
+            }
+            whole = {row[0] for row in noted} == {row[0] for row in rows}
+            return whole and noted <= rows and bytes(encoded) == ingested.manifest.encode()
+
+        return await self._database.read(unit)
+
+    async def blobs(self, after: bytes) -> Sequence[Digest]:
+        """Return the next blobs that are noted, in the order of their digests."""
+        table = schema.manifests
+        query = sa.select(table.c.blob).where(table.c.blob > after).order_by(table.c.blob)
+        query = query.limit(KEYS_MAX)
+        found = await self._database.read(lambda c: c.execute(query).scalars().all())
+        return [Digest.sha256(bytes(blob)) for blob in found]
+
     async def alias(self, algorithm: str, value: str) -> Digest | None:
         """Return the local blob with this other checksum, in lower-case hex."""
         table = schema.aliases
@@ -113,7 +145,7 @@ class ChunkIndex:
         blob = await self._database.read(lambda connection: connection.scalar(query))
         return None if blob is None else Digest.sha256(bytes(blob))
 
-    async def _examine(self, blob: Digest) -> Ingested:
+    async def examine(self, blob: Digest) -> Ingested:
         """Read a blob through once more.  Raises BlobUnknownError, DigestMismatchError."""
         intake = Intake(blob)
         async with self._store.read(blob) as blocks:

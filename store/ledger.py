@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 import trio
@@ -41,23 +41,18 @@ from store.errors import RejectedError
 from store.facts import Confirm, Fact
 from store.identity import Identity
 from store.keys import Keys
+from store.port import Port
 from store.projection import Tables, Touched
-from store.records import BATCH_MAX, Batch, read_batch
+from store.records import BATCH_MAX, Batch
 from store.root import RootDocument, SignedRoot
 from store.schema import records
 from store.standing import AuthorStatus, Rejections
 
 T = TypeVar("T")
+# A unit that repairs: what it found, and the cells that it changed.
+Repair = Callable[[sa.Connection, Authority], tuple[T, Sequence[Touched]]]
 PAUSE = 1.0  # seconds between two looks at what is pending, at least
 INTERVAL = 30.0  # seconds between them while nothing happens
-
-
-class Port(Protocol):
-    """What the ledger needs of ``store.database.Database``."""
-
-    async def read(self, unit: Callable[[sa.Connection], T], /) -> T: ...
-
-    async def write(self, unit: Callable[[sa.Connection], T], /) -> T: ...
 
 
 class Ledger:
@@ -204,7 +199,7 @@ class Ledger:
         ``authors_status`` keeps it.  Taking a batch again changes nothing.
         """
         now = self._clock()
-        parsed = [_parse(batch) for batch in batches]
+        parsed = [applying.parse(batch) for batch in batches]
 
         def unit(connection: sa.Connection) -> tuple[list[Outcome], list[Touched]]:
             authority = self._state(connection)[1]
@@ -375,6 +370,22 @@ class Ledger:
         await self._listeners.tell(touched)
         return self._anchor.incarnation
 
+    # --- repair ----------------------------------------------------------------------------------
+    async def repair(self, work: Repair[T], *, commit: bool) -> T:
+        """Run a unit that makes the catalog agree with the ledger again; else only look."""
+
+        def unit(connection: sa.Connection) -> tuple[T, Sequence[Touched]]:
+            with connection.begin_nested() as point:
+                found = work(connection, self._state(connection)[1])
+                if not commit:
+                    point.rollback()
+            return found
+
+        result, touched = await self._database.write(unit)
+        if commit:
+            await self._listeners.tell(touched)
+        return result
+
     # --- telling others --------------------------------------------------------------------------
     def observe(self, observer: Observer) -> None:
         """Await ``observer`` after every commit that changed the catalog, once per repository.
@@ -386,15 +397,6 @@ class Ledger:
     def subscribe(self) -> trio.MemoryReceiveChannel[None]:
         """A channel that receives one item whenever chains have grown; bursts become one."""
         return self._listeners.subscribe()
-
-
-def _parse(batch: Batch | bytes) -> Batch | Outcome:
-    if isinstance(batch, Batch):
-        return batch
-    try:
-        return read_batch(batch)
-    except RejectedError as error:
-        return Outcome(refused=str(error))
 
 
 __all__ = ["Change", "Ledger", "Observer", "Port"]

@@ -30,6 +30,7 @@ from node.api import (
     uploads,
     upstreams,
     users,
+    verification,
 )
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
 from node.api.openapi import ErrorBody, document
@@ -63,6 +64,7 @@ TABLES = (
     roots.table,
     members.table,
     invitations.table,
+    verification.table,
 )
 ENDPOINTS: tuple[Endpoint, ...] = tuple(e for table in TABLES for e in table.endpoints)
 WORDS = re.compile(r"(?<!^)(?=[A-Z])")

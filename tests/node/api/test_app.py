@@ -197,6 +197,7 @@ async def tour_node(call: Any) -> None:
     assert {each["id"] for each in page}.isdisjoint(each["id"] for each in rest)
     assert "user.delete" in {each["action"] for each in [*page, *rest]}
     await call("GET", "/admin/metrics")
+    assert b"verdict" in (await call("POST", "/verify", {})).body
     for path in sorted(MESH):  # without a network there is no mesh
         method = "POST" if path in {"/mesh/invitations", "/mesh/join"} else "GET"
         body = {"invitation": "x"} if method == "POST" else None
