@@ -49,7 +49,6 @@ from store.schema import records
 from store.standing import AuthorStatus, Rejections
 
 T = TypeVar("T")
-# A unit that repairs: what it found, and the cells that it changed.
 Repair = Callable[[sa.Connection, Authority], tuple[T, Sequence[Touched]]]
 PAUSE = 1.0  # seconds between two looks at what is pending, at least
 INTERVAL = 30.0  # seconds between them while nothing happens
@@ -372,7 +371,7 @@ class Ledger:
 
     # --- repair ----------------------------------------------------------------------------------
     async def repair(self, work: Repair[T], *, commit: bool) -> T:
-        """Run a unit that makes the catalog agree with the ledger again; else only look."""
+        """Let a unit make the catalog agree with the ledger again, or only look."""
 
         def unit(connection: sa.Connection) -> tuple[T, Sequence[Touched]]:
             with connection.begin_nested() as point:
@@ -382,8 +381,7 @@ class Ledger:
             return found
 
         result, touched = await self._database.write(unit)
-        if commit:
-            await self._listeners.tell(touched)
+        await self._listeners.tell(touched if commit else [])
         return result
 
     # --- telling others --------------------------------------------------------------------------
