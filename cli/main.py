@@ -25,6 +25,8 @@ COMMANDS = {
     "mesh": "cli.mesh:mesh",
     "pin": "cli.pins:pin",
     "client": "cli.clients:client",
+    "export": "cli.bundles:export",
+    "import": "cli.bundles:import_",
     "publish": "cli.transfer:publish",
     "get": "cli.transfer:get",
     "backup": "cli.backup:backup",

@@ -9,6 +9,7 @@ import click
 from rich.filesize import decimal
 from rich.table import Column, Table
 
+from cli.bundles import standing
 from cli.conflicts import conflicts, resolve
 from cli.connection import connect
 from cli.links import links
@@ -29,6 +30,7 @@ mesh.add_command(placement)
 mesh.add_command(links)
 mesh.add_command(transfers)
 mesh.add_command(why)
+mesh.add_command(standing)
 for command in COMMANDS:
     mesh.add_command(command)
 

@@ -48,7 +48,8 @@ def _open(url: str) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT)
 
 
-def _bar() -> Progress:
+def progress_bar() -> Progress:
+    """A bar on standard error, only where somebody sees it."""
     return Progress(
         "{task.description}",
         BarColumn(),
@@ -82,7 +83,11 @@ class Watched:
 def publish(data: str | None, url: str | None, file: Path, target: str) -> None:
     """Publish a file into a generic repository."""
     size = file.stat().st_size
-    with _target(data, url) as (root, headers), file.open("rb") as opened, _bar() as progress:
+    with (
+        _target(data, url) as (root, headers),
+        file.open("rb") as opened,
+        progress_bar() as progress,
+    ):
         connection = _open(root)
         try:
             body = Watched(opened, progress, size, file.name)
@@ -112,7 +117,7 @@ def get(data: str | None, url: str | None, source: str, file: Path | None) -> No
     """Get a file from a generic repository, resuming a partial one, and verify it."""
     target = file or Path(source.rpartition("/")[2])
     partial = target.with_name(target.name + ".part")
-    with _target(data, url) as (root, headers), _bar() as progress:
+    with _target(data, url) as (root, headers), progress_bar() as progress:
         digest = _fetch(root, headers, source, partial, progress)
     if digest and _sha256(partial) != digest:
         partial.unlink()

@@ -29,11 +29,13 @@ from store.conflicts import Conflicts
 from store.digest import Digest
 from store.identity import Identity
 from store.ledger import Ledger
+from store.partials import Partials
 from store.references import References
 from store.staging import Staging
 
 if TYPE_CHECKING:
     from mesh.service import Mesh  # started only with the network
+    from node.bundles.service import Bundles
     from node.placement.service import Placer
 
 VERSION = "0.1.0"
@@ -61,9 +63,11 @@ class Core:
     engine: Engine
     formats: Sequence[Format]
     placer: Placer
+    partials: Partials
     metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
+    bundles: Bundles | None = None  # made when first asked for
     http_urls: list[str] = field(default_factory=list[str])
     http_stopped: trio.Event = field(default_factory=trio.Event)
 

@@ -44,6 +44,7 @@ from store.database import Database, open_database
 from store.facts import Fact
 from store.files import FileStore
 from store.ledger import Change, Ledger
+from store.partials import Partials
 from store.projection import Touched
 from store.references import References
 from store.staging import Staging
@@ -98,7 +99,6 @@ async def _assemble(
     vault, sessions = Vault(catalog, keys, write), Sessions(path / "sessions", blobs)
     parts = RemoteParts(catalog, blobs, publisher, Promises(local), vault, Counts(metrics))
     engine = await stack.enter_async_context(open_engine(parts, path, config.upstream))
-    services = _services(catalog, blobs, staging, accounts, sessions, keyring)
     return Core(
         config=config,
         ledger=ledger,
@@ -116,9 +116,10 @@ async def _assemble(
         metrics=metrics,
         engine=engine,
         keyring=keyring,
-        services=services,
+        services=_services(catalog, blobs, staging, accounts, sessions, keyring),
         formats=discover(),
         placer=Placer(config, ledger, directory, blobs, facts, local),
+        partials=Partials(path / "partial"),
     )
 
 

@@ -21,7 +21,6 @@ from node.directory import UserEntry
 from node.linkmetrics import LinkMetrics
 from node.pathmetrics import PathMetrics
 from store.errors import MeshError, NoHolderError, PendingError
-from store.partials import Partials
 
 log = structlog.get_logger(__name__)
 RETRY = 1.0  # seconds between attempts to join while the inviter does not answer
@@ -42,7 +41,7 @@ def build_mesh(core: Core) -> Mesh:
         ledger=core.ledger,
         store=core.blobs.store,
         index=core.blobs.index,
-        partials=Partials(core.config.path / "partial"),
+        partials=core.partials,
         carriers=[carrier, *_libp2p(core)],
         directory=core.config.path / "mesh",
         site=config.site,

@@ -204,8 +204,10 @@ class PartialBlob:
         """Check the whole blob and hand its file to ``store``.  Call it once nothing is missing.
 
         Raises DigestMismatchError, and deletes the partial, if the manifest was another blob's.
-        When the store refuses (StoreFullError), the partial stays as it is.
+        When the store refuses (StoreFullError), the partial stays as it is.  May be called twice.
         """
+        if self._complete:
+            return self._ingested()
         self._check()
         if self.missing:
             raise RuntimeError(f"{len(self.missing)} chunks are missing")
@@ -218,12 +220,22 @@ class PartialBlob:
                 await self.abandon(mismatch, delete=True)
                 raise mismatch
             async with self._flushing:
+                if self._complete:
+                    return self._ingested()
                 self._check()
                 await store.adopt(await self._in_thread(self._files.finish), blob)
                 self._done = True
                 with trio.CancelScope(shield=True):
                     await self._in_thread(self._files.remove)
         self._announce(())
+        return self._ingested()
+
+    @property
+    def _complete(self) -> bool:
+        return self._done and self._failure is None
+
+    def _ingested(self) -> Ingested:
+        blob = self.manifest.blob
         return Ingested(blob, self.manifest.size, {"sha256": blob.hex}, self.manifest)
 
     async def abandon(self, error: RegistryError | None = None, *, delete: bool = False) -> None:

@@ -41,7 +41,7 @@ class PartialFolder:
         """Open what is there, or begin.  Raises StoreFullError, ReadOnlyError."""
         with disk.disk_errors():
             fresh = not folder.is_dir()
-            folder.mkdir(exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             fd = os.open(folder / DATA, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 os.truncate(fd, manifest.size)  # sparse

@@ -19,6 +19,7 @@ from node.access.rates import RateLimit
 from node.api import (
     artifacts,
     auth,
+    bundles,
     conflicts,
     invitations,
     members,
@@ -52,6 +53,7 @@ BODY_MAX = 1 << 20  # bytes of a JSON body
 OPEN_BODY_MAX = 64 << 10  # the same where anybody may send one, and many may at once
 TABLES = (
     auth.table,
+    bundles.table,
     repositories.table,
     upstreams.table,
     artifacts.table,
