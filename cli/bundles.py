@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -35,14 +35,16 @@ def _asking(
     given = {"authorization": f"Control {node.secret}", **headers}
     try:
         data: Any = body
-        connection.request(method, f"/api/v1{path}", data, given, encode_chunked=data is not None)
-        answer = connection.getresponse()
+        try:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it may have said why
+                connection.request(method, f"/api/v1{path}", data, given, encode_chunked=True)
+            answer = connection.getresponse()
+        except OSError as error:
+            raise UnavailableError(f"the node does not answer: {error}") from error
         if answer.status >= 400:
             text = answer.read().decode("utf-8", "replace")
             raise KINDS.get(answer.status, RegistryError)(_message(text))
         yield answer
-    except OSError as error:
-        raise UnavailableError(f"the node does not answer: {error}") from error
     except http.client.HTTPException as error:
         raise UnavailableError(f"the node broke off: {error!r}") from error
     finally:
@@ -145,9 +147,10 @@ def _store(answer: http.client.HTTPResponse, target: str) -> int:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
-    except BaseException:
+    except OSError as error:  # the stick is full or gone, or the node is
+        raise UnavailableError(f"{target}: {error}") from error
+    finally:
         partial.unlink(missing_ok=True)
-        raise
     return size
 
 
@@ -192,7 +195,7 @@ def import_(data: str | None, file: str, *, as_json: bool) -> None:
         click.echo(json.dumps(report))
     else:
         for line in report_lines(report):
-            Console().print(line, highlight=False)
+            Console().print(line, highlight=False, markup=False)
     if not report["complete"] or report["gaps"]:
         sys.exit(1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -44,7 +45,7 @@ from store.blobs import BlobStore
 from store.chunking import WHOLE_MAX
 from store.chunks import Manifest
 from store.digest import Digest
-from store.errors import BlobUnknownError, RejectedError
+from store.errors import BlobUnknownError, RejectedError, UnavailableError
 from store.identity import Identity
 from store.paging import batched
 from store.records import Batch, read_body, read_header
@@ -72,7 +73,7 @@ class NamesPort(Protocol):
         """Those of the blobs that the catalog needs."""
         ...
 
-    def all(self, repositories: tuple[str, ...]) -> AsyncIterator[Digest]:
+    def all(self, repositories: tuple[str, ...]) -> AsyncGenerator[Digest]:
         """Every blob that it needs, of repositories that match a glob; some more than once."""
         ...
 
@@ -157,12 +158,14 @@ class Export:
             if read_document(read_signed(document).document).version >= self._wish.root_version:
                 yield write(Root(document))
         for key, (seq, _) in sorted(heads.items()):
-            async for batch in self._batches(key, seq):
-                yield write(Records(canonical.encode(batch)))
+            async with aclosing(self._batches(key, seq)) as batches:
+                async for batch in batches:
+                    yield write(Records(canonical.encode(batch)))
         for proof in await self._parts.ledger.forks():
             yield write(Fork(proof))
-        async for data in self._all_blobs():
-            yield data
+        async with aclosing(self._all_blobs()) as blobs:
+            async for data in blobs:
+                yield data
         yield self._finish()
 
     # --- records ---------------------------------------------------------------------------------
@@ -194,8 +197,9 @@ class Export:
     # --- blobs -----------------------------------------------------------------------------------
     async def _all_blobs(self) -> AsyncGenerator[bytes]:
         if self._wish.every:
-            async for digest in self._parts.names.all(self._wish.repositories):
-                self._wanted[digest.raw] = None
+            async with aclosing(self._parts.names.all(self._wish.repositories)) as named:
+                async for digest in named:
+                    self._wanted[digest.raw] = None
         for some in batched(self._wanted, ASKED_MAX):
             asked = [Digest.sha256(raw) for raw in some]
             needed = list(await self._parts.names.named(asked))
@@ -204,8 +208,9 @@ class Export:
                 reason = await self._reason(digest)
                 if not reason:
                     try:
-                        async for data in self._blob(digest):
-                            yield data
+                        async with aclosing(self._blob(digest)) as blob:
+                            async for data in blob:
+                                yield data
                     except BlobUnknownError:  # collected just now, before a byte of it
                         reason = ABSENT
                 if reason:
@@ -320,11 +325,11 @@ class Taken:
         self._blocks, self._offset, self._held = blocks, 0, bytearray()
 
     async def bytes(self, start: int, stop: int) -> bytes:
-        """The bytes ``[start, stop)``.  Raises BlobUnknownError where the stream ends early."""
+        """The bytes ``[start, stop)``.  Raises UnavailableError where the stream ends early."""
         while self._offset + len(self._held) < stop:
             block = await anext(self._blocks, b"")
             if not block:
-                raise BlobUnknownError("the blob is shorter than its manifest")
+                raise UnavailableError("a blob is shorter than its manifest")
             self._held += block
             gap = min(len(self._held), max(0, start - self._offset))
             del self._held[:gap]

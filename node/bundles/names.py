@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 
 from mesh.shell.exporting import Named
 from node.core import Core
@@ -34,7 +34,7 @@ class Names:
                 found[digest] = Named(sizes[0] if sizes else 0, ids[0] if ids else b"")
         return found
 
-    async def all(self, repositories: tuple[str, ...]) -> AsyncIterator[Digest]:
+    async def all(self, repositories: tuple[str, ...]) -> AsyncGenerator[Digest]:
         """Every blob that it needs, of repositories that match; some more than once."""
         if repositories == EVERY:
             since = time.time() - RESTORABLE

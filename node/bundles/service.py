@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 
 from mesh.shell import exporting, importing
 from mesh.shell.exporting import Export, Wish
 from mesh.shell.importing import Import, Report
 from node.bundles.checkpoints import Checkpoints
-from node.bundles.names import Names
+from node.bundles.names import EVERY, Names
 from node.core import Core
 from store.errors import ConflictError, RangeInvalidError, TooManyRequestsError
 
@@ -37,9 +37,10 @@ class Bundles:
         counted = self._bytes.labels("export")
         with self._turn(""):
             try:
-                async for data in Export(parts, wish).stream():
-                    counted.inc(len(data))
-                    yield data
+                async with aclosing(Export(parts, wish).stream()) as stream:
+                    async for data in stream:
+                        counted.inc(len(data))
+                        yield data
                 outcome = "complete"
             finally:
                 self._count.labels("export", outcome).inc()
@@ -74,11 +75,12 @@ class Bundles:
     async def lacking(self) -> tuple[list[str], bool]:
         """Blobs that the catalog needs and that are not here, and whether those are not all."""
         found: dict[str, None] = {}
-        async for digest in self._names.all(("*",)):
-            if not await self._core.blobs.store.has(digest):
-                if len(found) == LACKING_MAX:
-                    return list(found), True
-                found[str(digest)] = None
+        async with aclosing(self._names.all(EVERY)) as named:
+            async for digest in named:
+                if not await self._core.blobs.store.has(digest):
+                    if len(found) == LACKING_MAX:
+                        return list(found), True
+                    found[str(digest)] = None
         return list(found), False
 
     @contextmanager

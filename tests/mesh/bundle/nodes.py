@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Place:
             if str(blob) in known
         }
 
-    async def all(self, repositories: tuple[str, ...]) -> AsyncIterator[Digest]:
+    async def all(self, repositories: tuple[str, ...]) -> AsyncGenerator[Digest]:
         for row in self.node.rows("files"):
             yield Digest.parse(row["digest"])
 
