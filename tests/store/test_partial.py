@@ -48,6 +48,25 @@ async def store(tmp_path: Path) -> FileStore:
     return store
 
 
+async def test_two_who_share_a_blob_may_both_complete_it(
+    blob: PartialBlob, store: FileStore
+) -> None:
+    """A fetch and a bundle bring the same blob: whoever comes second finds it done."""
+    await fill(blob)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(blob.complete, store)
+        nursery.start_soon(blob.complete, store)
+    assert (await blob.complete(store)).digest == MANIFEST.blob
+    assert await get(store, MANIFEST.blob) == DATA
+
+
+async def test_a_partial_needs_no_folder_made_before(tmp_path: Path) -> None:
+    partials = Partials(tmp_path / "not" / "here")
+    await fill(await partials.open(MANIFEST), 0)
+    await partials.close()
+    assert await Partials(tmp_path / "not" / "here").load() == [MANIFEST]
+
+
 async def test_chunks_in_any_order_become_a_blob(
     blob: PartialBlob, partials: Partials, store: FileStore
 ) -> None:
