@@ -77,7 +77,7 @@ def _standing(file: Path, body: dict[str, Any]) -> None:
 
 
 @click.command(
-    epilog="Examples: atoll export --data ./node --to stick/all.bundle;  "
+    epilog="Example: atoll export --data ./node --to stick/all.bundle;  "
     "atoll export --data ./node --since stick/all.bundle --to stick/news.bundle"
 )
 @click.option("--data", metavar="DIR")
