@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 
+from prometheus_client import Counter
+
 from mesh.shell import exporting, importing
 from mesh.shell.exporting import Export, Wish
 from mesh.shell.importing import Import, Report
@@ -99,7 +101,7 @@ class Bundles:
 class Counted(AsyncIterator[bytes]):
     """Counts bytes as they pass."""
 
-    def __init__(self, chunks: AsyncIterator[bytes], counter: object) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], counter: Counter) -> None:
         self._chunks, self._counter = chunks, counter
 
     async def __anext__(self) -> bytes:
