@@ -1,4 +1,4 @@
-"""What two nodes say to each other.  This table is the protocol: extend it here, nowhere else.
+"""What two nodes say to each other.  This table and ``mesh.copies`` are the protocol.
 
 Spec: docs/mesh.md §3.  Every message is a MessagePack array of its fields in order (design.md
 ruling 5); fields are only ever appended, and what a newer peer appended is ignored.  Node ids,

@@ -144,3 +144,43 @@ class PartialsPort(Protocol):
     async def close(self) -> None:
         """Leave everything so that it can be resumed."""
         ...
+
+
+class KeeperPort(Protocol):
+    """What this node holds, and what it has heard of others; ``node.placement`` is one."""
+
+    def report(self) -> bytes:
+        """Our distance to target, as members are told."""
+        ...
+
+    async def suffixes(self, shard: int) -> list[bytes]:
+        """What we hold of one shard: the four bytes after a digest's first."""
+        ...
+
+    async def heard(self) -> Mapping[str, tuple[int, int]]:
+        """How far each member was heard: (epoch, seq)."""
+        ...
+
+    async def checks(self, node: str) -> bytes:
+        """Checksums of what a member was heard to hold."""
+        ...
+
+    async def hear(self, node: str, epoch: int, seq: int, report: bytes) -> None:
+        """A member is heard up to here."""
+        ...
+
+    async def replace(self, node: str, shards: Mapping[int, bytes]) -> None:
+        """A member's word for whole shards."""
+        ...
+
+    async def change(self, node: str, added: Sequence[bytes], removed: Sequence[bytes]) -> None:
+        """A member's word for what came and went: ids of five bytes."""
+        ...
+
+    async def holds(self, blob: bytes) -> bool:
+        """Whether a blob is here, whole."""
+        ...
+
+    async def secure(self, author: str, incarnation: int, seq: int, blobs: Sequence[bytes]) -> bool:
+        """Get these blobs and this chain; whether all of it is durable here now."""
+        ...

@@ -24,6 +24,7 @@ from mesh.invitation import Book
 from mesh.messages import URGENT
 from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
+from mesh.shell.copies import Copies
 from mesh.shell.insight import Insight
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
@@ -112,7 +113,8 @@ class Mesh:
         self._ledgers = Ledgers(ledger, self._links, rng)
         self._transfers = Transfers(self._exchange, self._links, self._store, index, self._partials)
         self.joining = Joining(ledger, self._links, self._book, self._memory)
-        board.links, board.ledgers = self._links, self._ledgers
+        self.copies = Copies(bytes.fromhex(ledger.node), self._links, rng)
+        board.links, board.ledgers, board.copies = self._links, self._ledgers, self.copies
         board.relays, self._relays.links = self._relays, self._links
         board.transfers, board.joining = self._transfers, self.joining
         board.watch = Watch(self._exchange, self._links)
@@ -132,6 +134,7 @@ class Mesh:
                 await nursery.start(self._relays.run)
                 await nursery.start(self._links.run)
                 await nursery.start(self._ledgers.run)
+                await nursery.start(self.copies.run)
                 mesh = bytes.fromhex(self._ledger.mesh)
                 for record in self._memory.records:
                     self._addresses.take(record, mesh, self._board.key_of, time.time())
@@ -314,6 +317,21 @@ class Mesh:
         if absent or not self._exchange.hopeless(blob.raw, now):
             return False
         return not self._board.call_reserve()
+
+    def wanted_by_peers(self, digest: Digest) -> bool:
+        """Tell whether a member has lately asked for a blob, or is being sent it."""
+        return digest.raw in self._exchange.finding.interests
+
+    def linked(self) -> list[str]:
+        """Return the members that are linked now."""
+        return [peer.hex() for peer in self._links.control]
+
+    def seen(self, node: str) -> float:
+        """Return the newest sign of a member's life, seconds since 1970; 0.0 for none."""
+        if bytes.fromhex(node) in self._links.control:
+            return time.time()
+        record = self._addresses.records.get(bytes.fromhex(node))
+        return record[0].issued_ms / 1000 if record is not None else 0.0
 
     async def met(self) -> None:
         """Wait until another member is linked: what nobody had before may be had now."""

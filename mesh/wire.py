@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from mesh.copies import COPIES
 from mesh.messages import TYPES, ChunkIndex, Count, Data, Message
 from store.errors import LocalProtocolError, RemoteProtocolError
 
@@ -27,8 +28,9 @@ HEAD = struct.Struct("!IB")
 HEADER_LENGTH = struct.Struct("!H")
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
-CODES = {kind: code for code, kind in TYPES.items()}
-DECODERS = {code: msgspec.msgpack.Decoder(kind) for code, kind in TYPES.items()}
+ALL = {**TYPES, **COPIES}
+CODES = {kind: code for code, kind in ALL.items()}
+DECODERS = {code: msgspec.msgpack.Decoder(kind) for code, kind in ALL.items()}
 DATA = CODES[Data]
 _encode = msgspec.msgpack.Encoder().encode
 _decode_any = msgspec.msgpack.Decoder().decode

@@ -87,7 +87,7 @@ class Background:
         """Keep what belongs here, and let go of what does not when space is short."""
         while True:
             try:
-                await self._core.placer.run(self._core.mesh)
+                await self._core.placer.run(self._core.mesh, self._core.publisher)
             except* (RegistryError, OSError) as errors:
                 log.warning("placement failed", error=str(errors.exceptions[0]))
             await trio.sleep(RETRY)

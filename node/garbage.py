@@ -21,6 +21,12 @@ class Freed:
     bytes: int
 
 
+async def in_use(core: Core, digests: Sequence[Digest]) -> set[Digest]:
+    """Those of the digests that an upload has staged, or a rendered document set names."""
+    staged = await core.staging.referenced(digests)
+    return staged | (core.services.cache.referenced() & set(digests))
+
+
 async def collect(core: Core) -> Freed:
     """Remove blobs that no file, metadata, pointer, staged upload or cached document names.
 
@@ -30,8 +36,7 @@ async def collect(core: Core) -> Freed:
 
     async def marked(digests: Sequence[Digest]) -> Collection[Digest]:
         kept = await core.references.among(digests, deleted_since=now - RESTORABLE)
-        kept |= await core.staging.referenced(digests)
-        return kept | (core.services.cache.referenced() & set(digests))
+        return kept | await in_use(core, digests)
 
     grace = core.config.blobs.gc_grace
     blobs = freed = 0

@@ -21,6 +21,7 @@ from node.blobs import Blobs, Store
 from node.config import Config
 from node.core import Core
 from node.directory import Directory, RepositoryEntry, UserEntry
+from node.garbage import in_use
 from node.keys import NodeKeys
 from node.metrics import Metrics
 from node.placement.service import Placer
@@ -74,6 +75,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         core = await _assemble(stack, config, ledger, facts, local, blobs)
         ledger.observe(partial(_follow, core))
         ledger.observe(core.placer.follow)
+        core.placer.in_use = partial(in_use, core)
         await core.catalog.load()
         await core.directory.load()
         if not joining:

@@ -165,6 +165,12 @@ class PendingError(UnavailableError):
     """It waits for somebody else's word; asking again later helps."""
 
 
+class NotReplicatedError(UnavailableError):
+    """Committed here, but not confirmed by as many members as were asked for, in time."""
+
+    status = 504
+
+
 class ReadOnlyError(UnavailableError):
     """The disk refuses writes."""
 

@@ -1,14 +1,13 @@
 """What other members say they hold, in the local database: five bytes a blob and member.
 
 A blob's id is the first five bytes of its digest; a *shard* is all ids that share the first byte,
-kept as their other four bytes in order.  Two blobs of one member share an id once in a million, so
-shards are multisets, and whatever hangs on a copy asks the member itself.  Docs: docs/mesh.md §13.
+kept as their other four bytes in order.  Two blobs may share an id, so this is a hint, and whatever
+hangs on a copy asks the member itself.  Docs: docs/mesh.md §13.
 """
 
 from __future__ import annotations
 
 import time
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -70,9 +69,9 @@ class Holders:
         known = {shard: bytes(ids) for shard, ids in found}
         return b"".join(check(split(known.get(shard, b""))) for shard in range(SHARDS))
 
-    async def replace(self, node: str, shard: int, ids: bytes) -> None:
-        """Take a member's word for a whole shard."""
-        await self._database.write(lambda c: _put(c, node, {shard: ids}))
+    async def replace(self, node: str, shards: Mapping[int, bytes]) -> None:
+        """Take a member's word for whole shards."""
+        await self._database.write(lambda c: _put(c, node, shards))
 
     async def change(self, node: str, added: Iterable[bytes], removed: Iterable[bytes]) -> None:
         """Take a member's word for what has come and gone; ids of ID bytes."""
@@ -82,13 +81,10 @@ class Holders:
         def unit(connection: sa.Connection) -> None:
             known = _get(connection, node, shards)
             for each in fresh:
-                insort(known[each[0]], each[1:])
+                known[each[0]].add(each[1:])
             for each in gone:
-                there, suffix = known[each[0]], each[1:]
-                at = bisect_left(there, suffix)
-                if at < len(there) and there[at] == suffix:
-                    del there[at]
-            _put(connection, node, {shard: b"".join(ids) for shard, ids in known.items()})
+                known[each[0]].discard(each[1:])
+            _put(connection, node, {shard: b"".join(sorted(ids)) for shard, ids in known.items()})
 
         if shards:
             await self._database.write(unit)
@@ -145,12 +141,12 @@ def check(suffixes: Iterable[bytes]) -> bytes:
     return value.to_bytes(SUFFIX, "big")
 
 
-def _get(connection: sa.Connection, node: str, shards: Sequence[int]) -> dict[int, list[bytes]]:
+def _get(connection: sa.Connection, node: str, shards: Sequence[int]) -> dict[int, set[bytes]]:
     query = sa.select(peer_blobs.c.shard, peer_blobs.c.ids).where(
         peer_blobs.c.node == node, peer_blobs.c.shard.in_(shards)
     )
-    known = {shard: split(bytes(ids)) for shard, ids in connection.execute(query)}
-    return {shard: known.get(shard, []) for shard in shards}
+    known = {shard: set(split(bytes(ids))) for shard, ids in connection.execute(query)}
+    return {shard: known.get(shard, set()) for shard in shards}
 
 
 def _put(connection: sa.Connection, node: str, shards: Mapping[int, bytes]) -> None:

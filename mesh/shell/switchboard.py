@@ -46,6 +46,8 @@ from mesh.messages import (
 from mesh.ports import LedgerPort
 from mesh.serving import Piece, failed
 from mesh.shell.connection import Connection
+from mesh.shell.copies import KINDS as COPY_KINDS
+from mesh.shell.copies import Copies
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
@@ -76,6 +78,7 @@ class Switchboard:
     transfers: Transfers
     joining: Joining
     watch: Watch
+    copies: Copies
     relays: Relays
 
     def __init__(
@@ -167,6 +170,7 @@ class Switchboard:
             part = tuple(records[start : start + RECORDS_PER_MESSAGE])
             connection.send(Addresses(part))
         self.ledgers.linked(peer)
+        self.copies.linked(peer)
         met, self.met = self.met, trio.Event()
         met.set()
         self._tell_observed(connection)
@@ -193,6 +197,7 @@ class Switchboard:
         """The control link is gone: dial again at once."""
         self.ledgers.unlinked(peer)
         self.outside.reports.pop(peer, None)
+        self.copies.unlinked(peer)
         self.reserve.discard(peer)
         self.called.discard(peer)
         self._spread.forget(peer)
@@ -263,6 +268,8 @@ class Switchboard:
             await self.ledgers.heard(peer, message)
         elif isinstance(message, Addresses):
             self._take_addresses(peer, message)
+        elif isinstance(message, COPY_KINDS):
+            await self.copies.heard(peer, message)
         elif isinstance(message, RelayOpen | RelayOffer | RelayReady):
             self.relays.heard(peer, message)
         elif isinstance(message, Observed):

@@ -49,6 +49,7 @@ from node.packages.caution import Refusals, judge_origin
 from node.packages.observe import Observation, Observer
 from node.packages.serving import Responder
 from node.packages.urls import ExternalUrl
+from node.placement.concern import Wanted, wanted
 from node.repositories.publishing import Publisher
 from node.repositories.sessions import Sessions
 from node.routing import Mounted, Router, split_repository
@@ -255,6 +256,10 @@ class Exchange:
             if answered is not None:
                 return answered
         repository = self._parts.repositories.open(entry)
+        concern = Wanted()
+        if self._method in WRITES:
+            concern = wanted(self._headers, self._request.query, entry.write_concern)
+            self._parts.publisher.judge(concern)
         judge_length(route.body, self._headers, limit=self._parts.upload_max)
         if route.body.prepare is not None:
             await route.body.prepare(self._request, repository)
@@ -267,6 +272,7 @@ class Exchange:
         )
         for package, name in answer.unstage:
             await repository.unstage(package, name)
+        await self._parts.publisher.secure(answer, concern)
         return answer.response if changed else answer.unchanged or answer.response
 
     async def _ingest(self, body: Body, entry: RepositoryEntry) -> Request:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from formats.contract import BodyKind, Format, Principal, Publish, Repository, Request, Response
 from node.access.gate import Gate
 from node.directory import RepositoryEntry
+from node.placement.concern import wanted
 from node.repositories.publishing import Publisher
 from node.routing import RouteTable
 from store.blobs import Ingested
@@ -82,12 +83,15 @@ async def publish(node: Node, put: Put, blob: Ingested) -> Response:
     match = RouteTable(served.routes).match("PUT", request.path)
     repository = node.open(put.entry)
     request = replace(request, body=blob)
+    concern = wanted(put.headers, {}, put.entry.write_concern)
+    node.publisher.judge(concern)
     answer = await match.route.handler(request, repository)
     if not isinstance(answer, Publish):
         return answer
     changed = await node.publisher.commit(answer, put.entry, actor=put.caller.name)
     for package, name in answer.unstage:
         await repository.unstage(package, name)
+    await node.publisher.secure(answer, concern)
     return answer.response if changed else answer.unchanged or answer.response
 
 

@@ -56,7 +56,7 @@ class Follower:
         marker: Path,
         moved: Callable[[dict[bytes, bool]], None],
     ) -> None:
-        self.inventory, self._uses, self._store = inventory, uses, store
+        self.inventory, self.uses, self._store = inventory, uses, store
         self._node, self._policy_now, self._marker, self._moved = node, policy, marker, moved
         self.policy = Policy()
         self.fresh: deque[bytes] = deque(maxlen=FRESH_MAX)
@@ -95,6 +95,8 @@ class Follower:
         if digest.algorithm == "sha256" and len(self._reads) < READS_MAX:
             count, _ = self._reads.get(digest.raw, (0, 0.0))
             self._reads[digest.raw] = (count + 1, time.time())
+            if any(rule.reads_min for rule in self.policy.rules):
+                self._wake.set()
 
     # --- working ---------------------------------------------------------------------------------
     async def run(self) -> None:
@@ -141,20 +143,20 @@ class Follower:
             now = self._policy_now()
             if now != self.policy:
                 self.policy, self._walk_due = now, True
-        await self._flush()
+        await self.flush()
         if self._walk_due:
             self._walk_due = False
             await self._walk()
         touched, self._touched = self._touched, set()
         if touched:
-            named = await self._uses.named(touched)
+            named = await self.uses.named(touched)
             self.fresh += [blob for digest in named if (blob := raw(digest)) is not None]
             await self._judge(named)
         while due := await self.inventory.due(time.time()):
             await self._judge([f"sha256:{blob.hex()}" for blob in due])
         self._tell()
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
         """Write down what came, went and was read."""
         came, self._came = self._came, {}
         reads, self._reads = self._reads, {}
@@ -189,7 +191,7 @@ class Follower:
         asked = [digest for digest in digests if raw(digest) is not None]
         if not asked:
             return
-        found = await self._uses.of(asked)
+        found = await self.uses.of(asked)
         rows = await self.inventory.rows([bytes.fromhex(digest[7:]) for digest in asked])
         now = time.time()
         verdicts: list[Placed] = []
@@ -224,7 +226,7 @@ class Follower:
         self.inventory.turn += 1
         for metadata in (False, True):
             last = ""
-            while page := await self._uses.after(last, metadata=metadata):
+            while page := await self.uses.after(last, metadata=metadata):
                 last = page[-1]
                 await self._judge(page)
                 self._tell()

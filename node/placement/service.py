@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,7 +12,10 @@ from mesh.placement import Placement, Policy
 from node.blobs import Blobs
 from node.config import Config
 from node.directory import Directory
+from node.placement.concern import Others, Securer
+from node.placement.eviction import Evictor, Neighbours
 from node.placement.follower import Follower
+from node.placement.keeping import Keeping
 from node.placement.policy import KINDS, build_policy
 from node.placement.repair import Repair
 from node.placement.report import Distance, distance, read_distance
@@ -22,12 +25,21 @@ from store.digest import Digest
 from store.holders import Holders
 from store.inventory import Inventory
 from store.ledger import Ledger
+from store.root import Member
 from store.uses import Uses
 
 if TYPE_CHECKING:
     from mesh.service import Mesh
+    from node.repositories.publishing import Publisher
 
 LOOK = 600.0  # seconds between looks at who has been away for too long
+PREFERRED = 100  # blobs of a publish that decide whom to ask first
+InUse = Callable[[Sequence[Digest]], Awaitable[Collection[Digest]]]
+
+
+async def nothing(digests: Sequence[Digest]) -> Collection[Digest]:
+    """Nothing is in use."""
+    return ()
 
 
 class Placer:
@@ -43,9 +55,13 @@ class Placer:
         local: Database,
     ) -> None:
         self._config, self._ledger, self._directory = config, ledger, directory
+        self._blobs = blobs
         self.inventory, self.holders, self.uses = Inventory(local), Holders(local), Uses(facts)
         self.absent: frozenset[str] = frozenset()
         self.repair: Repair | None = None
+        self.evictor: Evictor | None = None
+        self.in_use: InUse = nothing
+        self._mesh: Mesh | None = None
         self.follower = Follower(
             self.inventory,
             self.uses,
@@ -76,16 +92,86 @@ class Placer:
 
     def _moved(self, blobs: Mapping[bytes, bool]) -> None:
         """Blobs have come (True) or gone."""
+        if self._mesh is not None:
+            self._mesh.copies.moved(blobs)
 
-    async def run(self, mesh: Mesh | None) -> None:
-        """Work until cancelled; without a mesh there is nobody to fetch from."""
+    async def run(self, mesh: Mesh | None, publisher: Publisher) -> None:
+        """Work until cancelled; without a mesh there is nobody to fetch from, or to ask."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.follower.run)
             nursery.start_soon(self._members)
             if mesh is not None:
-                rate = float(self._config.mesh.repair_rate)
-                self.repair = Repair(self.follower, self.uses, mesh.fetch, mesh.met, rate=rate)
-                nursery.start_soon(self.repair.run)
+                self._mesh = mesh
+                await self._presence(mesh)
+                await self._join(mesh, publisher, nursery)
+            nursery.start_soon(self.follower.run)
+
+    async def _join(self, mesh: Mesh, publisher: Publisher, nursery: trio.Nursery) -> None:
+        """Begin to work with others."""
+        rate, copies = float(self._config.mesh.repair_rate), mesh.copies
+        self.repair = Repair(self.follower, self.uses, mesh.fetch, mesh.met, rate=rate)
+        others = Others(self._roster, mesh.linked, mesh.met, copies.secure)
+        publisher.securer = Securer(self._ledger.node, others, self._preferred)
+        await copies.attach(Keeping(self, self._ledger, mesh.fetch))
+        self.evictor = Evictor(
+            self.follower,
+            self.holders,
+            self._blobs,
+            Neighbours(
+                mesh.linked,
+                copies.release,
+                lambda blob, gone: copies.custody.done(blob, gone=gone),
+                mesh.wanted_by_peers,
+            ),
+            budget=self._config.blobs.budget,
+            in_use=self.in_use,
+        )
+        nursery.start_soon(self.repair.run)
+        nursery.start_soon(self._after_settling, self.evictor)
+        nursery.start_soon(self._presence_forever, mesh)
+
+    def _roster(self) -> Mapping[str, Member]:
+        """Return the members as they are now: every root document makes a new authority."""
+        return self._ledger.authority.members()
+
+    async def _after_settling(self, evictor: Evictor) -> None:
+        """Nothing is let go before it is known what belongs here."""
+        await self.follower.settled.wait()
+        await evictor.run()
+
+    async def _preferred(self, blobs: Sequence[bytes]) -> Sequence[str]:
+        """Return those first who should hold the blobs anyway."""
+        found: dict[str, int] = {}
+        named = await self.uses.of([f"sha256:{blob.hex()}" for blob in blobs[:PREFERRED]])
+        for digest, uses in named.items():
+            placed = self.follower.place(bytes.fromhex(digest[7:]), uses, now=time.time())
+            for node in placed.holders:
+                found[node] = found.get(node, 0) + 1
+        return sorted(found, key=lambda node: (-found[node], node))
+
+    async def _presence_forever(self, mesh: Mesh) -> None:
+        while True:
+            await trio.sleep(LOOK)
+            await self._presence(mesh)
+
+    async def _presence(self, mesh: Mesh) -> None:
+        """Note who has given no sign of life for too long: others stand in for them."""
+        heard, now = await self.holders.heard(), time.time()
+        members = self._ledger.authority.members()
+        absent = {
+            node
+            for node, member in members.items()
+            if node != self._ledger.node
+            and now - self._config.mesh.absent
+            > max(
+                member.joined / 1000,
+                heard[node].heard if node in heard else 0.0,
+                mesh.seen(node),
+            )
+        }
+        await self.holders.forget([n for n in heard if n in absent or n not in members])
+        if absent != self.absent:
+            self.absent = frozenset(absent)
+            self.follower.refresh()
 
     async def _members(self) -> None:
         """Members, their sites and roles stand in the root document."""
@@ -96,6 +182,10 @@ class Placer:
                 if now != known:
                     known = now
                     self.follower.refresh()
+
+    async def here(self, digest: Digest) -> bool:
+        """Tell whether a blob is on this node, whole."""
+        return await self._blobs.store.has(digest)
 
     async def reports(self) -> dict[str, Distance]:
         """Return what each member last said of its distance; our own as it is now."""

@@ -11,10 +11,16 @@ import sqlalchemy as sa
 from formats.contract import Publish as Wish
 from node.blobs import Blobs
 from node.directory import RepositoryEntry
+from node.placement.concern import Securer, Wanted, Written
 from store import schema
 from store.catalog import Catalog
 from store.digest import Digest
-from store.errors import PreconditionFailedError, StoreFullError, VersionExistsError
+from store.errors import (
+    PreconditionFailedError,
+    StoreFullError,
+    UnavailableError,
+    VersionExistsError,
+)
 from store.facts import METADATA_INLINE_MAX, Fact, File, Point, Publish
 from store.ledger import Ledger
 from store.rows import Artifact
@@ -22,13 +28,51 @@ from store.rows import Artifact
 PATHS_MAX = 500  # paths in one statement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Publisher:
-    """The only way from a format to the ledger."""
+    """The only way from a format to the ledger.  ``securer`` is there while the mesh runs."""
 
     ledger: Ledger
     catalog: Catalog
     blobs: Blobs
+    securer: Securer | None = None
+
+    def judge(self, wanted: Wanted) -> None:
+        """Refuse a write concern that cannot be reached, before anything is read.
+
+        Raises RejectedError, and UnavailableError while the mesh is not running.
+        """
+        if wanted.concern.count:
+            if self.securer is None:
+                raise UnavailableError(f"{wanted.concern}: the mesh is not running on this node")
+            self.securer.judge(wanted.concern)
+
+    async def secure(self, wish: Wish, wanted: Wanted) -> None:
+        """Wait for a write concern, after the commit.  Raises NotReplicatedError."""
+        if wanted.concern.count and self.securer is not None:
+            written = await self._written(wish)
+            await self.securer.reach(wanted.concern, written, wait=wanted.wait)
+
+    async def _written(self, wish: Wish) -> Written:
+        """Say what a wish put, or found, in the ledger and the blob store."""
+        author, blobs = self.ledger.node, dict[bytes, None]()
+        for fact in wish.facts:
+            if not isinstance(fact, Publish):
+                continue
+            for file in fact.files:
+                there = await self.catalog.find(fact.repository, file.path)
+                if there is not None:
+                    author = there.author
+                    for digest in (there.digest, there.metadata_digest):
+                        if digest is not None and digest.algorithm == "sha256":
+                            blobs[digest.raw] = None
+        chains = [
+            (incarnation, seq)
+            for (node, incarnation), (seq, _) in (await self.ledger.heads()).items()
+            if node == author
+        ]
+        incarnation, seq = max(chains, default=(self.ledger.incarnation, 0))
+        return Written(author, incarnation, seq, tuple(blobs))
 
     async def commit(self, wish: Wish, repository: RepositoryEntry, *, actor: str) -> bool:
         """Write the facts; tell whether anything was new.

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh import copies as c
 from mesh import messages as m
 from mesh.wire import BULK_FRAME_MAX, CONTROL_FRAME_MAX, Decoder, encode
 from store.errors import LocalProtocolError, RemoteProtocolError
@@ -34,6 +35,11 @@ samples: dict[type[m.Message], st.SearchStrategy[Any]] = {
     m.Have: st.builds(m.Have, ids, ids, st.lists(indexes, max_size=20).map(tuple)),
     m.Data: st.builds(m.Data, counts, indexes, st.integers(1, 4096), st.binary(max_size=3000)),
     m.Nope: st.builds(m.Nope, counts, counts),
+    c.HoldingsPage: st.builds(c.HoldingsPage, st.integers(0, 255), counts, st.binary(max_size=99)),
+    c.Released: st.builds(c.Released, counts, st.booleans()),
+    c.Secure: st.builds(
+        c.Secure, counts, ids, counts, counts, st.lists(ids, max_size=5).map(tuple)
+    ),
 }
 messages = st.one_of(*samples.values())
 
@@ -68,7 +74,7 @@ def test_mutated_frames_give_messages_or_the_one_error(message: m.Message, data:
         pass
 
 
-@given(st.sampled_from(sorted(m.TYPES)), st.binary(max_size=400))
+@given(st.sampled_from(sorted({**m.TYPES, **c.COPIES})), st.binary(max_size=400))
 def test_arbitrary_bodies_give_messages_or_the_one_error(code: int, body: bytes) -> None:
     decoder = Decoder()
     decoder.feed(frame(code, body))
@@ -87,8 +93,8 @@ def test_unknown_types_are_skipped_only_with_the_high_bit() -> None:
     decoder = Decoder()
     decoder.feed(frame(200, b"\xff not msgpack") + encode(m.OpenBulk()))
     assert list(decoder) == [m.OpenBulk()]
-    decoder.feed(frame(100, b"\x90"))
-    with pytest.raises(RemoteProtocolError, match="unknown message type 100"):
+    decoder.feed(frame(110, b"\x90"))
+    with pytest.raises(RemoteProtocolError, match="unknown message type 110"):
         list(decoder)
 
 

@@ -1,4 +1,4 @@
-"""What members say they hold: multisets of ids, and checksums that follow every change."""
+"""What members say they hold, and checksums that follow every change."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ async def test_who_holds_what(tmp_path: Path) -> None:
     async with opened(tmp_path) as holders:
         mine, yours = [blob(n) for n in range(500)], [blob(n) for n in range(400, 600)]
         await holders.change("a" * 64, [each[:ID] for each in mine], [])
-        for shard in range(256):
-            await holders.replace("b" * 64, shard, suffixes(yours, shard))
+        await holders.replace("b" * 64, {s: suffixes(yours, s) for s in range(256)})
         found = await holders.of([blob(0), blob(450), blob(599), blob(600)])
         assert [sorted(each[0] for each in nodes) for nodes in found.values()] == [
             ["a"],
@@ -53,8 +52,7 @@ async def test_checksums_are_of_the_set_however_it_came(tmp_path: Path) -> None:
     async with opened(tmp_path) as holders:
         held = [blob(n) for n in range(300)]
         await holders.change("a" * 64, [each[:ID] for each in held], [])
-        for shard in range(256):
-            await holders.replace("b" * 64, shard, suffixes(held, shard))
+        await holders.replace("b" * 64, {s: suffixes(held, s) for s in range(256)})
         first, second = await holders.checks("a" * 64), await holders.checks("b" * 64)
         assert first == second
         assert len(first) == CHECKS
@@ -63,17 +61,6 @@ async def test_checksums_are_of_the_set_however_it_came(tmp_path: Path) -> None:
         await holders.change("a" * 64, [], [blob(1000)[:ID]])
         assert await holders.checks("a" * 64) == first
         assert await holders.checks("c" * 64) == bytes(CHECKS)
-
-
-async def test_twins_count_twice(tmp_path: Path) -> None:
-    """Two blobs may share an id; one that goes leaves the other."""
-    async with opened(tmp_path) as holders:
-        twin = blob(1)[:ID]
-        await holders.change("a" * 64, [twin, twin], [])
-        await holders.change("a" * 64, [], [twin])
-        assert await holders.of([blob(1)]) == {blob(1): {"a" * 64}}
-        await holders.change("a" * 64, [], [twin])
-        assert await holders.of([blob(1)]) == {blob(1): frozenset()}
 
 
 async def test_how_far_a_member_was_heard(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ class Fleet:
                 site = config.mesh.site
                 invitation = await inviter.invite(site=site, roles=("writer", "admin"))
             core.mesh = await start_mesh(core, nursery, invitation)
-            nursery.start_soon(core.placer.run, core.mesh)
+            nursery.start_soon(core.placer.run, core.mesh, core.publisher)
             task_status.started(Node(core, build_front(core)))
             await trio.sleep_forever()
 
