@@ -54,8 +54,7 @@ class Links:
         self.dialling = Dialling(me().node, rng)
         self._carriers = {scheme: carrier for carrier in carriers for scheme in carrier.schemes}
         self._distinct = tuple(carriers)
-        self._hooks = hooks
-        self._addresses = addresses
+        self._hooks, self._addresses = hooks, addresses
         self._me = me
         self._gate = gate
         self._secret_of = secret_of
