@@ -11,7 +11,7 @@ import structlog
 import trio
 
 from mesh import sync
-from mesh.messages import Fork, Message
+from mesh.messages import Fork, Heads, Message, Range, Records, Root, RootGet
 from mesh.ports import LedgerPort
 from mesh.shell.links import Links
 from store import canonical
@@ -20,6 +20,7 @@ from store.authority import Authority
 from store.errors import RegistryError, UnavailableError
 from store.records import Batch
 
+KINDS = (Heads, Range, Records, RootGet, Root, Fork)
 FORK_MAX = 60_000  # bytes of a proof
 QUEUE_MAX = 64  # batches waiting to be judged; more, and links are read no further
 RETRY = 1.0  # seconds until a ledger that could not answer is asked again

@@ -29,18 +29,12 @@ from mesh.messages import (
     Credit,
     Data,
     Done,
-    Fork,
-    Heads,
     Hello,
     Message,
     Observed,
-    Range,
-    Records,
     RelayOffer,
     RelayOpen,
     RelayReady,
-    Root,
-    RootGet,
     Want,
 )
 from mesh.ports import LedgerPort
@@ -49,6 +43,7 @@ from mesh.shell.connection import Connection
 from mesh.shell.copies import KINDS as COPY_KINDS
 from mesh.shell.copies import Copies
 from mesh.shell.joining import Joining
+from mesh.shell.ledgers import KINDS as LEDGER
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.relays import Relays
@@ -59,7 +54,6 @@ from mesh.uplink import Uplink
 from store.digest import Digest
 from store.errors import NoHolderError, NotFoundError, RegistryError
 
-LEDGER = (Heads, Range, Records, RootGet, Root, Fork)
 CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as many again
 RECORDS_PER_MESSAGE = 8
 SILENCE = 2.0  # seconds, or four round trips, without a byte on a link that pings every second
@@ -95,8 +89,7 @@ class Switchboard:
         self.outside = Outside()
         self.reserve: set[bytes] = set()  # relayed peers that are not asked for chunks yet
         self.called: set[bytes] = set()  # and those that are
-        self._ledger = ledger
-        self._exchange = exchange
+        self._ledger, self._exchange = ledger, exchange
         self._me = me
         self._uplink = uplink
         self._spread = Spread()
