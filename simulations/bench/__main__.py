@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import click
@@ -22,6 +23,12 @@ from simulations.lab.namespaces import why_not
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def bench() -> None:
     """Measure one node, or a mesh, beside what others use for the same work."""
+    signal.signal(signal.SIGTERM, _terminated)
+
+
+def _terminated(number: int, _frame: object) -> None:
+    """Leave as after an interrupt, so that programs, namespaces and folders go, too."""
+    raise SystemExit(128 + number)
 
 
 def needs_root() -> None:
