@@ -154,7 +154,7 @@ class Follower:
             await self._judge(named)
         while due := await self.inventory.due(time.time()):
             await self._judge([f"sha256:{blob.hex()}" for blob in due])
-        self._tell()
+        self.wake()
 
     async def flush(self) -> None:
         """Write down what came, went and was read."""
@@ -179,7 +179,8 @@ class Follower:
         if reads and any(rule.reads_min for rule in self.policy.rules):
             await self._judge([f"sha256:{blob.hex()}" for blob in reads], named_only=True)
 
-    def _tell(self) -> None:
+    def wake(self) -> None:
+        """Let those look who wait for a change; whoever waits from now on waits for the next."""
         changed, self.changed = self.changed, trio.Event()
         changed.set()
 
@@ -229,7 +230,7 @@ class Follower:
             while page := await self.uses.after(last, metadata=metadata):
                 last = page[-1]
                 await self._judge(page)
-                self._tell()
+                self.wake()
                 await trio.sleep(REST)
         while unseen := await self.inventory.unseen():
             await self.inventory.unname(unseen)

@@ -60,6 +60,7 @@ class Repair:
         self._rate, self._free_at = rate, -math.inf
         self._failed: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # retry at, pause
         self._busy: set[bytes] = set()
+        self._looked = -math.inf
         self._limit = trio.Semaphore(AT_ONCE)
         self.fetched = 0  # bytes, since the start
         self._bytes = self._seconds = self._marked = 0.0
@@ -77,9 +78,8 @@ class Repair:
 
     def _patience(self) -> float:
         """Return how long nothing may happen until we look again."""
-        now = trio.current_time()
-        soonest = min((at for at, _ in self._failed.values()), default=now + LOOK)
-        return min(LOOK, max(0.1, soonest - now))
+        later = (at for at, _ in self._failed.values() if at > self._looked)
+        return max(0.0, min(LOOK, min(later, default=math.inf) - trio.current_time()))
 
     async def _forgive(self) -> None:
         """Somebody new may have what nobody had."""
@@ -87,10 +87,11 @@ class Repair:
             await self._met()
             for blob, (_, pause) in self._failed.items():
                 self._failed[blob] = (0.0, pause)
-            self._follower.changed.set()
+            self._follower.wake()
 
     async def _round(self, nursery: trio.Nursery) -> bool:
         """Start what can be started; tell whether there was anything."""
+        self._looked = trio.current_time()  # what was due by now is not waited for
         inventory, fresh = self._follower.inventory, self._follower.fresh
         worked = False
         while fresh:
