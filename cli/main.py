@@ -23,6 +23,7 @@ COMMANDS = {
     "user": "cli.users:user",
     "token": "cli.tokens:token",
     "mesh": "cli.mesh:mesh",
+    "mirror": "cli.mirror:mirror",
     "pin": "cli.pins:pin",
     "client": "cli.clients:client",
     "export": "cli.bundles:export",

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -99,6 +100,31 @@ class Kept:
     artifact: Artifact | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Something to have here before anybody asks: a path as a client would ask for it.
+
+    ``rest`` tells ``follow`` what of its content is wanted as well; with ``reads``, it gets the
+    bytes of a file, not only of documents.
+    """
+
+    path: str
+    accept: str = ""
+    rest: str = ""
+    reads: bool = False
+
+
+def paths_only(name: str, text: str) -> Sequence[Wish]:
+    """Read a list of paths, one a line: what every format understands."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [Wish("/" + quote(unquote(line.strip("/")), safe="/@:+~%")) for line in lines if line]
+
+
+def no_more(wish: Wish, kept: Kept) -> Sequence[Wish]:
+    """What follows from files that name no others."""
+    return ()
+
+
 def nothing_listed(aim: Aim, kept: Kept, path: str) -> Promise | None:
     """What a document that lists nothing says of a path."""
     return None
@@ -126,7 +152,9 @@ class Remote:
     what a document lists, ``scan`` the same for documents too large for memory, as they are read.
     ``check`` refuses a document that is not what it should be.  Raises ManifestInvalidError.
     ``respond`` answers: for a document with its bytes rewritten, else with headers alone, and the
-    engine adds the bytes.  ``facts`` are what a fetched file becomes in the ledger.
+    engine adds the bytes.  ``wishes`` reads a lock file or list, by its name and text; ``follow``
+    says what else belongs to something that is here now.  ``facts`` are what a fetched file
+    becomes in the ledger.
     """
 
     aim: Callable[[Request, str, Mapping[str, object]], Aim | None]
@@ -137,3 +165,5 @@ class Remote:
     scan: Callable[[Aim, BinaryIO], Iterator[tuple[str, Promise]]] | None = None
     facts: Callable[[str, Aim, File, Kept], Sequence[Fact]] = cached
     base: Callable[[str], str] = as_given
+    wishes: Callable[[str, str], Sequence[Wish]] = paths_only
+    follow: Callable[[Wish, Kept], Sequence[Wish]] = no_more

@@ -129,10 +129,7 @@ class Goodbye(Message, frozen=True):
 class Addresses(Message, frozen=True):
     """Signed address records (mesh.addresses), as received."""
 
-    records: Annotated[
-        tuple[Annotated[bytes, Meta(max_length=4096)], ...],
-        Meta(max_length=64),
-    ]
+    records: Annotated[tuple[Annotated[bytes, Meta(max_length=4096)], ...], Meta(max_length=64)]
 
 
 class Observed(Message, frozen=True):
@@ -192,10 +189,7 @@ class Range(Message, frozen=True):
 
 
 class Records(Message, frozen=True):
-    """A piece of a batch of records, encoded by the ledger; ``last`` completes the batch.
-
-    A batch ends on a signed head.  Pieces of one batch follow each other on one link.
-    """
+    """A piece of an encoded batch, which ends on a signed head; the ``last`` completes it."""
 
     author: Id
     incarnation: Count
@@ -355,6 +349,14 @@ class Credit(Message, frozen=True):
     size: Count
 
 
+class Errand(Message, frozen=True):
+    """Fetch something for the site (step 0); under way, done or not done (1, 2, 3)."""
+
+    number: Count
+    step: Annotated[int, Meta(ge=0, le=3)]
+    what: Annotated[tuple[Text, ...], Meta(max_length=3)] = ()  # repository, path, accept
+
+
 TYPES: dict[int, type[Message]] = {
     1: Challenge,
     2: Hello,
@@ -391,6 +393,7 @@ TYPES: dict[int, type[Message]] = {
     69: Redirect,
     70: Nope,
     71: Credit,
+    0x80 | 16: Errand,
 }
 HANDSHAKE = (Challenge, Hello, Join, Welcome, Refused)
 BULK_ONLY = (Want, Data, Done, Cancel, Busy, Redirect, Nope, Credit)

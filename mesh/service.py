@@ -21,10 +21,11 @@ from mesh.addresses import INVITATION
 from mesh.carrier import Carrier
 from mesh.exchange import Exchange
 from mesh.invitation import Book
-from mesh.messages import URGENT
+from mesh.messages import URGENT, Errand, RelayOffer, RelayOpen, RelayReady
 from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
 from mesh.shell.copies import Copies
+from mesh.shell.errands import Errands
 from mesh.shell.insight import Insight
 from mesh.shell.joining import Joining
 from mesh.shell.ledgers import Ledgers
@@ -118,6 +119,13 @@ class Mesh:
         board.relays, self._relays.links = self._relays, self._links
         board.transfers, board.joining = self._transfers, self.joining
         board.watch = Watch(self._exchange, self._links)
+        self.errands = Errands(self._links, ledger)
+        board.handlers = {
+            Errand: self.errands.heard,
+            RelayOpen: self._relays.heard,
+            RelayOffer: self._relays.heard,
+            RelayReady: self._relays.heard,
+        }
 
     # --- running -------------------------------------------------------------------------------
     async def run(
@@ -135,6 +143,7 @@ class Mesh:
                 await nursery.start(self._links.run)
                 await nursery.start(self._ledgers.run)
                 await nursery.start(self.copies.run)
+                await nursery.start(self.errands.run)
                 mesh = bytes.fromhex(self._ledger.mesh)
                 for record in self._memory.records:
                     self._addresses.take(record, mesh, self._board.key_of, time.time())

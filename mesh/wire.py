@@ -134,7 +134,8 @@ class Decoder:
             if len(self._buffer) < end:
                 return None
             code = self._buffer[LENGTH.size]
-            message = None if code & SKIPPABLE else self._decode(code, end)
+            known = code in TYPES or not code & SKIPPABLE
+            message = self._decode(code, end) if known else None
             del self._buffer[:end]
             if message is not None:
                 return message

@@ -30,6 +30,7 @@ class Background:
             nursery.start_soon(self._ledger)
             nursery.start_soon(self._share_keys)
             nursery.start_soon(self._placement)
+            nursery.start_soon(self._core.mirrors.keep, self._core.catalog)
             if self._core.config.blobs.gc_interval > 0:
                 nursery.start_soon(self._garbage)
 
@@ -47,6 +48,7 @@ class Background:
             "expire the audit log": core.audit.expire,
             "remove expired tokens": core.accounts.expire,
             "share signing keys": core.keyring.share,
+            "share upstream credentials": core.engine.parts.vault.share,
             "keep a reserve": self._keep_reserve,
         }
         for name, chore in chores.items():
@@ -80,6 +82,7 @@ class Background:
                 known = members
                 try:
                     await self._core.keyring.share()
+                    await self._core.engine.parts.vault.share()
                 except RegistryError as error:
                     log.warning("signing keys were not shared", error=str(error))
 

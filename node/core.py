@@ -20,6 +20,7 @@ from node.repositories.local import LocalRepository, Services
 from node.repositories.publishing import Publisher
 from node.repositories.remote.answering import RemoteAnswers
 from node.repositories.remote.engine import Engine
+from node.repositories.remote.mirroring import Mirrors
 from node.repositories.sessions import Sessions
 from node.signing import Keyring
 from store import hlc
@@ -64,12 +65,17 @@ class Core:
     formats: Sequence[Format]
     placer: Placer
     partials: Partials
+    mirrors: Mirrors = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
     bundles: Bundles | None = None  # made when first asked for
     http_urls: list[str] = field(default_factory=list[str])
     http_stopped: trio.Event = field(default_factory=trio.Event)
+
+    def __post_init__(self) -> None:
+        """What looks into the rest of the core."""
+        self.mirrors = Mirrors(lambda key: self.remote(self.entry(key)))
 
     @property
     def identity(self) -> Identity:
@@ -92,12 +98,22 @@ class Core:
 
     async def answer(self, entry: RepositoryEntry, request: Request) -> Response | None:
         """What a remote repository answers to a read; None where its format's handler does."""
-        if entry.repo_type != "remote" or entry.upstream is None:
+        remote = self.remote(entry)
+        return await remote.answer(request) if remote is not None else None
+
+    def remote(self, entry: RepositoryEntry | None) -> RemoteAnswers | None:
+        """A remote repository, by its configuration; None for any other."""
+        found = self.format_of(entry.format) if entry is not None else None
+        if entry is None or found is None or entry.repo_type != "remote":
             return None
-        found = self.format_of(entry.format)
-        if found is None or found.remote is None:
+        if entry.upstream is None or found.remote is None:
             return None
-        return await RemoteAnswers(self.engine, entry, found).answer(request)
+        return RemoteAnswers(self.engine, entry, found)
+
+    async def errand(self, key: str, path: str, accept: str) -> bool:
+        """Have what a neighbour lacks fetched from upstream; whether it is here then."""
+        remote = self.remote(self.entry(key))
+        return await remote.errand(path, accept) if remote is not None else False
 
     def changed(self, key: str) -> float:
         """When this node last saw a repository change, by its own clock."""

@@ -82,6 +82,8 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     core.metrics.registry.register(LinkMetrics(mesh))
     await services.start(mesh.run)
     core.blobs.swarm = mesh
+    mesh.errands.perform = core.errand
+    core.engine.errands = mesh.errands
     if invitation and invitations.read(invitation).mesh.hex() != core.ledger.mesh:
         await _join(core, mesh, invitation)
     return mesh

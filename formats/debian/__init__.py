@@ -5,8 +5,10 @@ Spec: Debian repository format (wiki.debian.org/DebianRepository/Format), Debian
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from formats.contract import BLOB, Format, Route, Scope
-from formats.debian import incoming, reading, writing
+from formats.debian import incoming, mirroring, reading, writing
 from formats.debian.upstream import REMOTE
 
 POOL = "/pool/{component}/{path*}"
@@ -62,5 +64,5 @@ FORMAT = Format(
     ),
     checksums=("md5", "sha1"),
     client_settings={"apt": APT, "dput": DPUT},
-    remote=REMOTE,
+    remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
 )

@@ -7,8 +7,10 @@ Spec: Maven repository layout, metadata model 1.1, POM reference.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from formats.contract import BLOB, Format, Route, Scope
-from formats.maven import reading, writing
+from formats.maven import mirroring, reading, writing
 from formats.maven.upstream import REMOTE
 
 MAVEN = """\
@@ -66,5 +68,5 @@ FORMAT = Format(
     ),
     checksums=("md5", "sha1", "sha512"),
     client_settings={"mvn": MAVEN, "gradle": GRADLE},
-    remote=REMOTE,
+    remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
 )

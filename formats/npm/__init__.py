@@ -5,6 +5,8 @@ Every package route exists twice: ``@scope%2fname`` is one segment, ``@scope/nam
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from formats.contract import (
     DOCUMENT_MAX,
     NO_BODY,
@@ -17,7 +19,7 @@ from formats.contract import (
     Scope,
     json_response,
 )
-from formats.npm import accounts, pages, search, update
+from formats.npm import accounts, mirroring, pages, search, update
 from formats.npm.body import PackumentDecoder
 from formats.npm.publish import put_package
 from formats.npm.upstream import REMOTE
@@ -119,5 +121,5 @@ FORMAT = Format(
         *_both("PUT", "", "", put_package, scope=Scope.WRITE, body=PACKUMENT),
     ),
     client_settings=CLIENT_SETTINGS,
-    remote=REMOTE,
+    remote=replace(REMOTE, wishes=mirroring.wishes),
 )

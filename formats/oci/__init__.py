@@ -8,8 +8,10 @@ Spec: distribution-spec 1.1, image-spec 1.1.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from formats.contract import Body, BodyKind, Format, RootRoute, Route, Scope
-from formats.oci import blobs, listings, manifests, removal, roots
+from formats.oci import blobs, listings, manifests, mirroring, removal, roots
 from formats.oci.documents import MANIFEST_MAX
 from formats.oci.errors import challenge, error_body
 from formats.oci.upstream import REMOTE
@@ -88,5 +90,5 @@ FORMAT = Format(
     error_body=error_body,
     challenge=challenge,
     client_settings=CLIENT_SETTINGS,
-    remote=REMOTE,
+    remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from formats.contract import FORM, Body, BodyKind, Format, Response, Route, Scope
-from formats.pypi import legacy, marks, pages
+from formats.pypi import legacy, marks, mirroring, pages
 from formats.pypi.upload import upload
 from formats.pypi.upstream import REMOTE
 from store.errors import RegistryError, VersionExistsError
@@ -87,5 +89,5 @@ FORMAT = Format(
         Route("PUT", "/status/{project}", marks.set_status, Scope.WRITE, SMALL),
     ),
     client_settings=CLIENT_SETTINGS,
-    remote=REMOTE,
+    remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
 )

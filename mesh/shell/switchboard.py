@@ -6,7 +6,8 @@ Spec: docs/mesh.md §5.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -32,9 +33,6 @@ from mesh.messages import (
     Hello,
     Message,
     Observed,
-    RelayOffer,
-    RelayOpen,
-    RelayReady,
     Want,
 )
 from mesh.ports import LedgerPort
@@ -74,6 +72,7 @@ class Switchboard:
     watch: Watch
     copies: Copies
     relays: Relays
+    handlers: Mapping[type[Message], Callable[[bytes, Any], None]]  # of relays and errands
 
     def __init__(
         self,
@@ -263,8 +262,8 @@ class Switchboard:
             self._take_addresses(peer, message)
         elif isinstance(message, COPY_KINDS):
             await self.copies.heard(peer, message)
-        elif isinstance(message, RelayOpen | RelayOffer | RelayReady):
-            self.relays.heard(peer, message)
+        elif (handler := self.handlers.get(type(message))) is not None:
+            handler(peer, message)
         elif isinstance(message, Observed):
             if connection.dialled and not connection.relayed:
                 self.outside.take(peer, message.host)

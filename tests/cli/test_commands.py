@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cli.main import COMMANDS, atoll
+from cli.mirror import mirrors_table
 from cli.repositories import repositories_table
 from cli.settings import config
 from store.errors import ConflictError, NotFoundError, RejectedError
@@ -117,3 +118,9 @@ def test_generic_files_go_there_and_back(data: str, tmp_path: Path) -> None:
     assert target.read_bytes() == source.read_bytes()
     with pytest.raises(NotFoundError):
         run("get", "--data", data, "generic/x/none", str(target))
+
+
+def test_mirrors_are_laid_out() -> None:
+    rows = {"name": "requirements.txt", "running": False, "done": 3, "failed": 0, "left": 0}
+    table = mirrors_table([{**rows, "every_seconds": 7200.0, "troubles": []}])
+    assert [list(each.cells) for each in table.columns][-1] == ["2 h"]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from urllib.parse import urljoin
+from collections.abc import Sequence
+from dataclasses import replace
 
-import msgspec
 import trio
 
 from formats.contract import BlobContent, Format, Request, Response
-from formats.remote import DOCUMENT_MAX, Aim, Freshness, Kept, Origin, Promise
+from formats.remote import DOCUMENT_MAX, Aim, Freshness, Kept, Origin, Promise, Wish
 from node.directory import RepositoryEntry
 from node.repositories.remote import freshness
+from node.repositories.remote.aiming import Found, absolute, based, made_up, nothing, origin_of
 from node.repositories.remote.engine import Engine, remote_of, upstream_of
-from node.repositories.remote.flight import Flight, unlike
+from node.repositories.remote.flight import unlike
 from node.repositories.remote.freshness import Verdict
 from node.repositories.remote.spool import Following
-from node.upstream.urls import join
 from store.errors import (
+    BlobUnknownError,
     NoHolderError,
     NotFoundError,
     RegistryError,
@@ -28,29 +28,9 @@ from store.rows import Artifact
 
 STALE_WARNING = '110 - "Response is Stale"'
 FAILED_WARNING = '111 - "Revalidation Failed"'
+RECORD_WAIT = 5.0  # seconds for a record that a neighbour has written
 LOOK_AGAIN = 5.0  # seconds after which an index may lack what is new
 THREAD_FROM = 256 << 10  # bytes of a document whose rewriting is left to a thread
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What there is for an aim, and how it was come by."""
-
-    result: str  # hit | miss | stale | revalidated
-    artifact: Artifact | None = None
-    flight: Flight | None = None  # still arriving
-    age: float = 0.0
-    warning: str = ""
-
-    @property
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """What the client is told of it."""
-        told = [("x-cache", self.result.upper())]
-        if self.result != "miss":
-            told.append(("age", str(max(0, int(self.age)))))
-        if self.warning:
-            told.append(("warning", self.warning))
-        return tuple(told)
 
 
 class RemoteAnswers:
@@ -72,6 +52,7 @@ class RemoteAnswers:
         aim = based(aim, base)
         if request.method == "HEAD" and not (aim.document or aim.whole):
             return await self._head(request, aim)
+        await self._leave_to_neighbour(request, aim)
         try:
             found = await self.prefetch(aim) if aim.whole else await self.obtain(aim)
         except (NotFoundError, UpstreamError, UnavailableError):
@@ -86,6 +67,30 @@ class RemoteAnswers:
             response = self._file(request, aim, found)
         return replace(response, headers=(*response.headers, *found.headers))
 
+    def wishes(self, name: str, text: str) -> Sequence[Wish]:
+        """What a list or lock file names.  Raises RejectedError."""
+        return self._remote.wishes(name, text)
+
+    async def wish(self, wish: Wish) -> Sequence[Wish]:
+        """Have something here that nobody has asked for yet; return what belongs to it.
+
+        Raises NotFoundError, UpstreamError, UnavailableError.
+        """
+        base = self._remote.base(self._upstream.url)
+        request = made_up(self._format, wish.path, wish.accept)
+        aim = self._remote.aim(request, base, self._entry.options)
+        if aim is None:
+            raise NotFoundError(f"{wish.path[:200]} is nothing that upstream has")
+        aim = based(aim, base)
+        await self._leave_to_neighbour(request, aim)
+        found = await self.prefetch(aim)
+        await self._read_index(aim, found)
+        if found.artifact is None:
+            raise UpstreamError(f"{wish.path[:200]} was not kept")
+        await self._engine.parts.blobs.inspect(found.artifact.digest, nothing)  # the bytes, too
+        reads = replace(aim, whole=not (aim.document or wish.reads))
+        return self._remote.follow(wish, await self._load(reads, found))
+
     async def prefetch(self, aim: Aim) -> Found:
         """Have something here that nobody has asked for yet; returns once it is whole."""
         found = await self.obtain(aim)
@@ -95,22 +100,70 @@ class RemoteAnswers:
         found.flight.check()
         return Found(found.result, found.flight.artifact)
 
+    async def errand(self, path: str, accept: str) -> bool:
+        """Fetch for a neighbour, who takes it from the ledger and the swarm; whether it is here."""
+        base = self._remote.base(self._upstream.url)
+        try:
+            request = made_up(self._format, path, accept)
+            aim = self._remote.aim(request, base, self._entry.options)
+            if aim is None:
+                return False
+            found = await self.prefetch(based(aim, base))
+        except RegistryError:
+            return False
+        return found.artifact is not None and found.result != "stale"
+
+    async def _leave_to_neighbour(self, request: Request, aim: Aim) -> None:
+        """Let the node of this site that a path falls to ask the upstream for it."""
+        errands, key = self._engine.errands, self._entry.key
+        if errands is None or self._upstream.offline or self._engine.local.offline:
+            return
+        peer = errands.chosen(f"{key}\n{aim.path}")
+        if peer is None:
+            return
+        async with self._engine.sharing.of((key, aim.path)):
+            held = await self._held(aim)
+            if not self._lacking(aim, held) or self._engine.under_way(key, aim.path):
+                return
+            path, accept = request.path, request.headers.get("accept", "")
+            with trio.move_on_after(self._upstream.patience if held else float("inf")):
+                if await errands.ask(peer, key, path, accept):
+                    await self._arrival(aim, held)
+
+    def _lacking(self, aim: Aim, held: Artifact | None) -> bool:
+        """Whether the upstream would have to be asked."""
+        if held is None:
+            return not self._missing(aim)
+        age, kind = self._age(aim, held), self._class(aim)
+        return freshness.judge(age, kind, self._upstream) is not Verdict.FRESH
+
+    async def _arrival(self, aim: Aim, held: Artifact | None) -> None:
+        """Wait for the record of what a neighbour fetched, and believe it as if it were our own."""
+        ledger = self._engine.parts.publisher.ledger
+        with trio.move_on_after(RECORD_WAIT), ledger.subscribe() as grown:
+            while held is None and await self._held(aim) is None:
+                await grown.receive()
+        for each in (aim, aim.index):
+            if each is not None:
+                self._engine.states.checked(self._entry.key, each.path, self._engine.clock())
+
     # --- obtaining -------------------------------------------------------------------------------
     async def obtain(self, aim: Aim) -> Found:
         """What there is for an aim, fetched or refreshed as its class asks."""
-        held = await self._held(aim)
-        kind = freshness.classify(aim.path, self._remote.classify(aim.path), self._upstream)
+        held, kind = await self._held(aim), self._class(aim)
+        if held is not None and not await self._within_reach(held):
+            return await self._fetch_lost(aim, held, kind)
         if held is not None and kind is Freshness.IMMUTABLE:
-            return await self._found_here(aim, held)
+            return Found("hit", held, age=self._age(aim, held))
         if held is None and self._missing(aim):
             self._engine.parts.counts.lookup(self._entry.key, "negative")
             raise NotFoundError(f"upstream has no {aim.path[:200]}")
         promise = await self.promise(aim)
         if held is None:
             return await self._fetch(aim, promise)
-        if promise.digests and not unlike(held, promise):
-            return await self._found_here(aim, held)
         age = self._age(aim, held)
+        if promise.digests and not unlike(held, promise):
+            return Found("hit", held, age=age)
         verdict = freshness.judge(age, kind, self._upstream)
         if promise.digests and not self._upstream.offline:
             verdict = Verdict.STALE  # its index says that there is another one now
@@ -135,6 +188,9 @@ class RemoteAnswers:
             raise NotFoundError(f"upstream's index does not list {aim.path[:200]}")
         return absolute(listed, kept.origin.url)
 
+    def _class(self, aim: Aim) -> Freshness:
+        return freshness.classify(aim.path, self._remote.classify(aim.path), self._upstream)
+
     async def _held(self, aim: Aim) -> Artifact | None:
         return await self._engine.parts.catalog.find(self._entry.key, aim.path)
 
@@ -148,26 +204,30 @@ class RemoteAnswers:
         checked = held.published if state is None else state.checked
         return self._engine.clock() - checked
 
-    async def _found_here(self, aim: Aim, held: Artifact) -> Found:
-        """Something kept that holds; its bytes may be a peer's or the upstream's."""
+    async def _within_reach(self, held: Artifact) -> bool:
+        """Whether kept bytes are here, or a peer has begun to give them."""
         blobs = self._engine.parts.blobs
         if await blobs.store.has(held.digest):
-            return Found("hit", held, age=self._age(aim, held))
+            return True
         try:
-            with trio.fail_after(self._upstream.timeout):
-                await blobs.swarm.fetch(held.digest, size=held.size, manifest_id=held.manifest_id)
-        except (NoHolderError, trio.TooSlowError):
-            promise = Promise(digests={held.digest.algorithm: held.digest.hex}, size=held.size)
-            told = await self._told_again(aim)
-            return await self._fetch(aim, replace(told, digests=promise.digests, size=held.size))
-        return Found("hit", held, age=self._age(aim, held))
+            async with blobs.read(
+                held.digest, size=held.size, manifest_id=held.manifest_id, stop=1
+            ) as chunks:
+                await anext(chunks, b"")
+        except (NoHolderError, BlobUnknownError):
+            return False
+        return True
 
-    async def _told_again(self, aim: Aim) -> Promise:
-        """Where the upstream has what nobody of us holds any more."""
+    async def _fetch_lost(self, aim: Aim, held: Artifact, kind: Freshness) -> Found:
+        """Fetch again what nobody of us holds any more; what cannot change must be the same."""
         try:
-            return await self.promise(aim)
+            promise = await self.promise(aim)
         except (NotFoundError, UpstreamError, UnavailableError):
-            return aim.promise
+            promise = aim.promise
+        if kind is Freshness.IMMUTABLE:
+            digests = {held.digest.algorithm: held.digest.hex}
+            promise = replace(promise, digests=digests, size=held.size)
+        return await self._fetch(aim, promise)
 
     async def _fetch(self, aim: Aim, promise: Promise) -> Found:
         """Fetch what is not kept: sent on as soon as there is enough of it."""
@@ -221,9 +281,20 @@ class RemoteAnswers:
 
     # --- responding ------------------------------------------------------------------------------
     async def _document(self, request: Request, aim: Aim, found: Found) -> Response:
-        """A document, rewritten; the same for everybody who asks in the same way."""
-        if found.artifact is None:
+        """A document, rewritten: kept in memory, for who asks in the same way again."""
+        artifact = found.artifact
+        if artifact is None:
             raise UpstreamError(f"{aim.path[:200]} was not kept")
+        query = tuple((name, tuple(values)) for name, values in sorted(request.query.items()))
+        asked = (request.path, request.base_url, request.headers.get("accept", ""), query)
+        key = (self._entry.key, f"{artifact.record.hex()} {aim.path} {asked!r}")
+
+        async def build() -> Response:
+            return await self._rewrite(request, aim, found)
+
+        return await self._engine.shelf.get(key, lambda: 0, build)
+
+    async def _rewrite(self, request: Request, aim: Aim, found: Found) -> Response:
         kept = await self._load(aim, found)
         if len(kept.data) > THREAD_FROM:
             return await trio.to_thread.run_sync(self._remote.respond, request, aim, kept)
@@ -243,13 +314,12 @@ class RemoteAnswers:
         if found.artifact is not None:
             held = found.artifact
             response = self._remote.respond(request, aim, Kept(origin_of(held), b"", held))
-            kind = self._remote.classify(aim.path)
             return replace(
                 response,
                 content=BlobContent(held.digest, held.size, held.manifest_id),
                 etag=str(held.digest),
                 modified=held.published,
-                immutable=kind is Freshness.IMMUTABLE,
+                immutable=self._class(aim) is Freshness.IMMUTABLE,
             )
         flight = found.flight
         if flight is None or flight.spool is None:
@@ -288,23 +358,3 @@ class RemoteAnswers:
         if size is None:
             return replace(response, content=b"")
         return replace(response, headers=(*response.headers, ("content-length", str(size))))
-
-
-def based(aim: Aim, base: str) -> Aim:
-    """The aim with absolute URLs."""
-    index = based(aim.index, base) if aim.index is not None else None
-    sidecars = tuple((algorithm, join(base, url)) for algorithm, url in aim.sidecars)
-    return replace(aim, url=join(base, aim.url), index=index, sidecars=sidecars)
-
-
-def absolute(promise: Promise, base: str) -> Promise:
-    """The promise with an absolute URL, resolved where its document was found."""
-    return replace(promise, url=urljoin(base, promise.url)) if promise.url else promise
-
-
-def origin_of(artifact: Artifact) -> Origin:
-    """Where kept bytes came from, if that is what their metadata says."""
-    try:
-        return msgspec.json.decode(artifact.metadata, type=Origin)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Origin()

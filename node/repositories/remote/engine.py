@@ -12,12 +12,12 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 import trio
 
-from formats.contract import Format
+from formats.contract import Format, Response
 from formats.remote import Aim, Origin, Promise, Remote
 from node.blobs import Blobs
 from node.config import Upstreams
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 FLIGHTS_MAX = 512  # fetches at a time, over all repositories
+TICK = 0.05  # seconds
 SHELF_MAX = 16 << 20  # bytes of rewritten documents that are kept in memory
 Key = tuple[str, str]
 
@@ -62,6 +63,18 @@ class Parts:
     promises: Promises
     vault: Vault
     counts: Counts
+
+
+class Neighbours(Protocol):
+    """Nodes of this site, one of which asks the upstream for all (mesh.shell.errands)."""
+
+    def chosen(self, name: str) -> bytes | None:
+        """The neighbour that goes for this name; None: we do."""
+        ...
+
+    async def ask(self, peer: bytes, repository: str, path: str, accept: str) -> bool:
+        """Have it fetch something; whether it says that it is done."""
+        ...
 
 
 @dataclass(slots=True)
@@ -82,15 +95,16 @@ class Engine:
     folder: Path  # for temporary files, in the blob store's file system
     local: Upstreams  # what this node's operator decides, whatever repositories say
     states: States = field(default_factory=States)
-    shelf: Shelf[tuple[bytes, str]] = field(
-        default_factory=lambda: Shelf(SHELF_MAX, lambda each: len(each[0]) + 512)
-    )
+    shelf: Shelf[Response] = field(default_factory=lambda: Shelf(SHELF_MAX, _weigh))
     flights: dict[Key, Flight] = field(default_factory=dict[Key, Flight])
     clients: dict[str, Connected] = field(default_factory=dict[str, Connected])
+    sharing: Turns[Key] = field(default_factory=Turns[Key])
+    errands: Neighbours | None = None  # of this site; None without a mesh
     clock: Callable[[], float] = time.time
     guard: Guard = field(init=False)
     recorder: Recorder = field(init=False)
     _turns: Turns[str] = field(default_factory=Turns[str])
+    _busy: trio.Event = field(default_factory=trio.Event)
 
     def __post_init__(self) -> None:
         self.guard = Guard(self.local.allow)
@@ -146,8 +160,20 @@ class Engine:
         if len(self.flights) >= FLIGHTS_MAX:
             raise UnavailableError("too many fetches from upstreams are under way")
         flight = self.flights[key] = Flight(aim, promise, held, origin or Origin())
+        self._busy.set()
         self.nursery.start_soon(self._lead, entry, served, flight)
         return flight
+
+    async def tick(self) -> None:
+        """Let readers have, now and then, what is less than a step of their spool."""
+        while True:
+            await self._busy.wait()
+            self._busy = trio.Event()
+            while self.flights:
+                await trio.sleep(TICK)
+                for flight in self.flights.values():
+                    if flight.spool is not None:
+                        flight.spool.tell()
 
     async def _lead(self, entry: RepositoryEntry, served: Format, flight: Flight) -> None:
         """Carry a flight through, whoever still waits; what it fails with goes to them."""
@@ -228,6 +254,10 @@ class Engine:
         return found.client.breaker.state(trio.current_time()) if found else "closed"
 
 
+def _weigh(response: Response) -> int:
+    return 1024 + (len(response.content) if isinstance(response.content, bytes) else 0)
+
+
 def upstream_of(entry: RepositoryEntry) -> Upstream:
     """The upstream of an entry.  Raises UnavailableError if it has none."""
     if entry.upstream is None:
@@ -250,6 +280,7 @@ async def open_engine(parts: Parts, data: Path, local: Upstreams) -> AsyncGenera
     failed: BaseException | None = None
     async with trio.open_nursery() as nursery:
         engine = Engine(parts, nursery, folder, local)
+        nursery.start_soon(engine.tick)
         try:
             yield engine
         except BaseException as error:  # noqa: BLE001  raised below, outside of the nursery's group

@@ -24,7 +24,6 @@ from store.intake import Intake
 
 WITHHELD = 64 << 10  # bytes at the end that wait for the verdict
 STEP = 1 << 20  # bytes after which readers are woken: each time costs every one of them a turn
-TICK = 0.05  # seconds after which they are, however little came
 SPAN_MAX = 4 << 20  # bytes of one span
 
 
@@ -41,16 +40,14 @@ class Spool:
         self._fd = -1
         self._error: BaseException | None = None
         self._news = trio.Event()
-        self._told, self._told_at = 0, 0.0
+        self._told = 0
 
     # --- writing ---------------------------------------------------------------------------------
     async def write(self, data: bytes) -> None:
         """Append bytes.  Raises StoreFullError, ReadOnlyError."""
         await trio.to_thread.run_sync(self._write, data)
-        now = trio.current_time()
-        if self.written - self._told >= STEP or now - self._told_at >= TICK:
-            self._told, self._told_at = self.written, now
-            self._tell()
+        if self.written - self._told >= STEP or self._told <= WITHHELD < self.written:
+            self.tell()
 
     def _write(self, data: bytes) -> None:
         with disk_errors():
@@ -100,6 +97,12 @@ class Spool:
         if file is not None:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(partial(file.unlink, missing_ok=True))
+
+    def tell(self) -> None:
+        """Wake readers, if there is anything new for them."""
+        if self.written > self._told:
+            self._told = self.written
+            self._tell()
 
     def _tell(self) -> None:
         self._news.set()
