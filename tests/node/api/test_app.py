@@ -17,7 +17,7 @@ from store.errors import NoHolderError
 from store.facts import File, Point, Publish
 from tests.node.world import PASSWORD, Answer, World, world
 
-OWN = ("roots", "members", "invitations", "placement", "upstreams")  # toured in their own tests
+OWN = ("bundles", "roots", "members", "invitations", "placement", "upstreams")  # toured apart
 MESH = {"/mesh/peers", "/mesh/topology", "/mesh/transfers", "/mesh/invitations", "/mesh/join"}
 
 
