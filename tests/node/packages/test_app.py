@@ -141,7 +141,7 @@ async def test_bytes_that_end_amid_an_answer_end_it_short_and_quietly(
             async def __aexit__(self, *_: object) -> None:
                 pass
 
-        monkeypatch.setattr(node.core.blobs, "path", lambda digest: None)
+        monkeypatch.setattr(node.core.blobs, "descriptor", lambda digest: None)
         monkeypatch.setattr(node.core.blobs, "read", lambda *_, **__: Reading())
         seen: list[Observation] = []
         app = package_app(node)
