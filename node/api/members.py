@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
+from typing import Annotated
 
 import msgspec
 
@@ -12,7 +13,7 @@ from node.api.contract import Access, Call, Names, Short, Table
 from node.api.roots import ProposalView, proposal_view
 from store.council import Draft, owner_keys
 from store.errors import NotFoundError, RejectedError
-from store.root import Delegation, Reserved
+from store.root import DOCUMENT_MAX, Delegation, Reserved
 
 table = Table("mesh")
 DELEGATION_MAX = 10 * 365 * 86400.0  # seconds that a delegation may last
@@ -206,7 +207,7 @@ class Imported(msgspec.Struct):
 
 
 class ImportedDocument(msgspec.Struct):
-    document: str
+    document: Annotated[str, msgspec.Meta(max_length=DOCUMENT_MAX)]  # base64, in a body of a MiB
 
 
 @table.route("POST", "/mesh/proposals", Access.MANAGE, body=ImportedDocument, answer=Imported)

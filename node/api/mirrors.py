@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -17,7 +18,7 @@ TEXT_MAX = 900_000  # characters: a JSON body is at most a MiB
 
 
 class NewMirror(msgspec.Struct):
-    text: str
+    text: Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
     every_seconds: float = 0.0
 
 
@@ -68,8 +69,8 @@ async def set_mirror(call: Call) -> MirrorView:
     name = call.params["name"]
     if call.repository.repo_type != "remote":
         raise RejectedError(f"{call.repository.key} is not a remote repository")
-    if not NAME.match(name) or len(body.text) > TEXT_MAX:
-        raise RejectedError("not a name of a list, or a list that is too long")
+    if not NAME.match(name):
+        raise RejectedError("not a name of a list")
     if body.every_seconds and not EVERY_MIN <= body.every_seconds <= 366 * 86400:
         raise RejectedError(f"every_seconds is not between {EVERY_MIN:g} and a year")
     wanted = MirrorList(

@@ -17,8 +17,17 @@ from store.errors import NoHolderError
 from store.facts import File, Point, Publish
 from tests.node.world import PASSWORD, Answer, World, world
 
-OWN = ("bundles", "roots", "members", "invitations", "placement", "upstreams")  # toured apart
-MESH = {"/mesh/peers", "/mesh/topology", "/mesh/transfers", "/mesh/invitations", "/mesh/join"}
+OWN = (  # toured apart
+    "bundles",
+    "invitations",
+    "members",
+    "mirrors",
+    "placement",
+    "roots",
+    "transfers",
+    "upstreams",
+)
+MESH = {"/mesh/peers", "/mesh/topology", "/mesh/invitations", "/mesh/join"}
 
 
 def judge_error(answer: Answer, status: int, code: str) -> None:
