@@ -169,9 +169,12 @@ async def test_equal_chunks_are_filled_in_at_once(partials: Partials) -> None:
 async def test_readers_get_what_is_here_and_wait_for_the_rest(blob: PartialBlob) -> None:
     """Two readers of different ranges, chunks from the end to the start."""
     found: dict[str, bytes] = {}
+    read = trio.Event()
 
     async def reader(name: str, start: int, stop: int | None) -> None:
         found[name] = await drain(blob, start, stop)
+        if name == "part":
+            read.set()
 
     middle = MANIFEST.offset(3) + 7
     async with trio.open_nursery() as nursery:
@@ -183,6 +186,8 @@ async def test_readers_get_what_is_here_and_wait_for_the_rest(blob: PartialBlob)
         for index in reversed(range(COUNT)):
             await blob.write(index, chunk(index))
             if index == 1:
+                with trio.fail_after(5):
+                    await read.wait()
                 assert blob.wanted == [0]
                 assert found.keys() == {"part", "none"}
     assert found == {"all": DATA, "part": DATA[middle : middle + 300_000], "none": b""}

@@ -101,7 +101,7 @@ async def test_what_was_superseded_comes_back_when_its_successor_stops_counting(
     await deliver(owner, reader)
     assert reader.rows("pointers")[0]["value"] == b"119"
     members = owner.ledger.authority.members()
-    del members[other.ledger.node]
+    members[other.ledger.node] = root.member_of(other.identity, roles=("mirror",))
     await revise(owner, members.values())  # the owner has seen nothing of it: none of it counts
     await deliver(owner, reader)
     assert reader.rows("pointers")[0]["value"] == b"19"
