@@ -47,7 +47,7 @@ from store.partial import PartialBlob
 
 LOOK = 0.25  # seconds between looks at whether a waiting client still has hope
 TEND = 0.5  # seconds between looks after the links
-SAVE = 30.0  # seconds between saves of what has changed
+SAVE = 1.0  # seconds until a new address is on the disk: who is killed must find its peers again
 REMEMBER = 300.0  # seconds between saves of what paths are like
 READDRESS = 86400.0  # seconds after which our own address record is signed anew
 log = structlog.get_logger(__name__)
