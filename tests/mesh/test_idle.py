@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 from collections.abc import Iterator
@@ -71,15 +72,21 @@ async def measure(node: NodeProcess, root: Path) -> tuple[float, float]:
         return per_link, (processor(node.pid) - used_before) / elapsed
 
 
+def inside(name: str, folder: str) -> tuple[float, float]:
+    """Measure in a namespace.  In a process of its own: its threads would stay there for ever."""
+    with within(name):
+        node = NodeProcess(Path(folder) / "node", environment={"ATOLL_MESH_MDNS": "off"}).start()
+        try:
+            return trio.run(measure, node, Path(folder) / "peers")
+        finally:
+            node.kill()
+
+
 @pytest.mark.timeout(600)
 def test_an_idle_link_costs_little_traffic(tmp_path: Path) -> None:
     if reason := why_not():
         pytest.skip(reason)
-    with namespace() as name, within(name):
-        node = NodeProcess(tmp_path / "node", environment={"ATOLL_MESH_MDNS": "off"}).start()
-        try:
-            per_link, share = trio.run(measure, node, tmp_path / "peers")
-        finally:
-            node.kill()
+    with namespace() as name, multiprocessing.get_context("spawn").Pool(1) as pool:
+        per_link, share = pool.apply(inside, (name, str(tmp_path)))
     print(f"{per_link:.0f} bytes/s and link, both directions, {share:.2%} of a core")
     assert per_link <= 200
