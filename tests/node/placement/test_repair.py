@@ -114,6 +114,7 @@ async def test_placement_survives_a_restart_without_a_walk(tmp_path: Path) -> No
             return a.core.placer.inventory.tally.blobs["local", "held"] == 1
 
         await until(counted)
+        await a.settle()  # the walk of the first start may not have ended
         turn = follower.inventory.turn
     async with fleet(tmp_path) as made:
         a = await made.node("harbour", replicate="everywhere")
