@@ -170,7 +170,7 @@ def parse(text: str) -> Rule:
         found[key] = _field(key, value, word)
     if not found:
         raise RejectedError(f"{text!r} says nothing")
-    return Rule(kind, name, **found)  # type: ignore[arg-type]
+    return Rule(kind, name, **found)  # type: ignore[arg-type]  # _field gave each its type
 
 
 def _field(key: str, value: str, word: str) -> object:

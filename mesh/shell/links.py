@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import structlog
@@ -133,9 +133,9 @@ class Links:
             with trio.move_on_after(60.0 if deadline is None else max(0.01, deadline - now)):
                 await self._wake.wait()
 
-    def _start(self, task: Callable[..., object], *args: object) -> None:
+    def _start(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(partial(task, *args))  # type: ignore[arg-type]
+            self._nursery.start_soon(partial(task, *args))
 
     async def _dial_control(self, peer: bytes) -> None:
         error: str | None = "no address is known"

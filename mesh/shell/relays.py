@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
@@ -179,9 +179,9 @@ class Relays:
             case _:
                 log.debug("mesh.offer_not_taken", relay=peer.hex())
 
-    def _start(self, task: Callable[..., object], *args: object) -> None:
+    def _start(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(partial(task, *args))  # type: ignore[arg-type]
+            self._nursery.start_soon(partial(task, *args))
 
     async def _take(self, relay: bytes, offer: RelayOffer) -> None:
         """Be met through a relay: the far end is a stranger until it has introduced itself."""

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from node.api.contract import Access, Call, Raw, Table
+from node.api.contract import Access, Call, Raw, Table, cut
 from node.packages.conditions import http_date
 from store.conflicts import Rival
 from store.digest import Digest
@@ -90,8 +90,8 @@ async def list_artifacts(call: Call) -> ArtifactList:
     found = await call.core.catalog.files(
         call.repository.key, prefix=call.query.get("prefix", ""), after=after, limit=limit + 1
     )
-    more = found[limit - 1].path if len(found) > limit else None
-    return ArtifactList([await view(call, each) for each in found[:limit]], more)
+    page, more = cut(found, limit, lambda each: each.path)
+    return ArtifactList([await view(call, each) for each in page], more)
 
 
 @table.route(
@@ -110,7 +110,8 @@ async def list_packages(call: Call) -> PackageList:
         after=call.query.get("after", ""),
         limit=limit + 1,
     )
-    return PackageList(list(found[:limit]), found[limit - 1] if len(found) > limit else None)
+    page, more = cut(found, limit, str)
+    return PackageList(list(page), more)
 
 
 async def _find(call: Call) -> Artifact:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from node.api.contract import Access, Call, Long, Table
+from node.api.contract import Access, Call, Long, Table, cut
 from store.conflicts import Disputed, Rival
 from store.errors import ConflictError, NotFoundError, RejectedError
 from store.facts import Point, Resolve
@@ -112,8 +112,8 @@ async def list_conflicts(call: Call) -> DisputedList:
     found = await call.core.conflicts.files(
         call.repository.key, after=call.query.get("after", ""), limit=limit + 1
     )
-    more = found[limit - 1].winner.path if len(found) > limit else None
-    return DisputedList([await _disputed(call, each) for each in found[:limit]], more)
+    page, more = cut(found, limit, lambda each: each.winner.path)
+    return DisputedList([await _disputed(call, each) for each in page], more)
 
 
 @table.route(
@@ -130,9 +130,8 @@ async def list_tags(call: Call) -> PointerList:
     found = await call.core.conflicts.pointers(
         call.repository.key, after=(package, name), limit=limit + 1
     )
-    last = found[limit - 1] if len(found) > limit else None
-    more = None if last is None else f"{last.package}{SEPARATOR}{last.name}"
-    return PointerList([_pointer(each) for each in found[:limit]], more)
+    page, more = cut(found, limit, lambda each: f"{each.package}{SEPARATOR}{each.name}")
+    return PointerList([_pointer(each) for each in page], more)
 
 
 @table.route(
@@ -148,8 +147,8 @@ async def list_pending(call: Call) -> PendingList:
     found = await call.core.conflicts.pending(
         call.repository.key, after=call.query.get("after", ""), limit=limit + 1
     )
-    more = found[limit - 1].path if len(found) > limit else None
-    return PendingList([_pending(each) for each in found[:limit]], more)
+    page, more = cut(found, limit, lambda each: each.path)
+    return PendingList([_pending(each) for each in page], more)
 
 
 @table.route(

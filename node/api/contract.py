@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
@@ -17,6 +17,7 @@ from store.errors import RejectedError, RepositoryUnknownError, UnavailableError
 from store.facts import Fact
 
 Model = TypeVar("Model")
+T = TypeVar("T")
 PREFIX = "/api/v1"
 PAGE_MAX = 1000
 DIGITS_MAX = 18  # of a number in a query
@@ -145,6 +146,11 @@ def decode(data: bytes, model: type[Model]) -> Model:
         raise RejectedError(f"invalid JSON body: {error}") from error
     except RecursionError:
         raise RejectedError("invalid JSON body: nested too deeply") from None
+
+
+def cut(found: Sequence[T], limit: int, key: Callable[[T], str]) -> tuple[Sequence[T], str | None]:
+    """A page of ``limit`` out of one row more, and the ``after`` of the next page, if any."""
+    return found[:limit], key(found[limit - 1]) if len(found) > limit else None
 
 
 def pagination(page: int, size: int, total: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from mesh.placement import read_target
-from node.api.contract import Access, Call, Short, Table
+from node.api.contract import Access, Call, Short, Table, cut
 from node.directory import CarriageEntry, PinEntry, PlacementEntry, RepositoryEntry
 from node.placement.report import Distance
 from store.digest import Digest
@@ -133,8 +133,9 @@ async def show_files(call: Call) -> FilePlacements:
         after=call.query.get("after", ""),
         limit=limit + 1,
     )
+    page, more = cut(found, limit, lambda each: each.path)
     items: list[FilePlacement] = []
-    for each in found[:limit]:
+    for each in page:
         placed, holders = await call.core.placer.locate(each.digest)
         items.append(
             FilePlacement(
@@ -146,7 +147,7 @@ async def show_files(call: Call) -> FilePlacements:
                 sorted(holders),
             )
         )
-    return FilePlacements(items, found[limit - 1].path if len(found) > limit else None)
+    return FilePlacements(items, more)
 
 
 @table.route("GET", "/mesh/placement/rules", Access.MANAGE, answer=RuleList)

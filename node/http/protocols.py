@@ -72,7 +72,7 @@ class Http2Connection:
         self._terminated = worker.terminated
         self._protocol = Http2(
             context,
-            ASGIWrapper(context.app),  # type: ignore[arg-type]
+            ASGIWrapper(context.app),  # type: ignore[arg-type]  # our messages are plain dicts
             hypercorn_config(context.limits),
             worker,
             self._tasks,

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from abc import abstractmethod
 from collections.abc import Callable
+from operator import methodcaller
 from pathlib import Path
 
 from simulations.bench import install
@@ -143,7 +145,7 @@ class AtollUpgrade(Nodes, Upgrade):
         old, new = self.files()
         for name, file in (("old", old), ("new", new)):
             self.nodes[0].publish(f"{name}.bin", file)
-            await_each(self.nodes, lambda node, name=name: node.knows(f"{name}.bin"), "unknown")  # type: ignore[misc]
+            await_each(self.nodes, methodcaller("knows", f"{name}.bin"), "unknown")
         self._fetch("old").wait()
         self.stage.settle(2.0)
 
@@ -178,9 +180,9 @@ class ByProgram(Upgrade):
         nginx(self, 0, SERVED.format(address=address, port=PORT, root=folder))
         until(lambda: answers(self, 0, f"http://{address}:{PORT}/new"), 20, "nginx is not there")
 
+    @abstractmethod
     def command(self) -> list[str | Path]:
         """Return what makes ``result`` of ``old``."""
-        raise NotImplementedError
 
     def begin(self, receiver: int) -> None:
         command = self.command()

@@ -49,15 +49,15 @@ class System(ABC):
 
     def kill(self, node: int) -> None:
         """End a node's programs without a warning.  Only for systems of B8 and B9."""
-        raise NotImplementedError
+        raise NotImplementedError  # no other scenario calls it
 
     def held(self, node: int) -> Path:
         """Return the file of a node that has the blob before the beginning.  Only for B10."""
-        raise NotImplementedError
+        raise NotImplementedError  # no other scenario calls it
 
     def restart(self, receiver: int) -> None:
         """Start a killed receiver again, and let it go on.  Only for systems of B8."""
-        raise NotImplementedError
+        raise NotImplementedError  # no other scenario calls it
 
     def close(self) -> None:  # noqa: B027  # most have nothing to do
         """Stop what the stage does not stop by itself."""
