@@ -167,7 +167,8 @@ class Quiet:
 
     def segments(self) -> tuple[int, int] | None:
         """Return how many TCP segments were sent again and sent, or None if nobody counts."""
-        return segments(self._stream.transport_stream.socket)
+        raw = self._stream.transport_stream  # a relayed one is joined from others' sockets
+        return segments(raw.socket) if isinstance(raw, trio.SocketStream) else None
 
     async def aclose(self) -> None:
         """Close without a word."""

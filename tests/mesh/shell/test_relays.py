@@ -10,6 +10,7 @@ import trio
 
 from mesh import messages as m
 from mesh.relay import Quota
+from mesh.shell.watching import EVERY
 from mesh.status import PeerStatus
 from store.chunks import Manifest
 from tests.mesh.nodes import Fleet, Node, until
@@ -91,6 +92,8 @@ async def test_outbound_only_nodes_are_linked_and_fetch(tmp_path: Path, tls: boo
         assert status(b, a).bulk_path.startswith("relayed by")
         assert status(b, a).found == "relay"
         assert status(b, relay).path == "direct"
+        a.mesh._board.watch.look(trio.current_time() + EVERY)  # nobody counts segments there
+        assert a.mesh._board._exchange.peers[b.id].history.loss is None
         assert relay.mesh._relays.core.carried > 2_000_000
         assert not await relay.has(manifest)  # it has carried the bytes, and never read them
 
@@ -106,6 +109,11 @@ async def test_a_relay_that_can_only_dial_out_joins_those_it_dials(
         await fleet.join(b, relay)
         await path(a, relay, "direct")
         await path(b, relay, "direct")
+
+        async def told() -> bool:  # until then nobody could know where to dial
+            return all(relay.mesh._links._addresses.of(node.id) for node in (a, b))
+
+        await until(told)
         fleet.world.reachable = lambda one, two: one == "relay"
 
         async def turned() -> bool:
