@@ -5,6 +5,7 @@ Spec: docs/mesh.md §8.  This is bookkeeping; ``mesh.exchange`` decides and spea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ PAGES_INFLIGHT = 4  # manifest pages asked for at once
 PAGE_TIMEOUT = 3.0  # seconds, before another holder is asked for the page
 EMPTY = Digest.of(b"").raw
 DEFERRED_MAX = 256  # redirections of one holder that are remembered
+ASK_AGAIN = 1.0  # seconds after a claim that did not hold, until a holder is asked once more
 LIES_MAX = 3  # claims of a holder that did not hold, until it no longer counts for this blob
 
 
@@ -34,6 +36,7 @@ class Holder:
     chunks: int = 0  # for state PARTIAL
     asked_at: float = 0.0
     asked_hops: int = -1
+    again_at: float = math.inf  # when to ask what it has, ahead of the usual repetition
     answered: bool = False
     bad: bool = False  # gave a manifest or claims that did not hold
     lies: int = 0
@@ -61,9 +64,10 @@ class Holder:
             return False
         return self.state == COMPLETE or (self.state == PARTIAL and self.chunks != 0)
 
-    def lied(self) -> None:
-        """It has not what it said it had."""
+    def lied(self, now: float) -> None:
+        """It has not what it said it had; soon it may, or know better what it has."""
         self.lies += 1
+        self.again_at = min(self.again_at, now + ASK_AGAIN)
         self.bad = self.bad or self.lies >= LIES_MAX
 
 

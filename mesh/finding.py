@@ -7,6 +7,7 @@ and serves it while it arrives, so that every link carries each chunk once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -68,7 +69,7 @@ class Finding:
             if not belief.linked or peer in download.path:
                 continue
             holder = download.holders.setdefault(peer, Holder())
-            due = holder.asked_at + FIND_REPEAT <= now
+            due = min(holder.asked_at + FIND_REPEAT, holder.again_at) <= now
             if holder.asked_hops < 0 or due or holder.asked_hops < self._reach(download):
                 yield self._find(download, peer, holder, self._reach(download), now)
 
@@ -77,7 +78,7 @@ class Finding:
     ) -> Effect:
         if holder.asked_hops != hops:
             holder.answered = False
-        holder.asked_at, holder.asked_hops = now, hops
+        holder.asked_at, holder.asked_hops, holder.again_at = now, hops, math.inf
         path = (*download.path, self.node)
         start = download.serve_from
         if download.local and download.manifest is not None and download.readers:

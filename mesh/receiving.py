@@ -140,7 +140,7 @@ class Receiving:
             if able or again:
                 holder.defer(away, now + DETOUR + 2 * best)
             if again:  # whoever asks again is to be served: it gives nothing, whatever it says
-                holder.lied()
+                holder.lied(now)
                 self.peers[peer].notes.append("redirects the same chunks again and again")
         size = sum(download.length(index) for index in bits.members(away))
         self.requests.reduce(request, away, size)
@@ -155,7 +155,7 @@ class Receiving:
         if said.reason == GONE and holder is not None:
             held = download.chunks_of(holder)
             holder.state, holder.chunks = PARTIAL, held & ~request.chunks
-            holder.lied()
+            holder.lied(now)
             belief.notes.append(f"said it had chunks of sha256:{request.blob.hex()}, and had not")
             self.journal.note(request.blob, REFUSED, peer, "it has not what it said it had", now)
         else:

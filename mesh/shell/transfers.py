@@ -221,11 +221,14 @@ class Transfers:
             self._manifests.pop(blob.raw, None)
             return None
         if known is not None:
-            self._manifests[blob.raw] = known
-            self._manifests.move_to_end(blob.raw)
-            while len(self._manifests) > MANIFESTS_MAX:
-                self._manifests.popitem(last=False)
+            self._remember(blob.raw, known)
         return known
+
+    def _remember(self, raw: bytes, manifest: Manifest) -> None:
+        self._manifests[raw] = manifest
+        self._manifests.move_to_end(raw)
+        while len(self._manifests) > MANIFESTS_MAX:
+            self._manifests.popitem(last=False)
 
     async def _serve_manifest(self, asked: ServeManifest) -> None:
         download = self.exchange.downloads.get(asked.blob)
@@ -303,6 +306,7 @@ class Transfers:
             await self._index.record(ingested)
         except UnavailableError as error:  # the index can be made again from the blobs
             log.warning("mesh.not_indexed", blob=str(fetch.blob), why=str(error))
+        self._remember(raw, ingested.manifest)  # what is asked for already is served without a gap
         del self.fetches[raw]
         fetch.end()
         self.perform(self.exchange.finished(raw, trio.current_time(), right=True))
@@ -339,10 +343,12 @@ class Transfers:
     async def read(self, blob: bytes, first: int, count: int) -> bytes:
         """Return the bytes of adjacent chunks.  Raises NotFoundError, NoHolderError."""
         download, fetch = self.exchange.downloads.get(blob), self.fetches.get(blob)
-        if download is not None and fetch is not None and fetch.partial is not None:
-            known = fetch.partial.manifest
-            return await fetch.partial.bytes_here(known.offset(first), known.offset(first + count))
-        manifest = await self.manifest(Digest.sha256(blob))
+        partial = fetch.partial if fetch is not None else None
+        if download is not None and partial is not None and partial.active:
+            known = partial.manifest
+            return await partial.bytes_here(known.offset(first), known.offset(first + count))
+        # One that has just been completed is in the store, and about to be in the index.
+        manifest = partial.manifest if partial else await self.manifest(Digest.sha256(blob))
         if manifest is None:
             raise BlobUnknownError("the blob has gone")
         start, stop = manifest.offset(first), manifest.offset(first + count)

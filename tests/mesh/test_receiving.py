@@ -9,7 +9,7 @@ import pytest
 from mesh import messages as m
 from mesh.asking import Asking, average
 from mesh.beliefs import OPEN, PeerBelief
-from mesh.download import Download, Holder
+from mesh.download import ASK_AGAIN, Download, Holder
 from mesh.effects import DropBulk, TellBulk, Write
 from mesh.receiving import Receiving
 from mesh.requests import Requests
@@ -110,6 +110,7 @@ def test_refusals_free_the_chunks_for_others() -> None:
     asked = [e.peer for e in effects if isinstance(e, TellBulk)]
     assert set(asked) == {Q}
     assert "had not" in desk.peers[P].notes[-1]
+    assert desk.download.holders[P].again_at == pytest.approx(0.1 + ASK_AGAIN)
     desk.receiving.received(Q, m.Busy(next(iter(desk.requests.pending)), 700), 0.2)
     assert desk.peers[Q].usable(0.3)  # only what nobody waits for is put off
     assert desk.peers[Q].background_until == pytest.approx(0.9)

@@ -175,7 +175,7 @@ async def test_a_direct_path_takes_over_without_breaking_a_transfer(tmp_path: Pa
                     b.mesh._relays.moved(a.id)
         assert received == content(size)
         await path(a, b, "direct")
-        assert status(b, a).bulk_path == "direct"
+        assert status(b, a).bulk_path in ("direct", "")  # none, once nothing is left to fetch
         assert status(b, a).wasted == 0
         assert not status(b, a).notes
         assert a.mesh._links.control[b.id].dialled is not b.mesh._links.control[a.id].dialled
