@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,7 +11,7 @@ import msgspec
 
 from simulations.bench import registry as registry_figures
 from simulations.bench import summary
-from simulations.bench.figures import Sizes, progress
+from simulations.bench.figures import QUICK, Sizes, progress
 from simulations.bench.mesh import drawing, runner
 from simulations.bench.mesh import idle as idling
 from simulations.bench.mesh import soak as soaking
@@ -43,6 +44,10 @@ def needs_root() -> None:
 @click.option("--seconds", default=4.0, show_default=True, help="Of load, per small figure.")
 @click.option("--large", default=1024, show_default=True, help="MiB of the large file.")
 @click.option("--versions", default=60, show_default=True, help="Of the package that R1 lists.")
+@click.option("--clients", default=200, show_default=True, help="Of R8, at once.")
+@click.option("--uploads", type=click.IntRange(1, 1000), help="Of each size of R7, at once.")
+@click.option("--growth", default=1_000_000, show_default=True, help="Versions R5 ends with.")
+@click.option("--quick", is_flag=True, help="Small sizes, to see that everything works.")
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Write the raw samples.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Draw into this folder.")
 def registry(
@@ -51,12 +56,21 @@ def registry(
     seconds: float,
     large: int,
     versions: int,
+    clients: int,
+    uploads: int | None,
+    growth: int,
+    quick: bool,  # noqa: FBT001
     file: Path | None,
     plots: Path | None,
 ) -> None:
-    """Measure R1, R2, R3, R6 beside devpi, pypiserver, Verdaccio, Docker's registry, nginx."""
+    """Measure R1 to R8 beside devpi, pypiserver, Verdaccio, Docker's registry, nginx."""
     wanted = figures or tuple(registry_figures.ROUND)
-    sizes = Sizes(seconds=seconds, large=large << 20, versions=versions)
+    asked = Sizes(seconds=seconds, large=large << 20, versions=versions, clients=clients)
+    sizes = QUICK if quick else asked
+    sizes = replace(sizes, growth=tuple(each for each in sizes.growth if each <= growth))
+    if uploads is not None:
+        counted = tuple((size, uploads) for size, _ in sizes.uploads)
+        sizes = replace(sizes, uploads=counted)
     samples, servers, machine = registry_figures.run(wanted, rounds, sizes, progress)
     if file is not None:
         file.write_bytes(summary.document(samples, servers, machine))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import socket
 import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 PATIENCE = 600.0  # seconds; a gigabyte may take a while on a busy machine
@@ -25,26 +27,47 @@ def call(
     headers: Mapping[str, str] | None = None,
 ) -> tuple[bytes, dict[str, str]]:
     """Send a request; return its body and lower-case headers.  Raises AnswerError."""
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(
-        parts.hostname or "", parts.port, PATIENCE, None, BUFFER
-    )
-    target = parts.path + (f"?{parts.query}" if parts.query else "")
-    sent = dict(headers or {})
-    try:
+    with Client(url) as client:
+        return client.call(method, url, body, headers)
+
+
+class Client:
+    """One connection to a server, kept from request to request, as package clients keep theirs."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(
+            parts.hostname or "", parts.port, PATIENCE, None, BUFFER
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        body: bytes | Path | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[bytes, dict[str, str]]:
+        """Send a request; return its body and lower-case headers.  Raises AnswerError."""
+        parts = urlsplit(url)
+        target = parts.path + (f"?{parts.query}" if parts.query else "")
+        sent = dict(headers or {})
         if isinstance(body, Path):
             sent.setdefault("Content-Length", str(body.stat().st_size))
             with body.open("rb") as file:
-                connection.request(method, target, file, sent)
+                self._connection.request(method, target, file, sent)
         else:
-            connection.request(method, target, body, sent)
-        answer = connection.getresponse()
+            self._connection.request(method, target, body, sent)
+        answer = self._connection.getresponse()
         content = answer.read()
         if answer.status >= 300:
             raise AnswerError(f"{method} {url}: {answer.status} {content[:300]!r}")
         return content, {name.lower(): value for name, value in answer.getheaders()}
-    finally:
-        connection.close()
 
 
 def form(
@@ -77,6 +100,24 @@ def form(
         "Content-Type": f"multipart/form-data; boundary={boundary}",
         "Content-Length": str(len(head) + size + len(tail)),
     }
+
+
+def sha256_of(url: str) -> tuple[int, str]:
+    """Download a body and look at it; return its bytes and SHA-256.  Raises AnswerError."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, PATIENCE)
+    try:
+        connection.request("GET", parts.path)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise AnswerError(f"{url}: {answer.status}")
+        found, got = hashlib.sha256(), 0
+        while data := answer.read(BUFFER):
+            found.update(data)
+            got += len(data)
+        return got, found.hexdigest()
+    finally:
+        connection.close()
 
 
 def drain(url: str) -> tuple[int, float]:

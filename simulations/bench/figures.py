@@ -6,15 +6,16 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from simulations.bench import payloads, publishing, usage, wrk
 from simulations.bench.client import call, drain
+from simulations.bench.install import PeerMissingError
 from simulations.bench.measuring import sample
-from simulations.bench.servers import Server
+from simulations.bench.servers import SERVERS, Server
 from simulations.bench.summary import Sample
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -34,13 +35,36 @@ class Sizes:
     small: int = KIB
     medium: int = MIB
     large: int = GIB
+    wheels: int = 100  # that pip installs
+    modules: int = 300  # that npm installs
+    debs: int = 5_000  # that apt reads of
+    clients: int = 200  # that ask a remote repository at once
+    remote: int = 256 * MIB  # of the file that they ask for
+    uploads: tuple[tuple[int, int], ...] = ((100 * KIB, 100), (10 * MIB, 100), (100 * MIB, 20))
+    mixed: tuple[tuple[int, int], ...] = ((100 * KIB, 100), (10 * MIB, 100))  # size, how many
+    growth: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)  # versions
+
+
+QUICK = Sizes(
+    1.0,
+    20,
+    large=16 * MIB,
+    wheels=5,
+    modules=10,
+    debs=50,
+    clients=20,
+    remote=8 * MIB,
+    uploads=((100 * KIB, 20), (MIB, 10)),
+    mixed=((100 * KIB, 12),),
+    growth=(300, 3_000),
+)
 
 
 @dataclass(slots=True)
 class Bench:
     """The servers of a run, and where its files are."""
 
-    servers: Mapping[str, Server]
+    servers: dict[str, Server]
     work: Path
     sizes: Sizes
     note: Notes
@@ -49,6 +73,23 @@ class Bench:
     def has(self, *names: str) -> list[Server]:
         """Those of the named servers that could be had."""
         return [self.servers[name] for name in names if name in self.servers]
+
+    def start(self, name: str, make: Callable[[Path], Server]) -> Server:
+        """Start a server in a folder of its own.  Raises PeerMissingError, OSError."""
+        place = self.work / name
+        place.mkdir()
+        server = make(place)
+        server.start()
+        self.servers[name] = server
+        self.note(f"{name} {server.version} answers at {server.url}")
+        return server
+
+    def try_start(self, name: str, make: Callable[[Path], Server]) -> None:
+        """Start a server, or name it and leave it out."""
+        try:
+            self.start(name, make)
+        except (PeerMissingError, OSError) as error:
+            self.note(f"{name} is left out: {error}")
 
     def label(self, size: int) -> str:
         """A size for people."""
@@ -85,7 +126,7 @@ def publish_indexes(bench: Bench) -> None:
     for server in bench.has("nginx"):
         for case in (simple, packument, MANIFEST):
             body, _ = call("GET", bench.urls[case, "atoll"])
-            file = server.work / "data" / case.replace(" ", "-").replace(",", "")
+            file = server.data / case.replace(" ", "-").replace(",", "")
             file.write_bytes(body)
             bench.urls[case, server.name] = f"{server.url}/{file.name}"
             bench.note(f"R1 {case}: {len(body)} bytes")
@@ -203,7 +244,7 @@ def digest_of(content: Path) -> str:
 # --- R6: starting -------------------------------------------------------------------------------
 def starts(bench: Bench, round_: int) -> Iterator[Sample]:
     """R6: from exec to the first answer, on data that is there, and memory when idle."""
-    for server in bench.servers.values():
+    for server in bench.has(*SERVERS):
         server.stop()
 
         work = partial(_started, server)
@@ -230,6 +271,12 @@ def rotated(
         mine = [(key, url) for key, url in urls.items() if key[0] == case and url]
         turn = round_ % len(mine) if mine else 0
         yield from mine[turn:] + mine[:turn]
+
+
+def turned(servers: Sequence[Server], round_: int) -> Sequence[Server]:
+    """The same servers, another one first in each round."""
+    turn = round_ % len(servers) if servers else 0
+    return [*servers[turn:], *servers[:turn]]
 
 
 def progress(text: str) -> None:

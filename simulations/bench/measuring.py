@@ -16,7 +16,12 @@ Work = Callable[[], dict[str, float]]
 
 def spent_by(server: Server | None) -> float:
     """CPU seconds of a server so far, 0.0 while it does not run."""
-    return usage.cpu_seconds(server.pid) if server and server.process else 0.0
+    return sum(usage.cpu_seconds(each.pid) for each in server.running) if server else 0.0
+
+
+def peak_of(server: Server) -> float:
+    """The most memory that one process of a server had since the measurement began."""
+    return float(max((usage.peak(each.pid) for each in server.running), default=0))
 
 
 def sample(
@@ -27,6 +32,8 @@ def sample(
     Time of CPUs that went neither to the server nor to this process and its children is foreign.
     """
     time.sleep(SETTLE_SECONDS)
+    for each in server.running if server else ():
+        usage.forget_peak(each.pid)
     load = usage.load()
     began, busy = time.monotonic(), usage.machine_busy()
     own, before = usage.own_seconds(), spent_by(server)
@@ -36,7 +43,7 @@ def sample(
     others = usage.machine_busy() - busy - (usage.own_seconds() - own) - spent
     if server is not None:
         values["server_cpu_seconds"] = spent
-        values["peak_bytes"] = float(usage.peak(server.pid))
+        values["peak_bytes"] = peak_of(server)
     if spent and values.get("requests"):
         values["cpu_us_per_request"] = spent / values["requests"] * 1e6
     if spent and values.get("bytes"):

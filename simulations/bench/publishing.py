@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urljoin
 
 from simulations.bench import payloads
-from simulations.bench.client import AnswerError, call, form
+from simulations.bench.client import AnswerError, Client, call, form
 from simulations.bench.payloads import PROJECT, Wheel
 from simulations.bench.servers import PASSWORD, Server
 
@@ -42,13 +43,15 @@ def devpi_index(server: Server) -> None:
     call("PUT", f"{server.url}/{DEVPI}", index, {**JSON, "X-Devpi-Auth": auth})
 
 
-def upload_wheel(server: Server, version: str, filename: str, content: Path | bytes) -> None:
+def upload_wheel(
+    server: Server, version: str, filename: str, content: Path | bytes, name: str = PROJECT
+) -> None:
     """Upload one wheel as twine does; a path is streamed."""
     fields = {
         ":action": "file_upload",
         "protocol_version": "1",
         "metadata_version": "2.1",
-        "name": PROJECT,
+        "name": name,
         "version": version,
         "summary": "A benchmark",
         "filetype": "bdist_wheel",
@@ -69,9 +72,9 @@ def wheels(server: Server, found: list[Wheel]) -> None:
         devpi_index(server)
     for each in found:
         if server.name == "pypiserver":
-            (server.work / "data" / each.filename).write_bytes(each.data)
+            (server.data / each.filename).write_bytes(each.data)
         else:
-            upload_wheel(server, each.version, each.filename, each.data)
+            upload_wheel(server, each.version, each.filename, each.data, each.project)
 
 
 def simple_page(server: Server) -> str:
@@ -119,21 +122,60 @@ def oci_blob(server: Server, content: Path | bytes, digest: str) -> None:
     call("PUT", place, content, {**headers, **BINARY})
 
 
+def oci_stream(server: Server, source: Iterable[bytes], size: int, digest: str, cut: int) -> str:
+    """Upload a blob over one connection, in one PUT or, cut, by PATCH; return its URL.
+
+    ``cut`` is the size of the pieces of a chunked upload, 0 for none.
+    """
+    base = ADMIN if server.name == "atoll" else {}
+    with Client(server.url) as client:
+        _, told = client.call("POST", f"{oci_image(server)}/blobs/uploads/", b"", base)
+        place, length = urljoin(server.url, told["location"]), {"Content-Length": str(size)}
+        headers = {**base, **BINARY}
+        if cut:
+            sent = 0
+            for piece in pieces(source, cut):
+                span = {"Content-Range": f"{sent}-{sent + len(piece) - 1}"}
+                _, told = client.call("PATCH", place, piece, {**headers, **span})
+                place, sent = urljoin(server.url, told["location"]), sent + len(piece)
+            source, length = (), {"Content-Length": "0"}
+        place += f"{'&' if '?' in place else '?'}digest={digest}"
+        client.call("PUT", place, source, {**headers, **length})
+    return f"{oci_image(server)}/blobs/{digest}"
+
+
+def pieces(source: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """The same bytes in pieces of one size, the last excepted."""
+    held = bytearray()
+    for data in source:
+        held += data
+        while len(held) >= size:
+            yield bytes(held[:size])
+            del held[:size]
+    if held:
+        yield bytes(held)
+
+
 def oci_manifest(server: Server) -> str:
     """Push a small image; return the URL of its manifest by digest."""
     for data in (payloads.CONFIG, payloads.LAYER):
         oci_blob(server, data, payloads.digest_of(data))
     manifest = payloads.image_manifest()
-    headers = {"Content-Type": payloads.MANIFEST_TYPE, **(ADMIN if server.name == "atoll" else {})}
-    call("PUT", f"{oci_image(server)}/manifests/latest", manifest, headers)
+    oci_tag(server, "latest", manifest)
     return f"{oci_image(server)}/manifests/{payloads.digest_of(manifest)}"
+
+
+def oci_tag(server: Server, tag: str, manifest: bytes) -> None:
+    """Push a manifest under a tag."""
+    headers = {"Content-Type": payloads.MANIFEST_TYPE, **(ADMIN if server.name == "atoll" else {})}
+    call("PUT", f"{oci_image(server)}/manifests/{tag}", manifest, headers)
 
 
 # --- files --------------------------------------------------------------------------------------
 def file(server: Server, name: str, content: Path) -> str:
     """Publish a plain file; return its URL.  nginx gets a hard link: it is the floor."""
     if server.name == "nginx":
-        target = server.work / "data" / name
+        target = server.data / name
         target.unlink(missing_ok=True)
         target.hardlink_to(content)
         content.chmod(0o644)

@@ -11,27 +11,41 @@ from pathlib import Path
 from typing import Any
 
 from cli.environment import cache_directory
-from simulations.bench import figures, plots, summary, usage
+from simulations.bench import figures, growth, installs, plots, remote, summary, uploads, usage
 from simulations.bench.client import AnswerError
 from simulations.bench.figures import Bench, Notes, Sizes
-from simulations.bench.install import PeerMissingError
 from simulations.bench.servers import SERVERS, Server
 from simulations.bench.summary import Sample
 from simulations.bench.wrk import LoadError
 
-SETUP = {"R1": figures.publish_indexes, "R2": figures.publish_files}
+SETUP = {
+    "R1": figures.publish_indexes,
+    "R2": figures.publish_files,
+    "R4": installs.prepare,
+    "R8": remote.prepare,
+}
 ROUND = {
     "R1": figures.indexes,
     "R2": figures.downloads,
     "R3": figures.uploads,
+    "R4": installs.installs,
+    "R5": growth.growth,
     "R6": figures.starts,
+    "R7": uploads.storms,
+    "R8": remote.crowds,
 }
 NEEDED = {
     "R1": ("atoll", "devpi", "pypiserver", "verdaccio", "docker-registry", "nginx"),
     "R2": ("atoll", "devpi", "verdaccio", "docker-registry", "nginx"),
     "R3": ("atoll", "devpi", "docker-registry"),
+    "R4": ("atoll", "devpi", "verdaccio", "docker-registry", "nginx"),
+    "R5": ("atoll",),
     "R6": tuple(SERVERS),
+    "R7": ("atoll", "docker-registry"),
+    "R8": ("atoll",),  # and what stands before an origin of its own
 }
+
+ONCE = ("R5",)  # one size after the other, compared with itself: a round would take an hour
 
 
 def run(
@@ -45,10 +59,11 @@ def run(
     work = Path(tempfile.mkdtemp(prefix="run-", dir=cache_directory() / "bench"))
     servers: dict[str, Server] = {}
     machine = described()
+    bench = Bench(servers, work, sizes, note)
     try:
         for name in dict.fromkeys(name for figure in wanted for name in NEEDED[figure]):
-            _start(name, work, servers, note)
-        bench = Bench(servers, work, sizes, note)
+            start = bench.start if name == summary.OURS else bench.try_start
+            start(name, SERVERS[name])
         samples = _measure(bench, wanted, rounds)
         machine["load_average_after"] = usage.load()
         return samples, {s.name: _told(s) for s in servers.values()}, machine
@@ -58,28 +73,13 @@ def run(
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _start(name: str, work: Path, servers: dict[str, Server], note: Notes) -> None:
-    place = work / name
-    place.mkdir()
-    try:
-        server = SERVERS[name](place)
-        server.start()
-    except (PeerMissingError, OSError) as error:
-        note(f"{name} is left out: {error}")
-        if name == summary.OURS:
-            raise
-        return
-    servers[name] = server
-    note(f"{name} {server.version} answers at {server.url}")
-
-
 def _measure(bench: Bench, wanted: Sequence[str], rounds: int) -> list[Sample]:
     samples: list[Sample] = []
     for figure in wanted:
         if figure in SETUP:
             bench.urls.clear()
             SETUP[figure](bench)
-        for round_ in range(rounds):
+        for round_ in range(1 if figure in ONCE else rounds):
             try:
                 for each in ROUND[figure](bench, round_):
                     samples.append(each)
@@ -117,7 +117,7 @@ def described() -> dict[str, Any]:
 def report(samples: Sequence[Sample], servers: dict[str, dict[str, Any]]) -> str:
     """The table, the versions, and whether to believe it."""
     found = summary.rows(samples)
-    lines = [summary.table(found), ""]
+    lines = [summary.table(found), "", *growth.table(samples), *summary.failures(samples)]
     lines += [f"- {name}: {each['version']}" for name, each in servers.items()]
     if summary.loaded(samples):
         lines += ["", "TAKEN UNDER LOAD: others used the machine; do not quote these figures."]

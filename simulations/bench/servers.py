@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from cli.environment import ROOT
 from simulations.bench import install
 from simulations.bench.client import AnswerError, call
 
+CLI = (sys.executable, "-m", "cli")
 START_SECONDS_MAX = 90.0
 STOP_SECONDS_MAX = 15.0
 POLL_SECONDS = 0.005
@@ -65,6 +67,17 @@ class Server:
     config: str  # published beside the figures
     size: int  # bytes it occupies where it is installed
     process: subprocess.Popen[bytes] | None = None
+    told: bool = False  # whether the URL is what the process said
+
+    @property
+    def running(self) -> Sequence[Server]:
+        """The servers behind this name that run: itself."""
+        return [self] if self.process is not None else []
+
+    @property
+    def data(self) -> Path:
+        """The folder that everything it keeps lies in."""
+        return self.work / "data"
 
     @property
     def pid(self) -> int:
@@ -96,16 +109,22 @@ class Server:
         return time.monotonic() - began
 
     def _answers(self, output: Path) -> bool:
-        if self.name == "atoll":
+        if not self.url or self.told:
             ready = re.search(rb"^atoll: ready (http://\S+)$", output.read_bytes(), re.MULTILINE)
             if ready is None:
                 return False
-            self.url = ready[1].decode().rstrip("/")
+            self.url, self.told = ready[1].decode().rstrip("/"), True
         try:
             call("GET", self.url + self.probe)
         except (AnswerError, OSError):
             return False
         return True
+
+    def wipe(self) -> None:
+        """Let it begin anew, without anything that it kept.  Raises PeerMissingError."""
+        self.stop()
+        shutil.rmtree(self.data, ignore_errors=True)
+        self.start()
 
     def stop(self) -> None:
         """End it and its children."""
@@ -140,17 +159,19 @@ def _output(*command: str | Path) -> str:
 # --- each of them -------------------------------------------------------------------------------
 def atoll(work: Path) -> Server:
     """Our node with its defaults; only the limit on writes is lifted, for publishing."""
-    command = [sys.executable, "-m", "cli", "up", "--data", str(work / "data")]
+    command = [*CLI, "up", "--data", str(work / "data")]
     command += ["--http", "127.0.0.1:0", "--mesh", "127.0.0.1:0"]
     environment = {
         "PYTHONPATH": str(ROOT),
         "ATOLL_ADMIN_PASSWORD": PASSWORD,
         "ATOLL_ACCESS_WRITES_PER_MINUTE": "1000000",
+        "ATOLL_UPSTREAM_ALLOW": "127.0.0.0/8",
     }
     told = _output("git", "-C", ROOT, "describe", "--always", "--dirty")
     revision = "unknown" if " " in told else told  # not a checkout: git explains why
     version = f"{revision}, Python {sys.version.split()[0]}"
-    shown = "defaults; ATOLL_ACCESS_WRITES_PER_MINUTE=1000000 for publishing"
+    shown = "defaults; ATOLL_ACCESS_WRITES_PER_MINUTE=1000000 for publishing, "
+    shown += "ATOLL_UPSTREAM_ALLOW=127.0.0.0/8 for upstreams on loopback"
     size = requirements_size()
     return Server("atoll", version, command, environment, "", "/livez", work, shown, size)
 
@@ -202,18 +223,18 @@ def pypiserver(work: Path) -> Server:
     return Server("pypiserver", "2.4.2", command, {}, url, "/", work, shown, size)
 
 
-def verdaccio(work: Path) -> Server:
-    """Verdaccio without uplinks, web pages and request log."""
+def verdaccio(work: Path, name: str = "verdaccio", template: str = VERDACCIO_CONFIG) -> Server:
+    """Verdaccio without web pages and request log."""
     (node, script), port = install.verdaccio(), free_port()
     config = work / "config.yaml"
-    config.write_text(VERDACCIO_CONFIG.format(storage=work / "data"), "utf-8")
+    config.write_text(template.format(storage=work / "data"), "utf-8")
     command = [str(node), str(script), "--config", str(config), "--listen", f"127.0.0.1:{port}"]
     size = install.size_of(install.folder() / "verdaccio" / "node_modules")
     version = f"{install.VERDACCIO}, Node.js {_output(node, '--version')} (not in its size)"
-    shown = VERDACCIO_CONFIG.format(storage="…")
+    shown = template.format(storage="…")
     url = f"http://127.0.0.1:{port}"
     environment = {"NODE_ENV": "production"}
-    return Server("verdaccio", version, command, environment, url, "/-/ping", work, shown, size)
+    return Server(name, version, command, environment, url, "/-/ping", work, shown, size)
 
 
 def registry(work: Path) -> Server:
@@ -228,8 +249,8 @@ def registry(work: Path) -> Server:
     return Server("docker-registry", version, command, {}, url, "/v2/", work, shown, size)
 
 
-def nginx(work: Path) -> Server:
-    """Nginx with one worker over a folder of files: the floor."""
+def nginx(work: Path, name: str = "nginx", template: str = NGINX_CONFIG) -> Server:
+    """Nginx with one worker; as it comes, over a folder of files: the floor."""
     program, port = install.debian("nginx"), free_port()
     data = work / "data"
     data.mkdir()
@@ -238,13 +259,13 @@ def nginx(work: Path) -> Server:
     data.chmod(0o755)
     config = work / "nginx.conf"
     user = "user root;\n" if os.geteuid() == 0 else ""
-    config.write_text(user + NGINX_CONFIG.format(work=work, storage=data, port=port), "utf-8")
+    config.write_text(user + template.format(work=work, storage=data, port=port), "utf-8")
     command = [str(program), "-c", str(config), "-p", str(work), "-e", "stderr"]
     version = _output(program, "-v").rpartition("/")[2]
-    shown = NGINX_CONFIG.format(work="…", storage="…", port=0)
+    shown = template.format(work="…", storage="…", port=0)
     url, size = f"http://127.0.0.1:{port}", program.stat().st_size
     environment = install.libraries(program)
-    return Server("nginx", version, command, environment, url, "/ready", work, shown, size)
+    return Server(name, version, command, environment, url, "/ready", work, shown, size)
 
 
 SERVERS: dict[str, Callable[[Path], Server]] = {

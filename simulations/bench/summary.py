@@ -21,6 +21,11 @@ METRICS: dict[str, tuple[str, bool]] = {
     "start_cpu_seconds": ("start CPU s", False),
     "idle_bytes": ("idle MB", False),
     "installed_bytes": ("installed MB", False),
+    "seconds": ("s", False),
+    "spent_seconds": ("server's CPU s", False),
+    "first_byte_seconds": ("s to the first byte, p50", False),
+    "upstream_fetches": ("upstream GETs", False),
+    "upstream_copies": ("upstream bytes / size", False),
 }
 SCALE = {"p99": 1e3, "bytes_per_second": 1e-9, "peak_bytes": 1e-6, "idle_bytes": 1e-6}
 SCALE["installed_bytes"] = 1e-6
@@ -90,6 +95,16 @@ def rows(samples: Iterable[Sample]) -> list[Row]:
 def loaded(samples: Sequence[Sample]) -> bool:
     """Tell whether others used the machine in the typical run: its figures then mean little."""
     return bool(samples) and statistics.median(s.foreign_cpus for s in samples) > FOREIGN_MAX
+
+
+def failures(samples: Iterable[Sample]) -> list[str]:
+    """What went wrong, a line each: a figure beside failures is none."""
+    return [
+        f"FAILED: {each.figure} {each.case} · {each.server}, round {each.round + 1}: "
+        f"{each.values['failed']:.0f} of the requests"
+        for each in samples
+        if each.values.get("failed")
+    ]
 
 
 def verdict(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")  # clock ticks a second
@@ -41,6 +42,16 @@ def cpu_seconds(pid: int) -> float:
     )
 
 
+def cpu_nanoseconds(pid: int) -> int:
+    """CPU time of the threads that one process has now: for what takes less than a clock tick."""
+    total = 0
+    with suppress(OSError):
+        for thread in (PROC / str(pid) / "task").iterdir():
+            with suppress(OSError):
+                total += int((thread / "schedstat").read_text("ascii").split()[0])
+    return total
+
+
 def cpu_of(pid: int) -> float:
     """CPU time of one process without its children; 0.0 if it is gone."""
     fields = stat_of(pid)
@@ -48,7 +59,7 @@ def cpu_of(pid: int) -> float:
 
 
 def peak_of(pid: int) -> int:
-    """The largest resident memory that one process ever had, in bytes."""
+    """The largest resident memory of one process, ever or since forget_peak, in bytes."""
     return _kilobytes(pid, "status", "VmHWM:") * 1024
 
 
@@ -58,8 +69,15 @@ def resident(pid: int) -> int:
 
 
 def peak(pid: int) -> int:
-    """The largest resident memory that any process of the tree ever had, in bytes."""
+    """The largest resident memory of any process of the tree, ever or since forget_peak."""
     return max((peak_of(each) for each in tree(pid)), default=0)
+
+
+def forget_peak(pid: int) -> None:
+    """Let the peaks of a process tree begin anew, where the kernel allows it."""
+    for each in tree(pid):
+        with suppress(OSError):
+            (PROC / str(each) / "clear_refs").write_text("5", "ascii")
 
 
 def _kilobytes(pid: int, file: str, key: str) -> int:

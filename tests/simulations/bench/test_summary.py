@@ -75,3 +75,10 @@ def test_the_document_holds_what_the_table_was_made_of() -> None:
 def test_numbers_have_three_digits() -> None:
     shown = [summary.number(value) for value in (12345.6, 123.4, 12.34, 1.234, 0.01234)]
     assert shown == ["12,346", "123", "12.3", "1.23", "0.0123"]
+
+
+def test_failures_stand_beside_the_figures() -> None:
+    broken = Sample("R8", "crowd", "peer", 1, {"failed": 3.0})
+    assert summary.failures([broken, sample("atoll", 0, 1)]) == [
+        "FAILED: R8 crowd · peer, round 2: 3 of the requests"
+    ]

@@ -27,3 +27,18 @@ def test_a_process_that_is_gone_uses_nothing() -> None:
     assert usage.cpu_seconds(gone) == 0
     assert usage.resident(gone) == 0
     assert usage.peak(gone) == 0
+
+
+def test_a_peak_may_begin_anew() -> None:
+    held = bytearray(b"x") * (64 << 20)
+    before = usage.peak_of(os.getpid())
+    del held
+    usage.forget_peak(os.getpid())
+    assert usage.peak_of(os.getpid()) <= before
+
+
+def test_cpu_time_is_told_finely() -> None:
+    before = usage.cpu_nanoseconds(os.getpid())
+    sum(range(200_000))
+    assert usage.cpu_nanoseconds(os.getpid()) > before
+    assert usage.cpu_nanoseconds(1 << 30) == 0
