@@ -167,6 +167,7 @@ class LedgerSync:
         effects: list[Effect] = []
         if changed:
             for peer, known in self._peers.items():
+                known.pardon()  # what was refused may be right by the new documents
                 if known.root != root:
                     effects += self._state(peer, ())
         return effects + self._pull(now)
@@ -193,7 +194,7 @@ class LedgerSync:
         if known is None:
             return self._pull(now)
         if refused:
-            known.refused[key] = now + pause
+            known.refuse(key, now, pause, grows=pause >= REFUSED_PAUSE)
         if resend_from is not None and known.rewinds.get(key, 0) < REWINDS_MAX:
             known.rewinds[key] = known.rewinds.get(key, 0) + 1
             upto = max(reach, resend_from)
@@ -239,7 +240,7 @@ class LedgerSync:
             if known.heads.get(key, 0) < head.seq:
                 known.heads[key] = head.seq
                 known.lack(key, head.seq)
-                known.refused.pop(key, None)
+                known.pardon(key)
                 if peer != head.author and head.author in self._peers:
                     self._later.setdefault(key, now + self._jitter(PUSH_GRACE))
         if len(known.heads) > AUTHORS_MAX:
@@ -256,11 +257,11 @@ class LedgerSync:
             yield Send(peer, Range(head.author, head.incarnation, seq - 1, seq))
 
     def _ask_roots(self, peer: bytes, known: SyncPeer, now: float) -> Iterator[Effect]:
-        newer = known.root[0] >= self.root[0] and known.root != self.root
-        if newer and known.roots_asked != known.root:
+        """Ask for what the peer holds, if it differs: even who is behind may have statements."""
+        if known.root not in (self.root, known.roots_asked):
             known.roots_asked = known.root
             known.roots_due = now + ROOT_TIMEOUT
-            yield Send(peer, RootGet(self.root[0]))
+            yield Send(peer, RootGet(min(self.root[0], known.root[0])))
 
     def _answer(self, peer: bytes, known: SyncPeer, asked: Range) -> list[Effect]:
         key = (asked.author, asked.incarnation)

@@ -11,6 +11,9 @@ from itertools import islice
 
 CHOICES_MAX = 64  # chains of one peer weighed at a time, however many it claims to have
 
+PATIENCE = 3  # refusals in a row until the pauses grow
+PAUSE_MAX = 3600.0  # seconds between two questions for what is refused again and again
+
 Key = tuple[bytes, int]  # author, incarnation
 Reach = tuple[int, bytes]  # seq, record id
 
@@ -35,7 +38,8 @@ class SyncPeer:
     roots_asked: Reach = (0, b"")
     batch: bytearray = field(default_factory=bytearray)
     document: bytearray = field(default_factory=bytearray)
-    refused: dict[Key, float] = field(default_factory=dict[Key, float])
+    refused: dict[Key, float] = field(default_factory=dict[Key, float])  # until when
+    refusals: dict[Key, int] = field(default_factory=dict[Key, int])  # of what it has, in a row
     repeat_at: float = 0.0
     rewinds: dict[Key, int] = field(default_factory=dict[Key, int])
     disputed: set[bytes] = field(default_factory=set[bytes])  # rival heads asked about
@@ -44,9 +48,24 @@ class SyncPeer:
         """It has records of this chain that we may lack."""
         self.lacking[key] = seq
 
+    def refuse(self, key: Key, now: float, pause: float, *, grows: bool) -> None:
+        """What it has of this chain cannot be taken: ask it later, ever later if it ``grows``."""
+        count = self.refusals.get(key, 0) if grows else 0
+        self.refusals[key] = count + 1
+        self.refused[key] = now + min(pause * 2.0 ** max(0, count - PATIENCE), PAUSE_MAX)
+
+    def pardon(self, key: Key | None = None) -> None:
+        """Ask again for one chain, or for all: something has changed."""
+        if key is None:
+            self.refused.clear()
+            self.refusals.clear()
+        else:
+            self.refused.pop(key, None)
+            self.refusals.pop(key, None)
+
     def again(self, key: Key) -> None:
         """We have dropped the end of this chain; it may have the author's own."""
-        self.refused.pop(key, None)
+        self.pardon(key)
         self.lack(key, self.heads.get(key, 0))
 
     def choices(

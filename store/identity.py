@@ -84,17 +84,18 @@ class Identity:
         a root document names the new one.
         """
         fresh = seed or secrets.token_bytes(32)
-        return Identity(fresh, self.first_key, (self.seed, *self.others)[:OTHERS_MAX])
+        return type(self)(fresh, self.first_key, (self.seed, *self.others)[:OTHERS_MAX])
 
     def expecting(self, following: Identity) -> Identity:
         """The same identity, with the key of the one that is to follow at hand."""
-        return Identity(self.seed, self.first_key, (following.seed, *self.others)[:OTHERS_MAX])
+        others = (following.seed, *self.others)[:OTHERS_MAX]
+        return type(self)(self.seed, self.first_key, others)
 
     def held(self) -> dict[bytes, Identity]:
         """The node under each key that it holds, by public key; the present one first."""
         seeds = (self.seed, *self.others)
         found = (
-            Identity(seed, self.first_key, tuple(s for s in seeds if s != seed)) for seed in seeds
+            type(self)(seed, self.first_key, tuple(s for s in seeds if s != seed)) for seed in seeds
         )
         return {each.key: each for each in found}
 

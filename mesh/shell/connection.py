@@ -62,7 +62,9 @@ class Connection:
         self.before: Connection | None = None  # a bulk socket that drains beside this one
         self.successor = False  # a better link is up, and waits for the end of this one
         self.after: trio.Event | None = None  # the end of the link that this one takes over from
-        self.joining = False  # a joiner's: it only takes the root documents, and comes again
+        self.joining = (
+            False  # a guest's, who only takes root documents: a joiner, or one who is out
+        )
         self.attempt: trio.CancelScope | None = None  # around the dial that led here
         self.reason = ""
         self.heard_at = trio.current_time()
@@ -130,6 +132,11 @@ class Connection:
     def close_by(self, deadline: float) -> None:
         """End at a time of ``trio.current_time()``, at the latest."""
         self._scope.deadline = min(self._scope.deadline, deadline)
+
+    def guest(self, patience: float) -> None:
+        """It is no member's: it hears root documents, and has so many seconds to take them."""
+        self.joining = True
+        self.close_by(trio.current_time() + patience)
 
     def detach(self) -> None:
         """Stop after the handshake and leave the stream open: ``run`` returns, the rest follows."""

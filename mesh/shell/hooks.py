@@ -52,6 +52,14 @@ class Hooks(Protocol):
         """A stranger wants to join."""
         ...
 
+    def greet(self, connection: Connection) -> bool:
+        """Tell an evicted node that there is news; whether it is one."""
+        ...
+
+    async def guest(self, connection: Connection, message: Message) -> None:
+        """One who is no member says something."""
+        ...
+
     def key_of(self, node: bytes) -> bytes | None:
         """Return a member's current key."""
         ...

@@ -1,4 +1,4 @@
-"""Inviting and joining: how a mesh grows by one.  Spec: docs/mesh.md §4."""
+"""Inviting and joining, and what the evicted are told.  Spec: docs/mesh.md §4."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import msgspec
 import structlog
 import trio
 
-from mesh import invitation
+from mesh import gate, invitation
 from mesh.carrier import Stream
 from mesh.handshake import Self, Ticket, node_of
 from mesh.invitation import Book
 from mesh.link import Closed, JoinAsked, Link, Received
-from mesh.messages import Root
+from mesh.messages import CONTROL, Message, Root, RootGet
 from mesh.ports import LedgerPort
 from mesh.shell.connection import BROKEN, Connection
 from mesh.shell.links import Links
@@ -137,6 +137,27 @@ class Joining:
         for message in root_messages(documents):
             connection.send(message)
             await connection.drained(1 << 20)
+
+    # --- the evicted ---------------------------------------------------------------------------
+    def greet(self, connection: Connection) -> bool:
+        """Tell an evicted node that there is news; whether it is one."""
+        said = gate.news(self._ledger.authority, connection.node)
+        if said is None or connection.link.channel != CONTROL:
+            return False
+        connection.guest(gate.FAREWELL)
+        connection.send(said)
+        return True
+
+    async def guest(self, connection: Connection, message: Message) -> None:
+        """Give an evicted node the documents that it asks for, and end its link."""
+        out = connection.node.hex() in self._ledger.authority.evicted()
+        if not out or not isinstance(message, RootGet):
+            return
+        papers = gate.farewell(await self._ledger.roots(message.version), connection.node)
+        for part in root_messages((1, data) for data in papers):
+            connection.send(part)
+            await connection.drained(1 << 20)
+        connection.close("evicted from this mesh")
 
     async def _admit(self, key: bytes, granted: invitation.Granted) -> None:
         """Sign a member in, once: not even a crash in between leaves the invitation to another."""

@@ -49,6 +49,7 @@ class Links:
         self._standing = Standing(hooks, me().node, self._superseded)
         self.control, self.bulk = self._standing.control, self._standing.bulk
         self.speaks, self.serves = self._standing.speaks, self._standing.serves
+        self.dismiss = self._standing.ended  # a link that speaks for a member no more
         self.listening: tuple[str, ...] = ()
         self.first_bound: tuple[str, ...] = ()  # of those; they differ where the operator says so
         self.dialling = Dialling(me().node, rng)
@@ -306,7 +307,7 @@ class Links:
     async def established(self, connection: Connection) -> None:
         """A handshake is through: one link of a kind per peer."""
         self._strangers.pop(connection, None)
-        if connection.joining:
+        if connection.joining or self._hooks.greet(connection):
             return
         if connection.node == self._me().node:
             connection.close("that is ourselves")
@@ -343,6 +344,7 @@ class Links:
     async def heard(self, connection: Connection, message: Message) -> None:
         """A peer said something."""
         if connection.joining:
+            await self._hooks.guest(connection, message)
             return
         if connection.after is not None:  # what the link before it still had to say goes first
             with trio.move_on_after(HAND_OVER):

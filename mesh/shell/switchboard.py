@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import structlog
 import trio
 
+from mesh import gate
 from mesh.addresses import AddressBook, Outside
 from mesh.beliefs import PeerBelief
 from mesh.carrier import TLS, scheme_of
@@ -91,7 +92,7 @@ class Switchboard:
         self._ledger, self._exchange = ledger, exchange
         self._me = me
         self._uplink = uplink
-        self._spread = Spread()
+        self._spread, self._porter = Spread(), gate.Porter()
         self._uncredited: dict[bytes, int] = {}
         self._used: dict[bytes, float] = {}  # peer → when its bulk socket last moved chunks
 
@@ -106,18 +107,8 @@ class Switchboard:
 
     def gate(self, said: Hello) -> str:
         """Judge an introduction; "" lets it in."""
-        if said.mesh.hex() != self._ledger.mesh:
-            return "this node belongs to another mesh"
-        authority, node = self._ledger.authority, said.node.hex()
-        if node in authority.evicted():
-            return f"evicted from this mesh: {authority.evicted()[node].reason}"
-        if not authority.is_member(node):
-            return "not a member of this mesh"
-        if authority.retired(node, said.key):
-            return "that node has given up this key"
-        if not self.follows(said.node, said.succession, said.key):
-            return "the key is not that member's current one"
-        return ""
+        ledger, now = self._ledger, trio.current_time()
+        return self._porter.refusal(ledger.authority, ledger.mesh, said, now)
 
     def follows(self, node: bytes, shown: tuple[bytes, ...], key: bytes) -> bool:
         """Tell whether a key is a member's own, or by what it shows has followed that one."""
@@ -131,16 +122,26 @@ class Switchboard:
         """A stranger wants to join."""
         await self.joining.asked(connection, asked)
 
+    def greet(self, connection: Connection) -> bool:
+        """Tell an evicted node that there is news; whether it is one."""
+        return self.joining.greet(connection)
+
+    async def guest(self, connection: Connection, message: Message) -> None:
+        """One who is no member says something."""
+        await self.joining.guest(connection, message)
+
     def refresh_members(self) -> None:
         """Root documents may have changed: meet the new ones, leave those who are out."""
         authority = self._ledger.authority
-        members = authority.members()
+        members = authority.members() if authority.is_member(self._ledger.node) else {}
         for node in members:
             self.links.meet(bytes.fromhex(node))
         for peer, connection in list(self.links.control.items()):
             shown = connection.link.peer
             if peer.hex() not in members and connection.link.channel != BULK:
-                connection.close("no longer a member")
+                self.links.dismiss(connection)
+                if not self.greet(connection):
+                    connection.close("no longer a member")
             elif shown is not None and authority.retired(peer.hex(), shown.key):
                 connection.close("its key was given up for another")
         gone = [peer for peer in self.links.dialling.dials if peer.hex() not in members]

@@ -381,3 +381,37 @@ def test_a_root_document_that_could_not_be_stored_is_asked_for_again() -> None:
     core.received(NAMES[1], m.Root(0, last=True, piece=b""), 1.1)
     assert core.deadline() == 1.0 + OUTAGE_PAUSE
     assert core.tick(1.0 + OUTAGE_PAUSE) == [Send(NAMES[1], m.RootGet(1))]
+
+
+def test_who_is_behind_is_asked_for_its_statements_too() -> None:
+    """It may have rotated its key on its own side of a cut, under an older root document."""
+    core = LedgerSync(NAMES[0], {}, (5, b"five"), random.Random(1))
+    core.linked(NAMES[1], 0.0)
+    asked = core.received(NAMES[1], m.Heads((), 3, b"three"), 0.0)
+    assert asked == [Send(NAMES[1], m.RootGet(3))]
+    assert core.received(NAMES[1], m.Heads((), 3, b"three"), 0.1) == []
+
+
+def test_other_documents_make_what_was_refused_worth_asking_for_again() -> None:
+    core = wanting()
+    key = (NAMES[1], 1)
+    core.applied(NAMES[1], key, 0, refused=True, now=1.0)
+    assert core.tick(2.0) == []
+    asked = core.rooted((2, b"new"), 3.0)
+    assert Send(NAMES[1], m.Range(*key, 0, 3)) in asked
+
+
+def test_what_is_refused_again_and_again_is_asked_for_ever_less_often() -> None:
+    core = wanting()
+    key, now, pauses = (NAMES[1], 1), 0.0, []
+    for _ in range(12):
+        core.applied(NAMES[1], key, 0, refused=True, now=now)
+        core._peers[NAMES[1]].repeat_at = 1e9
+        moment = core.deadline()
+        assert moment is not None
+        pauses.append(moment - now)
+        now = moment
+        assert core.tick(now) == [Send(NAMES[1], m.Range(*key, 0, 3))]
+    assert pauses[:4] == [60.0] * 4
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 3600.0
