@@ -1,6 +1,6 @@
 """The real package clients that conformance tests drive, installed outside the tree.
 
-Five groups are installed side by side.  What cannot be had is written down with its reason, and the
+Six groups are installed side by side.  What cannot be had is written down with its reason, and the
 tests that need it are skipped with that reason.  A second run finds everything in place.
 `python -m tests.conformance.clients` installs and lists.
 """
@@ -114,7 +114,8 @@ def _install() -> dict[str, Client | MissingClient]:
             pool.submit(_timed, "npm", installers.npm_clients),
             pool.submit(_timed, "Go", installers.go_clients),
         ]
-        commands = debian.result()  # Maven itself comes from Debian
+        commands = debian.result()  # Maven itself comes from Debian, and a compiler
+        others.append(pool.submit(_timed, "libp2p", installers.libp2p_library))
         others.append(pool.submit(_timed, "Maven", lambda: installers.maven_plugins(commands)))
         for group in others:
             commands = {**commands, **group.result()}

@@ -1,5 +1,7 @@
 """Put each group of package clients in place: Debian's, PyPI's, npm's, Go's and Maven's plug-ins.
 
+libp2p, which a node may do without and the tests of its carrier may not, is put beside them.
+
 A group returns the command line of every client it has, or the reason why there is none.
 """
 
@@ -10,11 +12,12 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from cli.environment import cache_directory
+from cli.environment import ROOT, cache_directory
 
 # Command -> Debian package.  A command that is on the PATH already is taken as it is.
 DEBIAN = {
@@ -38,6 +41,7 @@ DEBIAN = {
     "wrk": "wrk",
 }
 POSTGRESQL = "postgresql"  # its servers lie outside the PATH; tests/postgres.py finds them
+COMPILER = {"gcc": "gcc", "gmp.h": "libgmp-dev", "Python.h": "python3-dev"}  # for libp2p's parts
 IVY_JAR = Path("/usr/share/java/ivy.jar")  # Debian package `ivy` brings no command
 PYPI = {
     "build": "build==1.6.1",
@@ -79,6 +83,14 @@ AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\n# written by Atoll's tests: no daemon starts while clients are installed\nexit 101\n"
 
+PROBE = """\
+import sys
+sys.path.append({folder!r})
+import libp2p
+from importlib.metadata import version
+print("libp2p", version("libp2p"))
+"""
+
 
 class InstallError(Exception):
     """A step of the installation failed; its text is the reason that skipped tests show."""
@@ -98,6 +110,11 @@ def maven_repository() -> Path:
     return directory() / "maven"
 
 
+def mesh_libraries() -> Path:
+    """Name the folder that holds libp2p and what only it needs; tests put it last on their path."""
+    return directory() / f"libp2p-{sysconfig.get_config_var('py_version_nodot')}"
+
+
 # --- Debian -------------------------------------------------------------------------------------
 def debian_clients() -> Found:
     missing = sorted({package for command, package in DEBIAN.items() if not _which(command)})
@@ -105,6 +122,7 @@ def debian_clients() -> Found:
         missing.append("ivy")
     if not any(Path("/usr/lib/postgresql").glob("*/bin/initdb")) and not _which("initdb"):
         missing.append(POSTGRESQL)
+    missing += _compiler_missing()
     reasons = _apt_install(missing) if missing else {}
     found: Found = {}
     for command, package in DEBIAN.items():
@@ -118,6 +136,19 @@ def debian_clients() -> Found:
     else:
         found["ivy"] = reasons.get("ivy", "no java to run Ivy with")
     return found
+
+
+def _compiler_missing() -> list[str]:
+    """List the packages without which libp2p's parts cannot be compiled; nothing once they are."""
+    if (mesh_libraries() / "requirements").exists():
+        return []
+    headers = [Path("/usr/include"), *Path("/usr/include").glob("*-linux-gnu")]
+    there = {
+        "gcc": _which("gcc") is not None,
+        "gmp.h": any((folder / "gmp.h").exists() for folder in headers),
+        "Python.h": Path(sysconfig.get_paths()["include"], "Python.h").exists(),
+    }
+    return [package for name, package in COMPILER.items() if not there[name]]
 
 
 def _which(command: str) -> str | None:
@@ -180,6 +211,26 @@ def _venv(name: str, requirements: list[str]) -> Path:
         _run([*pip, "--quiet", "--disable-pip-version-check", *requirements])
         stamp.write_text("\n".join(requirements), "utf-8")
     return folder / "bin"
+
+
+def libp2p_library() -> Found:
+    """Compile libp2p into a folder of its own, so that the libraries of the tests stay as pinned."""
+    folder, pins = mesh_libraries(), (ROOT / "requirements-mesh.txt").read_text("utf-8")
+    stamp, probe = folder / "requirements", folder / "probe.py"
+    if not stamp.exists() or stamp.read_text("utf-8") != pins:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        only = folder / "only.txt"
+        only.write_text("\n".join(line for line in pins.splitlines() if "==" in line), "utf-8")
+        pip = [sys.executable, "-m", "pip", "install", "--no-input", "--no-compile", "--quiet"]
+        place = ["--disable-pip-version-check", "--no-deps", "--target", str(folder)]
+        try:
+            _run([*pip, *place, "--requirement", str(only)])
+        except InstallError as error:
+            return {"libp2p": str(error)}
+        probe.write_text(PROBE.format(folder=str(folder)), "utf-8")
+        stamp.write_text(pins, "utf-8")
+    return {"libp2p": [sys.executable, probe]}
 
 
 def npm_clients() -> Found:
