@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from store import bulk, canonical, counting, fold, pruning, records
+from store import bulk, canonical, counting, fold, journal, pruning, records
 from store.authority import Authority
 from store.bulk import chunks
 from store.counting import Delta
 from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, Rules
+from store.journal import Entry
 from store.paging import grouped
 from store.schema import burnt, claims, files, settings
 from store.states import (
@@ -23,9 +24,11 @@ from store.states import (
     HLC,
     MUTABLE,
     PACKAGE,
+    POINTED,
     SIZE,
     TABLES,
     VALUE,
+    VERSION,
     Key,
     Row,
     burnt_row,
@@ -40,6 +43,7 @@ REPOSITORIES = sa.select(settings.c.key, settings.c.value).where(
     settings.c.kind == "repository", settings.c.key.in_(sa.bindparam("keys", expanding=True))
 )
 Moved = tuple[Row | None, Row | None]  # a row before and after
+POINTED_MAX = 140  # bytes of a pointer's value that the journal keeps: any digest
 
 
 class Touched(NamedTuple):
@@ -56,6 +60,20 @@ class Touched(NamedTuple):
     name: str
     hlc: int
     lost: str = ""
+    change: str = journal.UPDATED
+    version: str = ""
+    detail: str = ""  # as in ``journal.Entry``
+    size: int = 0
+    record: bytes = b""
+    author: str = ""
+
+    @property
+    def entry(self) -> Entry:
+        """What the journal keeps."""
+        place = (self.kind, self.change, self.repository, self.package, self.name)
+        return Entry(
+            *place, self.version, self.detail, self.size, self.hlc, self.record, self.author
+        )
 
 
 def load_claims(connection: sa.Connection, cells: Iterable[str]) -> dict[str, list[Claim]]:
@@ -139,6 +157,7 @@ class Tables:
         self.authority = authority
         self.touched: list[Touched] = []
         self._deltas: dict[tuple[str, str], Delta] = {}
+        self._noted = 0  # touched cells that the journal has
 
     def fold(self, old: Mapping[str, list[Claim]], new: Mapping[str, list[Claim]]) -> None:
         """Recompute cells.  ``old`` are their claims as they were folded last, ``new`` as they are.
@@ -155,9 +174,10 @@ class Tables:
                     self._refold_homes(moved, set(kinds.get(FILE, ())))
 
     def finish(self) -> list[Touched]:
-        """Bring the package rows up to date; return what changed."""
+        """Bring the package rows up to date, note in the journal what changed, and return it."""
         counting.write(self.connection, self._deltas)
-        self._deltas = {}
+        journal.write(self.connection, [each.entry for each in self.touched[self._noted :]])
+        self._deltas, self._noted = {}, len(self.touched)
         return self.touched
 
     def _refold_homes(self, moved: Mapping[Key, Moved], done: set[str]) -> None:
@@ -212,7 +232,8 @@ class Tables:
             moved = (before.get(key), after.get(key))
             if moved[0] != moved[1]:
                 changed[key] = moved
-                newest = max([claim.hlc for claim in new.get(cell) or old[cell]])
+                about = new.get(cell) or old[cell]
+                newest = about[0] if len(about) == 1 else max(about, key=_time)
                 self._note(kind, key, moved, newest)
         return changed
 
@@ -235,15 +256,16 @@ class Tables:
         bulk.insert(self.connection, table, fresh)
         return before
 
-    def _note(self, kind: str, key: Key, moved: Moved, hlc: int) -> None:
-        """Remember a changed row for the package counts and for the observers."""
+    def _note(self, kind: str, key: Key, moved: Moved, newest: Claim) -> None:
+        """Remember a changed row for the package counts, the journal and the observers."""
         package = "" if kind in (FILE, SETTING) else key[1]
         for row, sign in zip(moved, (-1, 1), strict=True):
             if row is None or kind not in (FILE, POINTER):
                 continue
             if kind == FILE:
-                if package and package != row[PACKAGE]:  # another package's file before
-                    self.touched.append(Touched(kind, key[0], package, key[-1], hlc))
+                was = moved[0] if sign > 0 else None
+                if was and (was[PACKAGE], was[VERSION]) != (row[PACKAGE], row[VERSION]):
+                    self._touch(kind, key, package, (was, None), newest)
                 package = row[PACKAGE]
             delta = self._delta(key[0], package)
             if kind == FILE:
@@ -253,14 +275,35 @@ class Tables:
                 delta.came(row[HLC[kind]])
             else:
                 delta.went(row[HLC[kind]])
-        lost = lost_digest(moved) if kind == FILE else ""
-        self.touched.append(Touched(kind, key[0], package, key[-1], hlc, lost))
+        self._touch(kind, key, package, moved, newest)
+
+    def _touch(self, kind: str, key: Key, package: str, moved: Moved, newest: Claim) -> None:
+        before, after = moved
+        change = journal.UPDATED if before and after else journal.CREATED
+        row = after or before
+        version, detail, size, lost = "", "", 0, ""
+        if kind == FILE and row is not None:
+            version, detail, size, lost = row[VERSION], row[DIGEST], row[SIZE], lost_digest(moved)
+        elif kind == FLAG:
+            version, detail = key[2], key[3]
+        elif kind == POINTER and row is not None:
+            detail = row[POINTED][:POINTED_MAX].decode("utf-8", "replace")
+        if after is None:
+            change = journal.REMOVED
+        place = (kind, key[0], package, key[-1], newest.hlc, lost)
+        self.touched.append(
+            Touched(*place, change, version, detail, size, newest.record, newest.author)
+        )
 
     def _delta(self, repository: str, package: str) -> Delta:
         delta = self._deltas.get((repository, package))
         if delta is None:
             delta = self._deltas[repository, package] = Delta()
         return delta
+
+
+def _time(claim: Claim) -> int:
+    return claim.hlc
 
 
 def lost_digest(moved: Moved) -> str:

@@ -207,6 +207,15 @@ packages = sa.Table(  # one row per package that has a visible file or pointer; 
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
 
+journal = sa.Table(  # what each commit changed, in the order of commits on this node
+    "journal",
+    facts,
+    sa.Column("position", sa.BigInteger, primary_key=True, autoincrement=False),  # of its last
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),  # store.journal.Entry, as many as counted
+)
+
 # --- local --------------------------------------------------------------------------------------
 staged = sa.Table(  # ingested, not yet published: OCI blobs before their manifest, dput queues
     "staged",

@@ -16,9 +16,11 @@ Row = tuple[Any, ...]
 TABLES = {FILE: files, POINTER: pointers, FLAG: flags, SETTING: settings}
 KEYS = {kind: tuple(column.name for column in t.primary_key) for kind, t in TABLES.items()}
 HLC = {kind: list(table.columns.keys()).index("hlc") for kind, table in TABLES.items()}
-PACKAGE, SIZE, DIGEST, MUTABLE = (
-    list(files.columns.keys()).index(name) for name in ("package", "size", "digest", "mutable")
+PACKAGE, VERSION, SIZE, DIGEST, MUTABLE = (
+    list(files.columns.keys()).index(name)
+    for name in ("package", "version", "size", "digest", "mutable")
 )
+POINTED = list(pointers.columns.keys()).index("value")
 VALUE = list(settings.columns.keys()).index("value")
 NO_CHECKSUMS = "{}"
 
