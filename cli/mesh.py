@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from cli.bundles import standing
 from cli.conflicts import conflicts, resolve
 from cli.connection import connect
+from cli.couriers import couriers
 from cli.links import links
 from cli.members import COMMANDS
 from cli.output import show, table
@@ -29,6 +30,7 @@ mesh.add_command(resolve)
 mesh.add_command(placement)
 mesh.add_command(links)
 mesh.add_command(transfers)
+mesh.add_command(couriers)
 mesh.add_command(why)
 mesh.add_command(standing)
 for command in COMMANDS:

@@ -1,4 +1,4 @@
-"""What two nodes say to each other.  This table and ``mesh.copies`` are the protocol.
+"""What two nodes say to each other.  This, ``copies`` and ``cargo`` are the protocol.
 
 Spec: docs/mesh.md §3.  Every message is a MessagePack array of its fields in order (design.md
 ruling 5); fields are only ever appended, and what a newer peer appended is ignored.  Node ids,
@@ -30,7 +30,7 @@ Succession = Annotated[  # how a node came to its key, for those who know an old
 MaybeId = Annotated[bytes, Meta(max_length=32)]  # an Id, or empty: unknown
 
 CONTROL, BULK, RELAY = 0, 1, 2  # the channel a socket carries
-FEATURE_RELAYED, FEATURE_RELAY = 1, 2  # bits: can be met through a relay; is one
+FEATURE_RELAYED, FEATURE_RELAY, FEATURE_COURIER = 1, 2, 4  # can be met by relay; is one; carries
 NONE, COMPLETE, PARTIAL, SEEKING = 0, 1, 2, 3  # HaveBlob.state
 GONE, REFUSED, OVERLOADED = 1, 2, 3  # Nope.reason
 URGENT, LEDGER, POLICY, REPAIR, COURIER = 0, 1, 2, 3, 4  # Want.priority: smaller goes first

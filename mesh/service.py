@@ -18,6 +18,7 @@ import trio
 
 from mesh import addresses, limits
 from mesh.addresses import INVITATION
+from mesh.cargo import CARGO
 from mesh.carrier import Carrier
 from mesh.exchange import Exchange
 from mesh.invitation import Book
@@ -25,6 +26,7 @@ from mesh.messages import URGENT, Errand, RelayOffer, RelayOpen, RelayReady
 from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
 from mesh.shell.copies import Copies
+from mesh.shell.couriers import Couriers
 from mesh.shell.errands import Errands
 from mesh.shell.insight import Insight
 from mesh.shell.joining import Joining
@@ -84,8 +86,8 @@ class Mesh:
         )
         self._board, self._address_at = board, 0.0
         ways = ways or Ways()
-        seed, member = identity.seed, self._board.is_member
-        self._relays = Relays(seed, ways.relay, member, lambda: 0.75 + rng.random() / 2)
+        self._relays = Relays(identity.seed, ways.relay, board.is_member, rng)
+        self.couriers = Couriers(ledger, directory, on=ways.courier)
         self._wire(carriers, index, rng)
         self._meeting = Meeting(
             ledger,
@@ -101,7 +103,7 @@ class Mesh:
         """Join the parts; the switchboard knows them all."""
         board, ledger = self._board, self._ledger
         self._own.carriers = (*carriers, self._relays.carrier)
-        self._own.features = self._relays.features
+        self._own.features = self._relays.features | self.couriers.features
         self._links = Links(
             self._own.carriers,
             board,
@@ -117,15 +119,13 @@ class Mesh:
         self.copies = Copies(bytes.fromhex(ledger.node), self._links, rng)
         board.links, board.ledgers, board.copies = self._links, self._ledgers, self.copies
         board.relays, self._relays.links = self._relays, self._links
+        self.couriers.links = self._links
         board.transfers, board.joining = self._transfers, self.joining
         board.watch = Watch(self._exchange, self._links)
         self.errands = Errands(self._links, ledger)
-        board.handlers = {
-            Errand: self.errands.heard,
-            RelayOpen: self._relays.heard,
-            RelayOffer: self._relays.heard,
-            RelayReady: self._relays.heard,
-        }
+        board.handlers = {Errand: self.errands.heard}
+        board.handlers |= dict.fromkeys(CARGO.values(), self.couriers.heard)
+        board.handlers |= dict.fromkeys((RelayOpen, RelayOffer, RelayReady), self._relays.heard)
 
     # --- running -------------------------------------------------------------------------------
     async def run(
@@ -355,10 +355,7 @@ class Mesh:
 
     def relaying(self) -> Relaying:
         """Return what is carried for others."""
-        core = self._relays.core
-        return (
-            Relaying() if core is None else Relaying(len(core.joints), core.carried, core.refused)
-        )
+        return self._relays.status()
 
     def topology(self) -> Topology:
         """Return the members and the links this node knows of."""

@@ -13,6 +13,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from mesh.cargo import CARGO
 from mesh.copies import COPIES
 from mesh.messages import TYPES, ChunkIndex, Count, Data, Message
 from store.errors import LocalProtocolError, RemoteProtocolError
@@ -28,7 +29,7 @@ HEAD = struct.Struct("!IB")
 HEADER_LENGTH = struct.Struct("!H")
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
-ALL = {**TYPES, **COPIES}
+ALL = {**TYPES, **COPIES, **CARGO}
 CODES = {kind: code for code, kind in ALL.items()}
 DECODERS = {code: msgspec.msgpack.Decoder(kind) for code, kind in ALL.items()}
 DATA = CODES[Data]
@@ -134,7 +135,7 @@ class Decoder:
             if len(self._buffer) < end:
                 return None
             code = self._buffer[LENGTH.size]
-            known = code in TYPES or not code & SKIPPABLE
+            known = code in ALL or not code & SKIPPABLE
             message = self._decode(code, end) if known else None
             del self._buffer[:end]
             if message is not None:

@@ -78,6 +78,7 @@ class Blobs:
         self.store, self.index = store, index
         self.swarm: Swarm = swarm or NoSwarm()
         self.reader: Callable[[Digest], None] = lambda _: None  # told of what clients read
+        self.missed: Callable[[Digest, int], None] = lambda *_: None  # and of what nobody had
 
     def path(self, digest: Digest) -> Path | None:
         """The local file, if the store has files."""
@@ -114,10 +115,14 @@ class Blobs:
             async with self.store.read(digest, start=start, stop=stop) as chunks:
                 yield chunks
         else:
-            async with self.swarm.stream(
-                digest, size=size, manifest_id=manifest_id, start=start, stop=stop
-            ) as chunks:
-                yield chunks
+            try:
+                async with self.swarm.stream(
+                    digest, size=size, manifest_id=manifest_id, start=start, stop=stop
+                ) as chunks:
+                    yield chunks
+            except NoHolderError:
+                self.missed(digest, size or 0)
+                raise
 
     async def load(self, digest: Digest, *, limit: int) -> bytes:
         """The whole of a small blob.  Raises TooLargeError beyond ``limit`` bytes."""

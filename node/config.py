@@ -82,6 +82,8 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     libp2p_listen: str = ""  # HOST:PORT; empty: the host of ``listen``, any port
     upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
     links: tuple[str, ...] = ()  # rules: "site:NAME up=2Mbit metered hours=22:00-06:00"
+    courier: str = "auto"  # auto (by role) | on | off: carry between sites never up together
+    courier_budget: int = 4 << 30  # bytes that may lie here only to be carried
     repair_rate: int = 0  # bytes per second that policies may fetch; 0: no cap
     absent: float = 259200.0  # seconds without a sign of a member until others stand in for it
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
@@ -164,6 +166,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "mesh.mdns": ("off", "auto", "on"),
     "mesh.relay": ("on", "off"),
     "mesh.libp2p": ("off", "auto", "on"),
+    "mesh.courier": ("off", "auto", "on"),
     "log.format": ("auto", "json", "text"),
     "log.level": ("debug", "info", "warning", "error"),
 }
@@ -180,6 +183,7 @@ LEAST: Mapping[str, float] = {
     "mesh.relay_pair_rate": 0,
     "mesh.relay_streams": 1,
     "mesh.repair_rate": 0,
+    "mesh.courier_budget": 0,
     "mesh.absent": 60,
     "access.token_minutes": 1,
     "access.login_attempts": 1,

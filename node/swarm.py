@@ -23,6 +23,7 @@ from node.pathmetrics import PathMetrics
 from store.errors import MeshError, NoHolderError, PendingError
 
 log = structlog.get_logger(__name__)
+COURIER = {"on": True, "off": False, "auto": None}  # by role
 RETRY = 1.0  # seconds between attempts to join while the inviter does not answer
 RETRY_MAX = 30.0
 SYNC_MAX = 30.0  # seconds that a joined node waits for the mesh's users before it answers clients
@@ -48,7 +49,7 @@ def build_mesh(core: Core) -> Mesh:
         wait=config.wait,
         upload_rate=config.upload_rate,
         rules=config.links,
-        ways=Ways(config.mdns, config.peers, _quota(config)),
+        ways=Ways(config.mdns, config.peers, _quota(config), COURIER[config.courier]),
     )
 
 

@@ -31,13 +31,14 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How members are found besides what they say of each other."""
+    """How members are found besides what they say of each other, and what is carried for them."""
 
     mdns: str = OFF  # off, on, or auto: where somebody else could hear it
     static: tuple[str, ...] = ()  # addresses to dial, whoever is there
     relay: Quota | None = field(
         default_factory=Quota
     )  # how much to carry for members that cannot dial each other
+    courier: bool | None = None  # carry between sites never up together; None: by role
 
 
 class Meeting:

@@ -7,6 +7,7 @@ a node that can only dial out is met like any other.
 from __future__ import annotations
 
 import hmac
+import random
 import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -32,6 +33,7 @@ from mesh.relay import (
 )
 from mesh.shell.connection import BROKEN, Connection
 from mesh.shell.links import Links
+from mesh.status import Relaying
 
 ASK_MAX = 5.0  # seconds that a relay has to answer
 OFFERS_MAX = 16  # from others, being taken up
@@ -39,7 +41,6 @@ SOON = 3.0  # seconds to the first look for a direct path
 LOOK = 1.0  # seconds between looks at what is overdue
 JOINED = b"\x01"
 TROUBLE = (*BROKEN, trio.TooSlowError)
-Jitter = Callable[[], float]  # about 1
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -50,12 +51,16 @@ class Relays:
     links: Links
 
     def __init__(
-        self, seed: bytes, quota: Quota | None, is_member: Callable[[bytes], bool], jitter: Jitter
+        self,
+        seed: bytes,
+        quota: Quota | None,
+        is_member: Callable[[bytes], bool],
+        rng: random.Random,
     ) -> None:
         self.carrier = RelayedCarrier(seed, self.open)
         self.core = None if quota is None else Relay(quota)
         self.features = FEATURE_RELAYED | (0 if quota is None else FEATURE_RELAY)
-        self._is_member, self._jitter = is_member, jitter
+        self._is_member, self._rng = is_member, rng
         self._nursery: trio.Nursery | None = None
         self._requests = 0
         self._asked: dict[int, tuple[bytes, trio.MemorySendChannel[RelayReady]]] = {}
@@ -85,10 +90,16 @@ class Relays:
         for peer in [peer for peer in self._improve_at if peer not in relayed]:
             del self._improve_at[peer]
         for peer in relayed:
-            due = self._improve_at.setdefault(peer, now + SOON * self._jitter())
+            due = self._improve_at.setdefault(peer, now + SOON * self._rng.uniform(0.75, 1.25))
             if now >= due:
-                self._improve_at[peer] = now + RETRY * self._jitter()
+                self._improve_at[peer] = now + RETRY * self._rng.uniform(0.75, 1.25)
                 self.links.improve(peer)
+
+    def status(self) -> Relaying:
+        """Return what is carried for others."""
+        if self.core is None:
+            return Relaying()
+        return Relaying(len(self.core.joints), self.core.carried, self.core.refused)
 
     def moved(self, peer: bytes | None = None) -> None:
         """Somebody's address has changed, or with None ours: look for a direct path at once."""

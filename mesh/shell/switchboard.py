@@ -6,7 +6,7 @@ Spec: docs/mesh.md §5.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,7 +73,7 @@ class Switchboard:
     watch: Watch
     copies: Copies
     relays: Relays
-    handlers: Mapping[type[Message], Callable[[bytes, Any], None]]  # of relays and errands
+    handlers: dict[type[Message], Callable[[bytes, Any], None]]  # of relays, errands, couriers
 
     def __init__(
         self,

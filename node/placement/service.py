@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from mesh.placement import Placement, Policy
+from mesh.placement import Candidate, Placement, Policy
 from node.blobs import Blobs
 from node.config import Config
 from node.directory import Directory
 from node.placement.concern import Others, Securer
+from node.placement.couriers import Courier, Surroundings
 from node.placement.eviction import Evictor, Neighbours
 from node.placement.follower import Follower
 from node.placement.keeping import Keeping
-from node.placement.policy import KINDS, build_policy
+from node.placement.policy import KINDS, build_policy, carried
 from node.placement.repair import Repair
 from node.placement.report import Distance, distance, read_distance
 from store.changes import Change
@@ -60,6 +61,7 @@ class Placer:
         self.absent: frozenset[str] = frozenset()
         self.repair: Repair | None = None
         self.evictor: Evictor | None = None
+        self.courier: Courier | None = None
         self.in_use: InUse = nothing
         self._mesh: Mesh | None = None
         self.follower = Follower(
@@ -120,14 +122,37 @@ class Placer:
                 mesh.linked,
                 copies.release,
                 lambda blob, gone: copies.custody.done(blob, gone=gone),
-                mesh.wanted_by_peers,
+                lambda digest: (
+                    mesh.wanted_by_peers(digest) or mesh.couriers.cargo.carries(digest.raw)
+                ),
             ),
             budget=self._config.blobs.budget,
             in_use=self.in_use,
         )
         nursery.start_soon(self.repair.run)
+        self.courier = self._courier(mesh, self.evictor)
+        self._blobs.missed = self.courier.missed
+        nursery.start_soon(self.courier.run)
         nursery.start_soon(self._after_settling, self.evictor)
         nursery.start_soon(self._presence_forever, mesh)
+
+    def _courier(self, mesh: Mesh, evictor: Evictor) -> Courier:
+        """Both sides of couriers."""
+
+        def takes(repository: str) -> bool:
+            patterns = carried(self._directory, self._ledger.node)
+            return Candidate(self._ledger.node, "", patterns).takes(repository)
+
+        around = Surroundings(
+            mesh.linked, mesh.fetch, evictor.let_go, takes, self._blobs.store.size
+        )
+        return Courier(
+            self._ledger.node,
+            mesh.couriers,
+            (self.follower, self.holders, self.uses),
+            around,
+            budget=self._config.mesh.courier_budget,
+        )
 
     def _roster(self) -> Mapping[str, Member]:
         """Return the members as they are now: every root document makes a new authority."""

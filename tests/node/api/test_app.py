@@ -25,6 +25,7 @@ OWN = (  # toured apart
     "placement",
     "roots",
     "transfers",
+    "couriers",
     "upstreams",
 )
 MESH = {"/mesh/peers", "/mesh/topology", "/mesh/invitations", "/mesh/join"}

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 
 from node.config import Access, Blobs, Config, Mesh
@@ -20,6 +21,10 @@ from tests.node.world import PASSWORD, World
 
 class Node(World):
     """A node of a fleet."""
+
+    config: Config
+    scope: trio.CancelScope
+    ended: trio.Event
 
     @property
     def id(self) -> str:
@@ -68,21 +73,42 @@ class Fleet:
         self.nodes.append(made)
         return made
 
+    async def stop(self, node: Node) -> None:
+        """Stop a node; its data stays."""
+        node.scope.cancel()
+        await node.ended.wait()
+
+    async def again(self, node: Node) -> Node:
+        """Start a node that was stopped, at the address that it had."""
+        assert self.nursery is not None
+        assert node.core.mesh is not None
+        (address,) = node.core.mesh._links.listening[:1]
+        mesh = msgspec.structs.replace(node.config.mesh, listen=address.removeprefix("tls://"))
+        config = msgspec.structs.replace(node.config, mesh=mesh)
+        made: Node = await self.nursery.start(self._run, config)
+        self.nodes[self.nodes.index(node)] = made
+        return made
+
     async def _run(
         self, config: Config, *, task_status: trio.TaskStatus[Node] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Run one node, in a task of its own: what it opens it closes in order."""
-        joining, invitation = bool(self.nodes), ""
-        async with open_core(config, joining=joining) as core, trio.open_nursery() as nursery:
-            if joining:
-                inviter = self.nodes[0].core.mesh
-                assert inviter is not None
-                site = config.mesh.site
-                invitation = await inviter.invite(site=site, roles=("writer", "admin"))
-            core.mesh = await start_mesh(core, nursery, invitation)
-            nursery.start_soon(core.placer.run, core.mesh, core.publisher)
-            task_status.started(Node(core, build_front(core)))
-            await trio.sleep_forever()
+        joining = bool(self.nodes) and not (Path(config.data) / "facts.db").exists()
+        scope, ended, invitation = trio.CancelScope(), trio.Event(), ""
+        with scope:
+            async with open_core(config, joining=joining) as core, trio.open_nursery() as nursery:
+                if joining:
+                    inviter = self.nodes[0].core.mesh
+                    assert inviter is not None
+                    site = config.mesh.site
+                    invitation = await inviter.invite(site=site, roles=("writer", "admin"))
+                core.mesh = await start_mesh(core, nursery, invitation)
+                nursery.start_soon(core.placer.run, core.mesh, core.publisher)
+                made = Node(core, build_front(core))
+                made.config, made.scope, made.ended = config, scope, ended
+                task_status.started(made)
+                await trio.sleep_forever()
+        ended.set()
 
 
 @asynccontextmanager
