@@ -11,11 +11,18 @@ from rich.table import Column, Table
 
 from cli.connection import connect
 from cli.output import show, table
+from cli.virtual import COMMANDS
+
+TYPES = ["local", "remote", "virtual"]
 
 
 @click.group()
 def repo() -> None:
     """Make, list, change and delete repositories."""
+
+
+for each_command in COMMANDS:
+    repo.add_command(each_command)
 
 
 def repositories_table(items: Sequence[Mapping[str, Any]]) -> Table:
@@ -55,10 +62,14 @@ def list_repositories(data: str | None, *, as_json: bool) -> None:
 @click.option("--public/--private", default=False, help="Whether anybody may read it.")
 @click.option("--description", default="")
 @click.option("--quota", type=int, help="Bytes it may hold.")
-@click.option("--type", "repo_type", type=click.Choice(["local", "remote"]), default="local")
+@click.option("--type", "repo_type", type=click.Choice(TYPES), default="local")
 @click.option("--upstream", metavar="URL", default="", help="What a remote one passes on.")
 @click.option("--upstream-user", metavar="NAME", default="")
 @click.option("--upstream-secret", type=click.File("r"), help="Password or token; - reads it.")
+@click.option(
+    "--member", "members", metavar="KEY", multiple=True, help="Of a virtual one, in order."
+)
+@click.option("--deploy", metavar="KEY", default="", help="The member that takes publishes.")
 def create(
     data: str | None,
     key: str,
@@ -71,11 +82,13 @@ def create(
     upstream: str,
     upstream_user: str,
     upstream_secret: TextIO | None,
+    members: Sequence[str],
+    deploy: str,
 ) -> None:
     """Create a repository and print its URL.
 
     With --type remote it caches what is at --upstream: its secret is a password if there is a
-    user, else a bearer token.
+    user, else a bearer token.  With --type virtual it answers for its --members together.
     """
     secret = upstream_secret.readline().strip() if upstream_secret else ""
     kind = "basic" if upstream_user else "bearer" if secret else "none"
@@ -90,6 +103,8 @@ def create(
         "upstream_auth_type": kind,
         "upstream_username": upstream_user,
         "upstream_password": secret,
+        "member_repos": [{"repo_key": each} for each in members],
+        "deploy_repo": deploy,
     }
     with connect(data) as node:
         click.echo(node.call("POST", "/repositories", body)["url"])

@@ -46,6 +46,7 @@ from formats.repository import (
     Staged,
     Uploads,
 )
+from formats.virtual import Virtual
 from store.blobs import Ingested
 from store.digest import Digest
 from store.errors import RegistryError
@@ -92,6 +93,7 @@ __all__ = [
     "Signer",
     "Staged",
     "Uploads",
+    "Virtual",
     "blob_response",
     "json_response",
     "plain_error",
@@ -323,6 +325,7 @@ class Format:
     challenge: Callable[[Request, RegistryError], str] | None = None  # WWW-Authenticate, else Basic
     client_settings: Mapping[str, str] = field(default_factory=dict[str, str])
     remote: Remote | None = None  # how upstreams of this format are proxied
+    virtual: Virtual | None = None  # how several repositories answer as one
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)

@@ -22,6 +22,8 @@ from node.repositories.remote.answering import RemoteAnswers
 from node.repositories.remote.engine import Engine
 from node.repositories.remote.mirroring import Mirrors
 from node.repositories.sessions import Sessions
+from node.repositories.virtual.answering import Merger, VirtualAnswers
+from node.repositories.virtual.members import OUTSIDE, Crew, gather
 from node.signing import Keyring
 from store import hlc
 from store.audit import AuditLog
@@ -66,6 +68,7 @@ class Core:
     placer: Placer
     partials: Partials
     mirrors: Mirrors = field(init=False)
+    merger: Merger = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
@@ -76,6 +79,7 @@ class Core:
     def __post_init__(self) -> None:
         """What looks into the rest of the core."""
         self.mirrors = Mirrors(lambda key: self.remote(self.entry(key)))
+        self.merger = Merger(self.services, self.remote)
 
     @property
     def identity(self) -> Identity:
@@ -91,13 +95,22 @@ class Core:
         """A repository's configuration."""
         return self.directory.get(RepositoryEntry, key)
 
-    def open(self, entry: RepositoryEntry) -> Repository:
-        """The repository as its format sees it."""
+    def open(self, entry: RepositoryEntry, caller: Principal | None = None) -> Repository:
+        """The repository as its format sees it; of a virtual one, what this caller may read."""
         found = self.format_of(entry.format)
+        if entry.repo_type == "virtual" and found is not None:
+            return self.merger.open(self.crew(entry, caller), found)
         return LocalRepository(entry, self.services, found.checksums if found else ())
 
     async def answer(self, entry: RepositoryEntry, request: Request) -> Response | None:
-        """What a remote repository answers to a read; None where its format's handler does."""
+        """What a repository answers to a read itself; None where its format's handler does."""
+        found = self.format_of(entry.format)
+        if entry.repo_type == "virtual" and found is not None:
+            caller, target = request.principal, self.target(entry)
+            if target is not None and not self.gate.may(caller, "write", target):
+                target = None
+            crew = self.crew(entry, caller)
+            return await VirtualAnswers(self.merger, crew, found, request, target).answer()
         remote = self.remote(entry)
         return await remote.answer(request) if remote is not None else None
 
@@ -109,6 +122,31 @@ class Core:
         if entry.upstream is None or found.remote is None:
             return None
         return RemoteAnswers(self.engine, entry, found)
+
+    def crew(self, entry: RepositoryEntry, caller: Principal | None) -> Crew:
+        """The members of a virtual repository that a caller may read; nobody may read none."""
+        found = self.format_of(entry.format)
+        if caller is None or found is None:
+            return Crew(entry, ())
+        return gather(entry, self.entry, self.gate, caller, found)
+
+    def target(self, entry: RepositoryEntry) -> RepositoryEntry | None:
+        """Where what is published to a virtual repository goes, if anywhere."""
+        composition = entry.virtual
+        if entry.repo_type != "virtual" or composition is None:
+            return None
+        target = self.entry(composition.deploy)
+        found = self.format_of(entry.format)
+        if target is None or found is None or target.format not in found.keys:
+            return None
+        named = any(each.key == target.key for each in composition.members)
+        return target if named and target.repo_type not in OUTSIDE else None
+
+    def private(self, entry: RepositoryEntry, caller: Principal) -> bool:
+        """Whether what a caller gets of a repository is not for everybody."""
+        if entry.repo_type == "virtual":
+            return self.crew(entry, caller).private
+        return not entry.is_public
 
     async def errand(self, key: str, path: str, accept: str) -> bool:
         """Have what a neighbour lacks fetched from upstream; whether it is here then."""
@@ -134,7 +172,7 @@ class Core:
         """Repositories of a format that the caller may read, in key order."""
         keys = next((each.keys for each in self.formats if each.name == format_name), ())
         return [
-            self.open(entry)
+            self.open(entry, principal)
             for entry in self.directory.all(RepositoryEntry)
             if entry.format in keys and self.gate.may(principal, "read", entry)
         ]
@@ -151,7 +189,22 @@ class Core:
                 may = self.gate.reach(principal, actions)
             if may:
                 held.append((key, may))
+            if entry is not None and entry.repo_type == "virtual":
+                held += self._behind(entry, principal, actions)
         return self.accounts.bearer(principal, held)
+
+    def _behind(
+        self, entry: RepositoryEntry, principal: Principal, actions: Sequence[str]
+    ) -> list[tuple[str, list[str]]]:
+        """What a token for a virtual repository needs of its members: each is judged by itself."""
+        crew, target = self.crew(entry, principal), self.target(entry)
+        keys = dict.fromkeys([*crew.keys, *(k for each in crew.leaves for k in each.through)])
+        keys.pop(entry.key, None)
+        held = [(key, ["read"]) for key in keys if "read" in actions]
+        if target is not None:
+            may = [a for a in actions if a != "read" and self.gate.may(principal, a, target)]
+            held += [(target.key, may)] if may else []
+        return held
 
     async def authenticate(self, username: str, password: str) -> Principal:
         """Who these credentials name; a token passes as any user's password."""

@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from node.repositories.virtual.settings import Composition
 from node.upstream.settings import Upstream
 from store.errors import ConflictError
 from store.facts import Setting
@@ -51,6 +52,7 @@ class RepositoryEntry(Entry, kw_only=True):
     placement: str = ""  # where its blobs belong unless a rule says so (mesh.placement)
     write_concern: str = ""  # what a publish waits for by default (node.placement.concern)
     upstream: Upstream | None = None  # of a remote repository
+    virtual: Composition | None = None  # of a virtual repository
 
     @property
     def named(self) -> str:

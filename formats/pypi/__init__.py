@@ -8,6 +8,7 @@ from formats.contract import FORM, Body, BodyKind, Format, Response, Route, Scop
 from formats.pypi import legacy, marks, mirroring, pages
 from formats.pypi.upload import upload
 from formats.pypi.upstream import REMOTE
+from formats.pypi.virtual import VIRTUAL
 from store.errors import RegistryError, VersionExistsError
 
 SMALL = Body(BodyKind.DOCUMENT, 64 << 10)
@@ -90,4 +91,5 @@ FORMAT = Format(
     ),
     client_settings=CLIENT_SETTINGS,
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
+    virtual=VIRTUAL,
 )

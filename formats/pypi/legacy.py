@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -97,34 +97,47 @@ def to_json(
     releases: dict[str, list[object]] = {}
     for each in project.listed:
         releases.setdefault(str(each.version), []).append(_file_json(each, base_url))
+    yanked = [each.yanked for each in release]
+    info = describe(project.name, str(release[0].version), yanked, raw, base_url)
+    serial = int(max(each.artifact.published for each in project.files))
+    return render(info, releases, [_file_json(each, base_url) for each in release], serial)
+
+
+def render(
+    info: Mapping[str, object],
+    releases: Mapping[str, Sequence[object]],
+    urls: Sequence[object],
+    serial: int,
+) -> bytes:
+    """Put the document together."""
     document = {
-        "info": _info(project, release, raw, base_url),
-        "last_serial": int(max(each.artifact.published for each in project.files)),
+        "info": info,
+        "last_serial": serial,
         "releases": releases,
-        "urls": [_file_json(each, base_url) for each in release],
+        "urls": urls,
         "vulnerabilities": [],
     }
     return msgspec.json.encode(document)
 
 
-def _info(
-    project: Project, release: Sequence[ProjectFile], raw: RawMetadata, base_url: str
+def describe(
+    name: str, version: str, yanks: Sequence[str | None], raw: RawMetadata, base_url: str
 ) -> dict[str, object]:
-    version = str(release[0].version)
-    reasons = [each.yanked for each in release if each.yanked is not None]
-    yanked = len(reasons) == len(release)
-    page = f"{base_url}/simple/{project.name}/"
-    found: dict[str, object] = {name: raw.get(name) or "" for name in TEXTS}
-    found |= {name: raw.get(name) or None for name in LISTS}
+    """What a release says of itself.  ``yanks`` has its files' reasons, None for no yank."""
+    reasons = [each for each in yanks if each is not None]
+    yanked = len(reasons) == len(yanks)
+    page = f"{base_url}/simple/{name}/"
+    found: dict[str, object] = {key: raw.get(key) or "" for key in TEXTS}
+    found |= {key: raw.get(key) or None for key in LISTS}
     return found | {
         "classifiers": raw.get("classifiers") or [],
         "keywords": ",".join(raw.get("keywords") or []),
-        "name": raw.get("name") or project.name,
+        "name": raw.get("name") or name,
         "package_url": page,
         "platform": ",".join(raw.get("platforms") or []),
         "project_url": page,
         "project_urls": raw.get("project_urls") or None,
-        "release_url": f"{base_url}/pypi/{project.name}/{version}/json",
+        "release_url": f"{base_url}/pypi/{name}/{version}/json",
         "requires_python": raw.get("requires_python") or "",
         "version": version,
         "yanked": yanked,

@@ -119,6 +119,8 @@ def respond(request: Request, aim: Aim, kept: Kept) -> Response:
         data = simple.index_json(names) if media_type == simple.JSON else simple.index_html(names)
     else:
         page = read_page(kept.data, told)
+        for each in page.files:
+            each.provenance = None  # a URL of upstream's own
         render = page_json if media_type == simple.JSON else page_html
         data = render(aim.package, page)
     charset = "" if media_type == simple.JSON else "; charset=utf-8"

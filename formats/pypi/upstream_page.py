@@ -37,6 +37,7 @@ class File(msgspec.Struct, omit_defaults=True, rename="kebab"):
     size: int | None = None
     upload_time: str | None = None
     gpg_sig: bool | None = None
+    provenance: str | None = None
 
     @property
     def metadata(self) -> Mapping[str, str] | None:
@@ -191,6 +192,7 @@ def _row(file: File) -> dict[str, object]:
         "size": file.size,
         "upload-time": file.upload_time,
         "gpg-sig": file.gpg_sig,
+        "provenance": file.provenance,
     }
     return row | {key: value for key, value in told.items() if value is not None}
 
@@ -220,6 +222,8 @@ def _anchor(file: File) -> str:
         attributes["data-yanked"] = file.yanked if isinstance(file.yanked, str) else ""
     if file.gpg_sig is not None:
         attributes["data-gpg-sig"] = "true" if file.gpg_sig else "false"
+    if file.provenance is not None:
+        attributes["data-provenance"] = file.provenance
     text = " ".join(f'{key}="{html.escape(value)}"' for key, value in attributes.items())
     return f"<a {text}>{html.escape(file.filename)}</a><br>\n"
 

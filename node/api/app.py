@@ -34,6 +34,7 @@ from node.api import (
     upstreams,
     users,
     verification,
+    virtuals,
 )
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
 from node.api.openapi import ErrorBody, document
@@ -58,6 +59,7 @@ TABLES = (
     bundles.table,
     repositories.table,
     upstreams.table,
+    virtuals.table,
     mirrors.table,
     artifacts.table,
     conflicts.table,

@@ -12,7 +12,7 @@ import msgspec
 from formats.contract import Format
 from mesh.concern import read_concern
 from mesh.placement import read_target
-from node.api import upstreams
+from node.api import upstreams, virtuals
 from node.api.contract import Access, Call, Long, Short, Table, pagination
 from node.directory import RepositoryEntry
 from node.repositories.removal import empty
@@ -30,7 +30,7 @@ table = Table("repositories")
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Labels = Annotated[dict[Label, Label], msgspec.Meta(max_length=64)]
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
-TYPES = ("local", "remote")
+TYPES = ("local", "remote", "virtual")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "atoll:repository")
 
 
@@ -48,6 +48,8 @@ class NewRepository(msgspec.Struct):
     upstream_auth_type: Short = "none"
     upstream_username: Short = ""
     upstream_password: Long = ""
+    member_repos: virtuals.NewMembers = []
+    deploy_repo: Short = ""
     labels: Labels = {}
     placement: Short = ""
     write_concern: Short = ""
@@ -185,7 +187,9 @@ async def create_repository(call: Call) -> RepositoryView:
         created_at=time.time(),
         created_by=call.caller.name,
         upstream=upstreams.first(call, body),
+        virtual=virtuals.first(body),
     )
+    virtuals.judge_entry(call, entry)
     facts: list[Fact] = [call.core.directory.change(entry.key, entry)]
     if body.upstream_password:
         secrets = Secrets(password=body.upstream_password)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 from urllib.parse import parse_qsl
 
 import structlog
@@ -21,7 +20,6 @@ from formats.contract import (
     BodyKind,
     Publish,
     Registry,
-    Repository,
     Request,
     Response,
     Route,
@@ -47,6 +45,7 @@ from node.packages.bodies import (
 )
 from node.packages.caution import Refusals, judge_origin
 from node.packages.observe import Observation, Observer
+from node.packages.places import Repositories, judge_place
 from node.packages.serving import Responder
 from node.packages.urls import ExternalUrl
 from node.placement.concern import Wanted, wanted
@@ -89,26 +88,6 @@ class Received(AsyncIterator[bytes]):
             if chunk:
                 return chunk
         raise StopAsyncIteration
-
-
-class Repositories(Protocol):
-    """Finds repositories for requests."""
-
-    def entry(self, key: str) -> RepositoryEntry | None:
-        """The configuration, or None."""
-        ...
-
-    def open(self, entry: RepositoryEntry) -> Repository:
-        """The repository as its format sees it."""
-        ...
-
-    async def answer(self, entry: RepositoryEntry, request: Request) -> Response | None:
-        """What a repository that is more than its own facts answers; None: ask its format."""
-        ...
-
-    def changed(self, key: str) -> float:
-        """When this node last saw it change, seconds since 1970 by this node's clock."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,17 +198,17 @@ class Exchange:
         if entry is None or entry.format not in self._mounted.format.keys:
             raise RepositoryUnknownError(f"no {self._mounted.format.name} repository {key!r}")
         self.seen.repository = key
-        self.responder.private = not entry.is_public
-        self.responder.note_change(self._parts.repositories.changed(key), time.time())
+        self.responder.private = self._parts.repositories.private(entry, caller)
+        if entry.repo_type != "virtual":
+            self.responder.note_change(self._parts.repositories.changed(key), time.time())
         mount = f"{self._request.root_url}{self._mounted.mount}/{key}"
         match = self._mounted.routes.match(self._method, below)
         self._request = replace(self._request, path=below, base_url=mount, params=match.params)
-        self._parts.gate.require(caller, match.route.scope, entry)
+        gate, repositories = self._parts.gate, self._parts.repositories
+        place = judge_place(gate, repositories, caller, match.route.scope, entry)
         if self._method in WRITES and match.route.scope is not Scope.READ:
             self._parts.writes.take(caller.name or self.seen.address, trio.current_time())
-            if entry.repo_type in {"remote", "virtual"}:
-                raise MethodNotAllowedError(f"{key} is {entry.repo_type}: publish elsewhere")
-        return await self._perform(match.route, entry)
+        return await self._perform(match.route, place)
 
     async def _root_route(self) -> Response | None:
         """Answer a route that belongs to no repository, if the path is one."""
@@ -255,7 +234,7 @@ class Exchange:
             answered = await self._parts.repositories.answer(entry, self._request)
             if answered is not None:
                 return answered
-        repository = self._parts.repositories.open(entry)
+        repository = self._parts.repositories.open(entry, self._request.principal)
         concern = Wanted()
         if self._method in WRITES:
             concern = wanted(self._headers, self._request.query, entry.write_concern)

@@ -13,6 +13,7 @@ from store.blobs import Ingested
 from store.digest import Digest
 
 CACHE_MAX = 24 << 20  # bytes of rendered documents a node keeps
+SETS_MAX = 1024  # sets of documents whose generations are remembered
 Built = TypeVar("Built")
 Key = tuple[str, str]
 DocumentSet = Mapping[str, Ingested]
@@ -83,7 +84,7 @@ class RenderCache:
     def __init__(self) -> None:
         self.documents: Shelf[Rendered] = Shelf(CACHE_MAX, lambda each: len(each.data) + 512)
         self.sets: Shelf[DocumentSet] = Shelf(1 << 20, lambda each: 256 * len(each) + 64)
-        self._generations: dict[Key, deque[DocumentSet]] = {}
+        self._generations: OrderedDict[Key, deque[DocumentSet]] = OrderedDict()
 
     async def document_set(
         self, key: Key, revision: Callable[[], int], build: Callable[[], Awaitable[DocumentSet]]
@@ -93,6 +94,9 @@ class RenderCache:
         async def build_and_remember() -> DocumentSet:
             built = await build()
             kept = self._generations.setdefault(key, deque(maxlen=GENERATIONS_MAX))
+            self._generations.move_to_end(key)
+            while len(self._generations) > SETS_MAX:
+                self._generations.popitem(last=False)
             if not kept or kept[0] != built:
                 kept.appendleft(built)
             return built

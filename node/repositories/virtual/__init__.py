@@ -1,0 +1,1 @@
+"""Virtual repositories: several repositories of one format under one name."""

@@ -1,0 +1,259 @@
+"""A virtual repository's answer to a read: its members asked, their answers merged or passed on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+import trio
+
+from formats.contract import BlobContent, Format, Publish, Repository, Request, Response, Route
+from formats.remote import DOCUMENT_MAX
+from formats.virtual import Ask, Document, Virtual
+from node.directory import RepositoryEntry
+from node.repositories.local import Services
+from node.repositories.rendered import Shelf
+from node.repositories.virtual.members import OUTSIDE, Crew, Leaf
+from node.repositories.virtual.view import VirtualRepository
+from node.routing import RouteTable
+from store.digest import Digest
+from store.errors import (
+    MethodNotAllowedError,
+    NotFoundError,
+    RegistryError,
+    TooLargeError,
+    UnavailableError,
+)
+
+log = structlog.get_logger(__name__)
+ASKED_MAX = 8  # members asked at a time for one request
+DOCUMENTS_MAX = 128 << 20  # bytes of documents that are merged into one
+SHELF_MAX = 16 << 20  # bytes of merged documents that are kept in memory
+THREAD_FROM = 256 << 10  # bytes of documents whose merging is left to a thread
+PARTIAL = ("warning", '199 - "A member did not answer"')
+
+
+class Remote(Protocol):
+    """A remote member's own answers."""
+
+    async def answer(self, request: Request) -> Response | None: ...
+
+
+@dataclass(slots=True)
+class Merger:
+    """What the virtual repositories of a node share."""
+
+    services: Services
+    remote: Callable[[RepositoryEntry], Remote | None]
+    shelf: Shelf[Response] = field(default_factory=lambda: Shelf(SHELF_MAX, _weigh))
+    tables: dict[str, RouteTable[Route]] = field(default_factory=dict[str, RouteTable[Route]])
+
+    def routes(self, served: Format) -> RouteTable[Route]:
+        """The format's routes, compiled once."""
+        return self.tables.setdefault(served.name, RouteTable(served.routes))
+
+    def open(self, crew: Crew, served: Format) -> VirtualRepository:
+        """What is kept of all members, as the format's handlers see it."""
+        by_path = served.virtual is not None and served.virtual.by_path
+        return VirtualRepository(crew, crew.leaves, self.services, by_path=by_path)
+
+
+def _weigh(response: Response) -> int:
+    return 1024 + (len(response.content) if isinstance(response.content, bytes) else 0)
+
+
+class VirtualAnswers:
+    """Answers one request: the ``Members`` of the format contract."""
+
+    def __init__(
+        self,
+        merger: Merger,
+        crew: Crew,
+        served: Format,
+        request: Request,
+        target: RepositoryEntry | None,
+    ) -> None:
+        self._merger, self._crew, self._format = merger, crew, served
+        self._request, self._target = request, target
+        self._view = merger.open(crew, served)
+        self._failed = False
+
+    async def answer(self) -> Response:
+        """Answer, or let the format's own handler answer from what is kept.
+
+        No answer has a date: it would not show that the members are others now.
+        """
+        virtual = self._format.virtual or Virtual()
+        response = await virtual.answer(self._request, self)
+        if response is None:
+            response = replace(await self._handled(self._request, self._view), immutable=False)
+        headers = (*response.headers, PARTIAL) if self._failed else response.headers
+        return replace(response, headers=headers, modified=None)
+
+    @property
+    def repository(self) -> Repository:
+        """What is kept of all members, as one repository."""
+        return self._view
+
+    # --- documents -------------------------------------------------------------------------------
+    async def documents(self, name: str, ask: Ask, *, local: bool = False) -> Sequence[Document]:
+        """What the members that may be asked for ``name`` answer, in order."""
+        found: dict[int, Document] = {}
+        errors: list[RegistryError] = []
+        limiter, size = trio.CapacityLimiter(ASKED_MAX), 0
+
+        async def collect(number: int) -> None:
+            nonlocal size
+            async with limiter:
+                try:
+                    document = await self._document(number, ask)
+                except NotFoundError:
+                    return
+                except RegistryError as error:
+                    if error.status < 500:
+                        raise
+                    errors.append(error)
+                    self._note(number, error)
+                    return
+            size += len(document.data)
+            if size > DOCUMENTS_MAX:
+                raise UnavailableError(f"what {self._crew.entry.key} would list is too large")
+            found[number] = document
+
+        async with trio.open_nursery() as nursery:
+            for number, leaf in enumerate(self._crew.leaves):
+                if local and leaf.entry.repo_type in OUTSIDE:
+                    continue
+                if not name or await self._view.admits(leaf, name):
+                    nursery.start_soon(collect, number)
+        if errors and not found:
+            raise errors[0]
+        return [found[number] for number in sorted(found)]
+
+    async def _document(self, number: int, ask: Ask) -> Document:
+        response = await self.of(number, ask)
+        if response.status != 200:
+            raise NotFoundError(f"no {ask.path[:300]}")
+        content = await self.load(response)
+        leaf = self._crew.leaves[number]
+        return Document(
+            number,
+            leaf.entry.key,
+            content,
+            response.media_type,
+            {key.lower(): value for key, value in response.headers},
+            leaf.admits,
+        )
+
+    async def load(self, response: Response) -> bytes:
+        """The bytes of a small answer.  Raises TooLargeError."""
+        content = response.content
+        if isinstance(content, bytes):
+            return content
+        if isinstance(content, BlobContent):
+            return await self._view.load(content.digest, limit=DOCUMENT_MAX)
+        data = bytearray()
+        async with content.spans(0, None) as (file, parts):
+            async for offset, count in parts:
+                if offset + count > DOCUMENT_MAX:
+                    raise TooLargeError(f"a document of more than {DOCUMENT_MAX} bytes")
+                data += os.pread(file, count, offset)
+        return bytes(data)
+
+    async def merged(
+        self, key: str, documents: Sequence[Document], build: Callable[[], Response]
+    ) -> Response:
+        """An answer made of documents, kept until one of them changes."""
+        size = sum(len(each.data) for each in documents)
+        threaded = size > THREAD_FROM
+        made_of = [
+            (each.key, await trio.to_thread.run_sync(Digest.of, each.data))
+            if threaded
+            else (each.key, Digest.of(each.data))
+            for each in documents
+        ]
+        told = " ".join(f"{member}={digest}" for member, digest in made_of)
+        place = f"{self._crew.mark} {key} {self._request.base_url} {told}"
+
+        async def make() -> Response:
+            return await trio.to_thread.run_sync(build) if threaded else build()
+
+        return await self._merger.shelf.get((self._crew.entry.key, place), lambda: 0, make)
+
+    # --- single answers --------------------------------------------------------------------------
+    async def first(self, name: str, *, addressed: bool = False) -> Response:
+        """The answer of the first member that has what is asked for."""
+        failed: RegistryError | None = None
+        for number, leaf in enumerate(self._crew.leaves):
+            if name and not await self._view.admits(leaf, name):
+                continue
+            try:
+                response = await self.of(number)
+            except NotFoundError:
+                continue
+            except RegistryError as error:
+                if error.status < 500 or (not addressed and await self._known(leaf, name)):
+                    raise
+                self._note(number, error)
+                failed = failed or error
+                continue
+            return response if addressed else replace(response, immutable=False)
+        if failed is not None:
+            raise failed
+        raise NotFoundError(f"{self._crew.entry.key} has no {self._request.path[:300]}")
+
+    async def _known(self, leaf: Leaf, name: str) -> bool:
+        """Whether a member that failed is known to have the name."""
+        return bool(name) and await self._view.owns(leaf.entry.key, name)
+
+    async def of(self, member: int, ask: Ask | None = None) -> Response:
+        """The answer of one member, to the request at hand or to another question."""
+        leaf = self._crew.leaves[member]
+        request = self._request if ask is None else self._asking(ask)
+        by_path = self._format.virtual is not None and self._format.virtual.by_path
+        view = VirtualRepository(self._crew, [leaf], self._merger.services, by_path=by_path)
+        remote = self._merger.remote(leaf.entry)
+        answered = await remote.answer(request) if remote is not None else None
+        if answered is None:
+            answered = await self._handled(request, view)
+        return answered if ask is not None else replace(answered, immutable=False)
+
+    def _asking(self, ask: Ask) -> Request:
+        """A member's question: nothing of the client's own but who it is and where it asked."""
+        match = self._merger.routes(self._format).match("GET", ask.path)
+        return replace(
+            self._request,
+            method="GET",
+            path=ask.path,
+            params=match.params,
+            query=ask.query,
+            headers={"accept": ask.accept} if ask.accept else {},
+        )
+
+    async def _handled(self, request: Request, repository: Repository) -> Response:
+        match = self._merger.routes(self._format).match(request.method, request.path)
+        answer = await match.route.handler(request, repository)
+        if isinstance(answer, Publish):
+            raise MethodNotAllowedError(f"{self._crew.entry.key} is virtual")
+        return answer
+
+    def _note(self, number: int, error: RegistryError) -> None:
+        self._failed = True
+        key, member = self._crew.entry.key, self._crew.leaves[number].entry.key
+        log.info("a member did not answer", repository=key, member=member, why=str(error))
+
+    # --- publishing ------------------------------------------------------------------------------
+    @property
+    def publishing(self) -> bool:
+        """Whether the caller may publish to the deploy target, and there is one."""
+        return self._target is not None
+
+    async def target(self) -> Response:
+        """What the deploy target answers, to somebody who is about to change it."""
+        for number, leaf in enumerate(self._crew.leaves):
+            if self._target is not None and leaf.entry.key == self._target.key:
+                return await self.of(number)
+        raise NotFoundError(f"{self._crew.entry.key} has no deploy target")
