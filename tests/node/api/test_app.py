@@ -27,6 +27,7 @@ OWN = (  # toured apart
     "transfers",
     "couriers",
     "upstreams",
+    "virtuals",
 )
 MESH = {"/mesh/peers", "/mesh/topology", "/mesh/invitations", "/mesh/join"}
 

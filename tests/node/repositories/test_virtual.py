@@ -68,7 +68,7 @@ async def test_a_private_member_is_as_if_it_were_not_there(form: str, tmp_path: 
         routes += goods.routes("alpha", "1.0.0")
 
         async def seen(token: str) -> list[object]:
-            answers = []
+            answers: list[object] = []
             for method in ("GET", "HEAD"):
                 for path in routes:
                     answer = await p.ask(method, path, token=token)
