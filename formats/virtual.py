@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Protocol, cast
 import msgspec
 
 from formats.repository import Repository
+from store.blobs import Ingested
 from store.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from formats.contract import Request, Response  # which imports this module
+    from formats.contract import BlobContent, Request, Response  # which imports this module
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Document:
     media_type: str
     headers: Mapping[str, str]
     admits: Callable[[str], bool]
+    remote: bool = False
 
 
 class Members(Protocol):
@@ -74,6 +76,34 @@ class Members(Protocol):
 
     async def of(self, member: int, ask: Ask | None = None) -> Response:
         """The answer of one member, to the request at hand or to another question."""
+        ...
+
+    async def named(self, key: str, name: str) -> int:
+        """The member of this key that may be asked for ``name``.  Raises NotFoundError."""
+        ...
+
+    async def keeper(self, path: str) -> int | None:
+        """The first member that keeps a file at a path, and may be asked for it."""
+        ...
+
+    async def may(self, member: int, name: str) -> bool:
+        """Whether a member may be asked for ``name``: by its rules, and by the guard."""
+        ...
+
+    async def blob(self, member: int, ask: Ask) -> BlobContent:
+        """What a member answers, whole and in the store, however large it is.
+
+        Raises NotFoundError, UnavailableError.
+        """
+        ...
+
+    async def set(
+        self,
+        key: str,
+        documents: Sequence[Document],
+        build: Callable[[], Awaitable[Mapping[str, Ingested]]],
+    ) -> Sequence[Mapping[str, Ingested]]:
+        """A set of generated documents made of others, and the sets before it, newest first."""
         ...
 
     async def load(self, response: Response) -> bytes:

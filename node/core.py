@@ -22,7 +22,7 @@ from node.repositories.remote.answering import RemoteAnswers
 from node.repositories.remote.engine import Engine
 from node.repositories.remote.mirroring import Mirrors
 from node.repositories.sessions import Sessions
-from node.repositories.virtual.answering import Merger, VirtualAnswers
+from node.repositories.virtual.answering import Counts, Merger, VirtualAnswers
 from node.repositories.virtual.members import OUTSIDE, Crew, gather
 from node.signing import Keyring
 from store import hlc
@@ -79,7 +79,7 @@ class Core:
     def __post_init__(self) -> None:
         """What looks into the rest of the core."""
         self.mirrors = Mirrors(lambda key: self.remote(self.entry(key)))
-        self.merger = Merger(self.services, self.remote)
+        self.merger = Merger(self.services, self.remote, Counts(self.metrics))
 
     @property
     def identity(self) -> Identity:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from formats.contract import BLOB, Format, Route, Scope
 from formats.debian import incoming, mirroring, reading, writing
 from formats.debian.upstream import REMOTE
+from formats.debian.virtual import VIRTUAL
 
 POOL = "/pool/{component}/{path*}"
 APT = """\
@@ -65,4 +66,5 @@ FORMAT = Format(
     checksums=("md5", "sha1"),
     client_settings={"apt": APT, "dput": DPUT},
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
+    virtual=VIRTUAL,
 )

@@ -45,10 +45,22 @@ async def build_suite(repository: Repository, distribution: str) -> Mapping[str,
             raise NotFoundError(f"no distribution {distribution}")
         shelves = {pool.DEFAULT_COMPONENT: ()}  # an empty repository is a valid one
     documents = await index.Builder(repository, distribution).build(shelves)
+    return await signed(repository, distribution, shelves, documents, time)
+
+
+async def signed(
+    repository: Repository,
+    distribution: str,
+    shelves: Mapping[str, Sequence[str]],
+    indices: Mapping[str, Ingested],
+    time: float,
+) -> Mapping[str, Ingested]:
+    """The indices of a suite with the Release family that vouches for them."""
+    documents = dict(indices)
     text = "".join(release_lines(repository, distribution, shelves, documents, time)).encode()
-    signed = await repository.signer.clear_sign(text, time=time)
+    inline = await repository.signer.clear_sign(text, time=time)
     detached = await repository.signer.detach_sign(text, time=time)
-    for name, data in ((RELEASE, text), (SIGNED, signed), (DETACHED, detached)):
+    for name, data in ((RELEASE, text), (SIGNED, inline), (DETACHED, detached)):
         documents[name] = await store(repository, data)
     return documents
 
@@ -91,12 +103,22 @@ async def by_hash(
     repository: Repository, distribution: str, folder: str, algorithm: str, value: str
 ) -> Ingested:
     """A document of this or an earlier generation, by its digest.  Raises NotFoundError."""
-    name = HASHES.get(algorithm)
     current = await suite(repository, distribution)
     for documents in (current, *await repository.generations(set_key(distribution))):
-        for path, blob in documents.items():
-            if path.rpartition("/")[0] != folder:
-                continue
-            if (blob.digest.hex if name == "sha256" else blob.checksums.get(name or "")) == value:
-                return blob
+        found = with_hash(documents, folder, algorithm, value)
+        if found is not None:
+            return found
     raise NotFoundError(f"no document {algorithm}:{value[:200]} in {folder}")
+
+
+def with_hash(
+    documents: Mapping[str, Ingested], folder: str, algorithm: str, value: str
+) -> Ingested | None:
+    """The document of a set that lies in a folder and has a digest."""
+    name = HASHES.get(algorithm)
+    for path, blob in documents.items():
+        if path.rpartition("/")[0] != folder:
+            continue
+        if (blob.digest.hex if name == "sha256" else blob.checksums.get(name or "")) == value:
+            return blob
+    return None

@@ -19,6 +19,7 @@ from formats.contract import (
 )
 from formats.generic import dav, files, listing
 from formats.generic.upstream import REMOTE
+from formats.generic.virtual import VIRTUAL
 from store.errors import RegistryError
 
 PROPFIND_MAX = 64 << 10  # bytes; what clients ask for is not looked at
@@ -68,4 +69,5 @@ FORMAT = Format(
     ),
     client_settings=CLIENT_SETTINGS,
     remote=REMOTE,
+    virtual=VIRTUAL,
 )

@@ -12,6 +12,7 @@ from dataclasses import replace
 from formats.contract import BLOB, Format, Route, Scope
 from formats.maven import mirroring, reading, writing
 from formats.maven.upstream import REMOTE
+from formats.maven.virtual import VIRTUAL
 
 MAVEN = """\
 <!-- ~/.m2/settings.xml -->
@@ -69,4 +70,5 @@ FORMAT = Format(
     checksums=("md5", "sha1", "sha512"),
     client_settings={"mvn": MAVEN, "gradle": GRADLE},
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
+    virtual=VIRTUAL,
 )

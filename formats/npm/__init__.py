@@ -23,6 +23,7 @@ from formats.npm import accounts, mirroring, pages, search, update
 from formats.npm.body import PackumentDecoder
 from formats.npm.publish import put_package
 from formats.npm.upstream import REMOTE
+from formats.npm.virtual import VIRTUAL
 from store.errors import RegistryError
 
 PACKUMENT = Body(BodyKind.DECODED, decoder=PackumentDecoder)
@@ -122,4 +123,5 @@ FORMAT = Format(
     ),
     client_settings=CLIENT_SETTINGS,
     remote=replace(REMOTE, wishes=mirroring.wishes),
+    virtual=VIRTUAL,
 )

@@ -73,12 +73,13 @@ def aim(request: Request, base: str, options: Mapping[str, object]) -> Aim | Non
         return _tarball(package_of(request), params["file"], params.get("repeated", ""))
     first, second = params.get("package", ""), params.get("version", "")
     if first.startswith("@") and "/" not in first and second:
-        return _packument(f"{first}/{second}", short=_wants_short(request))
-    short = _wants_short(request) and not second and not request.path.startswith("/-/package/")
+        return _packument(f"{first}/{second}", short=wants_short(request))
+    short = wants_short(request) and not second and not request.path.startswith("/-/package/")
     return _packument(package_of(request), short=short)
 
 
-def _wants_short(request: Request) -> bool:
+def wants_short(request: Request) -> bool:
+    """Whether a client asks for the form that installers read."""
     return ABBREVIATED_TYPE in request.headers.get("accept", "") and not request.argument("write")
 
 
@@ -182,10 +183,12 @@ def respond(request: Request, aim: Aim, kept: Kept) -> Response:
     document = msgspec.json.decode(kept.data, type=Members)
     if request.path.startswith("/-/package/"):
         return Response(content=bytes(document.get("dist-tags", b"{}")), media_type=FULL_TYPE)
-    wanted = _version_asked(request)
+    wanted = version_asked(request)
     base = request.base_url
     if wanted:
-        return Response(content=_one(document, aim.package, wanted, base), media_type=FULL_TYPE)
+        return Response(
+            content=one_version(document, aim.package, wanted, base), media_type=FULL_TYPE
+        )
     versions = msgspec.json.decode(document.get("versions", b"{}"), type=Members)
     ours = {v: _rewritten(aim.package, v, raw, base) for v, raw in versions.items()}
     document["versions"] = msgspec.Raw(msgspec.json.encode(ours))
@@ -196,12 +199,14 @@ def respond(request: Request, aim: Aim, kept: Kept) -> Response:
     )
 
 
-def _version_asked(request: Request) -> str:
+def version_asked(request: Request) -> str:
+    """The version or tag that a path names; "" if it names a package."""
     first, second = request.params.get("package", ""), request.params.get("version", "")
     return "" if first.startswith("@") and "/" not in first else second
 
 
-def _one(document: Members, package: str, wanted: str, base_url: str) -> bytes:
+def one_version(document: Members, package: str, wanted: str, base_url: str) -> bytes:
+    """One manifest of a packument, by version or tag.  Raises NotFoundError."""
     tags = msgspec.json.decode(document.get("dist-tags", b"{}"), type=dict[str, str])
     versions = msgspec.json.decode(document.get("versions", b"{}"), type=Members)
     version = tags.get(wanted, wanted)

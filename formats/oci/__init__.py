@@ -15,6 +15,7 @@ from formats.oci import blobs, listings, manifests, mirroring, removal, roots
 from formats.oci.documents import MANIFEST_MAX
 from formats.oci.errors import challenge, error_body
 from formats.oci.upstream import REMOTE
+from formats.oci.virtual import VIRTUAL
 
 CHUNK = Body(BodyKind.SESSION, session="session", prepare=blobs.judge_chunk)
 WHOLE = Body(BodyKind.BLOB, optional=True)
@@ -91,4 +92,5 @@ FORMAT = Format(
     challenge=challenge,
     client_settings=CLIENT_SETTINGS,
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
+    virtual=VIRTUAL,
 )

@@ -104,8 +104,7 @@ async def list_artifacts(call: Call) -> ArtifactList:
 async def list_packages(call: Call) -> PackageList:
     """List package names in byte order."""
     limit = max(1, call.number("limit", 100))
-    found = await call.core.catalog.packages(
-        call.repository.key,
+    found = await call.core.open(call.repository, call.caller).packages(
         prefix=call.query.get("prefix", ""),
         after=call.query.get("after", ""),
         limit=limit + 1,
@@ -115,6 +114,12 @@ async def list_packages(call: Call) -> PackageList:
 
 
 async def _find(call: Call) -> Artifact:
+    """The file at a path; of a virtual repository, what its members keep."""
+    return await call.core.open(call.repository, call.caller).artifact(call.params["path"])
+
+
+async def _find_own(call: Call) -> Artifact:
+    """The file at a path of the repository itself."""
     found = await call.core.catalog.find(call.repository.key, call.params["path"])
     if found is None:
         raise NotFoundError(f"{call.repository.key} has no {call.params['path']}")
@@ -164,7 +169,7 @@ async def _rival(call: Call, wanted: str) -> Rival:
 @table.route("DELETE", "/repositories/{key}/artifacts/{path:path}", Access.DELETE, status=204)
 async def delete_artifact(call: Call) -> None:
     """Delete a file; its coordinate then only takes the same bytes again."""
-    artifact = await _find(call)
+    artifact = await _find_own(call)
     await call.append(
         Delete(artifact.repository, artifact.path, (artifact.record,), "deleted by request")
     )

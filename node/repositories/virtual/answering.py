@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -14,11 +15,13 @@ from formats.contract import BlobContent, Format, Publish, Repository, Request, 
 from formats.remote import DOCUMENT_MAX
 from formats.virtual import Ask, Document, Virtual
 from node.directory import RepositoryEntry
+from node.metrics import Metrics
 from node.repositories.local import Services
 from node.repositories.rendered import Shelf
 from node.repositories.virtual.members import OUTSIDE, Crew, Leaf
 from node.repositories.virtual.view import VirtualRepository
 from node.routing import RouteTable
+from store.blobs import Ingested
 from store.digest import Digest
 from store.errors import (
     MethodNotAllowedError,
@@ -42,12 +45,31 @@ class Remote(Protocol):
     async def answer(self, request: Request) -> Response | None: ...
 
 
+class Counts:
+    """What virtual repositories answered, for metrics."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._answers = metrics.counter(
+            "virtual_answers", "Answers of virtual repositories", ("repository", "outcome")
+        )
+        self._guarded = metrics.counter(
+            "virtual_guarded", "Requests for names kept from remote members", ("repository",)
+        )
+
+    def answer(self, repository: str, outcome: str, *, guarded: bool) -> None:
+        """Count a request: whole, partial (a member did not answer), missing or failed."""
+        self._answers.labels(repository, outcome).inc()
+        if guarded:
+            self._guarded.labels(repository).inc()
+
+
 @dataclass(slots=True)
 class Merger:
     """What the virtual repositories of a node share."""
 
     services: Services
     remote: Callable[[RepositoryEntry], Remote | None]
+    counts: Counts
     shelf: Shelf[Response] = field(default_factory=lambda: Shelf(SHELF_MAX, _weigh))
     tables: dict[str, RouteTable[Route]] = field(default_factory=dict[str, RouteTable[Route]])
 
@@ -86,12 +108,25 @@ class VirtualAnswers:
 
         No answer has a date: it would not show that the members are others now.
         """
+        outcome = "failed"
+        try:
+            response = await self._answer()
+            outcome = "partial" if self._failed else "whole"
+        except RegistryError as error:
+            outcome = "failed" if error.status >= 500 else "missing"
+            raise
+        finally:
+            key, guarded = self._crew.entry.key, self._view.guarded
+            self._merger.counts.answer(key, outcome, guarded=guarded)
+        headers = (*response.headers, PARTIAL) if self._failed else response.headers
+        return replace(response, headers=headers, modified=None)
+
+    async def _answer(self) -> Response:
         virtual = self._format.virtual or Virtual()
         response = await virtual.answer(self._request, self)
         if response is None:
             response = replace(await self._handled(self._request, self._view), immutable=False)
-        headers = (*response.headers, PARTIAL) if self._failed else response.headers
-        return replace(response, headers=headers, modified=None)
+        return response
 
     @property
     def repository(self) -> Repository:
@@ -146,7 +181,57 @@ class VirtualAnswers:
             response.media_type,
             {key.lower(): value for key, value in response.headers},
             leaf.admits,
+            leaf.remote,
         )
+
+    async def named(self, key: str, name: str) -> int:
+        """The member of this key that may be asked for ``name``.  Raises NotFoundError."""
+        for number, leaf in enumerate(self._crew.leaves):
+            if leaf.entry.key == key and await self._view.admits(leaf, name):
+                return number
+        raise NotFoundError(f"{self._crew.entry.key} has no {self._request.path[:300]}")
+
+    async def keeper(self, path: str) -> int | None:
+        """The first member that keeps a file at a path, and may be asked for it."""
+        for number, leaf in enumerate(self._crew.leaves):
+            if await self._alone(leaf).find(path) is not None:
+                return number
+        return None
+
+    async def may(self, member: int, name: str) -> bool:
+        """Whether a member may be asked for ``name``: by its rules, and by the guard."""
+        return await self._view.admits(self._crew.leaves[member], name)
+
+    async def blob(self, member: int, ask: Ask) -> BlobContent:
+        """What a member answers, whole and in the store, however large it is."""
+        for _ in range(2):
+            content = (await self.of(member, ask)).content
+            if isinstance(content, BlobContent):
+                return content
+            if isinstance(content, bytes):
+                break
+            async with content.spans(0, None) as (_, parts):  # read away: then it is kept
+                async for _ in parts:
+                    pass
+        raise UnavailableError(f"{ask.path[:300]} was not kept")
+
+    async def set(
+        self,
+        key: str,
+        documents: Sequence[Document],
+        build: Callable[[], Awaitable[Mapping[str, Ingested]]],
+    ) -> Sequence[Mapping[str, Ingested]]:
+        """A set of generated documents made of others, and the sets before it, newest first."""
+        cache, place = (
+            self._merger.services.cache,
+            (self._crew.entry.key, f"{self._crew.mark} {key}"),
+        )
+        made_of = hashlib.sha256()
+        for each in documents:
+            made_of.update(f"{each.key} {Digest.of(each.data)}\n".encode())
+        revision = int.from_bytes(made_of.digest()[:8])
+        current = await cache.document_set(place, lambda: revision, build)
+        return [current, *cache.generations(place)]
 
     async def load(self, response: Response) -> bytes:
         """The bytes of a small answer.  Raises TooLargeError."""
@@ -213,13 +298,16 @@ class VirtualAnswers:
         """The answer of one member, to the request at hand or to another question."""
         leaf = self._crew.leaves[member]
         request = self._request if ask is None else self._asking(ask)
-        by_path = self._format.virtual is not None and self._format.virtual.by_path
-        view = VirtualRepository(self._crew, [leaf], self._merger.services, by_path=by_path)
         remote = self._merger.remote(leaf.entry)
         answered = await remote.answer(request) if remote is not None else None
         if answered is None:
-            answered = await self._handled(request, view)
+            answered = await self._handled(request, self._alone(leaf))
         return answered if ask is not None else replace(answered, immutable=False)
+
+    def _alone(self, leaf: Leaf) -> VirtualRepository:
+        """What is kept of one member."""
+        by_path = self._format.virtual is not None and self._format.virtual.by_path
+        return VirtualRepository(self._crew, [leaf], self._merger.services, by_path=by_path)
 
     def _asking(self, ask: Ask) -> Request:
         """A member's question: nothing of the client's own but who it is and where it asked."""

@@ -18,7 +18,7 @@ import structlog
 from formats.contract import Format, Principal
 from node.access.gate import Gate
 from node.directory import RepositoryEntry
-from node.repositories.virtual.settings import MEMBERS_MAX, Composition, Member
+from node.repositories.virtual.settings import MEMBERS_MAX, PATTERNS_MAX, Composition, Member
 from store.errors import ConflictError, RejectedError
 
 log = structlog.get_logger(__name__)
@@ -161,7 +161,8 @@ class Walk:
 
     def _patterns(self, patterns: Sequence[str]) -> tuple[str, ...]:
         virtual = self.served.virtual
-        return tuple(virtual.normalize(each) if virtual else each for each in patterns)
+        few = patterns[:PATTERNS_MAX]
+        return tuple(virtual.normalize(each) if virtual else each for each in few)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,47 @@ from store.rows import Artifact, FlagRow, Pointer
 Row = TypeVar("Row")
 
 
+class Merged(AsyncIterator[Row]):
+    """Rows of all members in order, of equal ones the first member's.
+
+    An object, not a generator: whoever stops half-way leaves nothing open.
+    """
+
+    def __init__(
+        self,
+        leaves: Sequence[Leaf],
+        every: Sequence[AsyncIterator[Row]],
+        key: Callable[[Row], Any],
+        shows: Callable[[Leaf, Row], Awaitable[bool]],
+    ) -> None:
+        self._leaves, self._every, self._key, self._shows = leaves, every, key, shows
+        self._heads: list[tuple[Any, int, Row]] | None = None
+        self._last: Any = None
+
+    async def __anext__(self) -> Row:
+        if self._heads is None:
+            found = [(n, await self._following(n)) for n in range(len(self._every))]
+            self._heads = [(self._key(row), n, row) for n, row in found if row is not None]
+            heapify(self._heads)  # equal keys in members' order: rows are never compared
+        while self._heads:
+            at, number, row = self._heads[0]
+            following = await self._following(number)
+            if following is None:
+                heappop(self._heads)
+            else:
+                heapreplace(self._heads, (self._key(following), number, following))
+            if at != self._last:
+                self._last = at
+                return row
+        raise StopAsyncIteration
+
+    async def _following(self, number: int) -> Row | None:
+        async for row in self._every[number]:
+            if await self._shows(self._leaves[number], row):
+                return row
+        return None
+
+
 class VirtualRepository(LocalRepository):
     """The members of a crew, or some of them, under the virtual repository's own key."""
 
@@ -34,6 +75,7 @@ class VirtualRepository(LocalRepository):
         self._catalog = services.catalog
         part = "" if self._leaves == crew.leaves else ",".join(e.entry.key for e in self._leaves)
         self._mark = f"{crew.mark} {part}"
+        self.guarded = False  # whether a name was kept from a remote member
 
     @property
     def options(self) -> Mapping[str, object]:
@@ -52,7 +94,8 @@ class VirtualRepository(LocalRepository):
         if not leaf.admits(name):
             return False
         for key in leaf.owners(name):
-            if key != leaf.entry.key and await self.owns(key, name):
+            if await self.owns(key, name):
+                self.guarded = True
                 return False
         return True
 
@@ -65,11 +108,11 @@ class VirtualRepository(LocalRepository):
     async def _shows(self, leaf: Leaf, row: Artifact) -> bool:
         return await self.admits(leaf, row.path if self._by_path else row.package)
 
-    async def _asked(self, package: str) -> AsyncIterator[Leaf]:
+    async def _asked(self, package: str) -> list[Leaf]:
         """Members that may be asked for a package; where names are paths, its files are judged."""
-        for leaf in self._leaves:
-            if self._by_path or await self.admits(leaf, package):
-                yield leaf
+        if self._by_path:
+            return list(self._leaves)
+        return [leaf for leaf in self._leaves if await self.admits(leaf, package)]
 
     # --- files -----------------------------------------------------------------------------------
     async def find(self, path: str) -> Artifact | None:
@@ -83,7 +126,7 @@ class VirtualRepository(LocalRepository):
     async def artifacts(self, package: str, version: str | None = None) -> Sequence[Artifact]:
         """Files of a package in path order, each of the first member that has it."""
         found: dict[str, Artifact] = {}
-        async for leaf in self._asked(package):
+        for leaf in await self._asked(package):
             for row in await self._catalog.artifacts(leaf.entry.key, package, version):
                 if row.path not in found and (not self._by_path or await self._shows(leaf, row)):
                     found[row.path] = row
@@ -101,7 +144,7 @@ class VirtualRepository(LocalRepository):
     def all_artifacts(self, prefix: str = "") -> AsyncIterator[Artifact]:
         """Every file in path order, paged."""
         every = [self._catalog.all_artifacts(each.entry.key, prefix) for each in self._leaves]
-        return self._merged(every, attrgetter("path"), self._shows)
+        return Merged(self._leaves, every, attrgetter("path"), self._shows)
 
     # --- packages, pointers, flags ---------------------------------------------------------------
     async def packages(
@@ -128,7 +171,7 @@ class VirtualRepository(LocalRepository):
 
     async def pointer(self, package: str, name: str) -> Pointer | None:
         """The pointer of the first member that has it, or None."""
-        async for leaf in self._asked(package):
+        for leaf in await self._asked(package):
             found = await self._catalog.pointer(leaf.entry.key, package, name)
             if found is not None:
                 return found
@@ -137,7 +180,7 @@ class VirtualRepository(LocalRepository):
     async def pointers(self, package: str) -> Sequence[Pointer]:
         """Pointers of a package in name order, each of the first member that has it."""
         found: dict[str, Pointer] = {}
-        async for leaf in self._asked(package):
+        for leaf in await self._asked(package):
             for row in await self._catalog.pointers(leaf.entry.key, package):
                 found.setdefault(row.name, row)
         return sorted(found.values(), key=attrgetter("name"))
@@ -149,13 +192,13 @@ class VirtualRepository(LocalRepository):
             return self._by_path or await self.admits(leaf, row.package)
 
         every = [self._catalog.all_pointers(each.entry.key, prefix) for each in self._leaves]
-        return self._merged(every, attrgetter("package", "name"), shows)
+        return Merged(self._leaves, every, attrgetter("package", "name"), shows)
 
     async def flags(self, package: str) -> Sequence[FlagRow]:
         """Marks of a package: each version's from the member that gives that version."""
         found: list[FlagRow] = []
         taken: set[str] = set()
-        async for leaf in self._asked(package):
+        for leaf in await self._asked(package):
             rows = await self._catalog.artifacts(leaf.entry.key, package)
             ours = {each.version for each in rows} - taken
             if rows and not taken:
@@ -164,33 +207,6 @@ class VirtualRepository(LocalRepository):
             found += [each for each in marks if each.version in ours]
             taken |= ours
         return sorted(found, key=attrgetter("version", "path", "name"))
-
-    async def _merged(
-        self,
-        every: Sequence[AsyncIterator[Row]],
-        key: Callable[[Row], Any],
-        shows: Callable[[Leaf, Row], Awaitable[bool]],
-    ) -> AsyncIterator[Row]:
-        """Rows of all members in order, of equal ones the first member's."""
-
-        async def following(number: int) -> Row | None:
-            async for row in every[number]:
-                if await shows(self._leaves[number], row):
-                    return row
-            return None
-
-        heads = [(key(row), n, row) for n in range(len(every)) if (row := await following(n))]
-        heapify(heads)  # equal keys come in members' order, and rows are never compared
-        last: Any = None
-        while heads:
-            at, number, row = heads[0]
-            if at != last:
-                yield row
-            last, new = at, await following(number)
-            if new is None:
-                heappop(heads)
-            else:
-                heapreplace(heads, (key(new), number, new))
 
     # --- documents -------------------------------------------------------------------------------
     async def cached(self, key: str, render_document: Callable[[], Awaitable[bytes]]) -> Rendered:

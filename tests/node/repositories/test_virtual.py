@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
-from tests.node.repositories.virtuals import GOODS, party, sha256
+from tests.node.repositories.goods import GOODS, sha256
+from tests.node.repositories.virtuals import Party, party
 
 FORMATS = sorted(GOODS)
 
@@ -96,7 +98,7 @@ async def test_a_private_member_is_as_if_it_were_not_there(form: str, tmp_path: 
                     assert theirs.status == nobodys.status == 404
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", [form for form in FORMATS if not GOODS[form].by_path])
 async def test_what_is_owned_is_not_looked_up_outside(form: str, tmp_path: Path) -> None:
     goods = GOODS[form]
     async with party(tmp_path, form, ["up", "secret", "ours"]) as p:
@@ -109,7 +111,7 @@ async def test_what_is_owned_is_not_looked_up_outside(form: str, tmp_path: Path)
             assert b"9.0.0" not in answer.body or answer.status == 404, path
         asked = [each.path for each in p.server.asked if "alpha" in each.path]
         assert asked == []
-        await p.change("PUT", "virtual", unguarded=["al*"])
+        await p.change("PUT", "virtual", unguarded=["al*", "corp:al*"])
         assert len(await goods.listed(p, "alpha", "")) == 2
 
 
@@ -118,21 +120,17 @@ async def test_reserved_names_and_routing_rules(form: str, tmp_path: Path) -> No
     goods = GOODS[form]
     async with party(tmp_path, form) as p:
         goods.offer(p.server, "beta", {"1.0.0": b"theirs"})
-        pattern = PATTERNS.get(form, "beta*")
-        await p.change("PUT", "virtual", reserved=[pattern])
+        await p.change("PUT", "virtual", reserved=[goods.beta])
         assert await goods.listed(p, "beta", p.ann) == {}
         await p.change("PUT", "virtual", reserved=[])
-        for rules in ({"deny": [pattern]}, {"allow": ["other*"]}):
+        for rules in ({"deny": [goods.beta]}, {"allow": ["other*"]}):
             await p.change("PUT", "members/up", **rules)
             assert await goods.listed(p, "beta", p.ann) == {}
             for path in goods.routes("beta", "1.0.0"):
                 answer = await p.get(path)
                 assert b"1.0.0" not in answer.body or answer.status >= 400, path
-        await p.change("PUT", "members/up", allow=[pattern])
+        await p.change("PUT", "members/up", allow=[goods.beta])
         assert len(await goods.listed(p, "beta", "")) == 1
-
-
-PATTERNS = {"pypi": "B?t[a]"}
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -167,3 +165,109 @@ async def test_members_answer_without_the_upstream(form: str, tmp_path: Path) ->
         for path, answer in before.items():
             assert (await p.get(path)).body == answer.body
         assert len(await goods.listed(p, "alpha", "")) == 1
+
+
+# --- what single formats ask for ----------------------------------------------------------------
+async def bearer(p: Party, credentials: str, scope: str) -> str:
+    url = f"/v2/token?scope={scope}"
+    answer = await p.node.ask("GET", url, password=credentials or None)
+    return str(answer.json["token"])
+
+
+async def test_a_registry_token_reaches_the_members_that_its_user_may_read(tmp_path: Path) -> None:
+    async with party(tmp_path, "docker") as p:
+        await GOODS["docker"].publish(p, "secret", "hidden", "1.0.0", b"hush")
+        for credentials, status in ((p.ann, 200), (p.bob, 404), ("", 404)):
+            token = await bearer(p, credentials, "repository:all/hidden:pull")
+            answer = await p.get("/hidden/manifests/1.0.0", authorization=f"Bearer {token}")
+            assert answer.status == status
+        token = await bearer(p, p.ann, "repository:ours/x:pull")
+        answer = await p.get("/hidden/manifests/1.0.0", authorization=f"Bearer {token}")
+        assert answer.status == 404
+
+
+async def test_the_catalog_shows_images_of_readable_members(tmp_path: Path) -> None:
+    async with party(tmp_path, "docker") as p:
+        await GOODS["docker"].publish(p, "secret", "hidden", "1.0.0", b"hush")
+        await GOODS["docker"].publish(p, "ours", "open", "1.0.0", b"ours")
+        theirs = await p.node.ask("GET", "/v2/_catalog", password=p.bob)
+        assert theirs.json["repositories"] == ["all/open", "ours/open"]
+        mine = await p.node.ask("GET", "/v2/_catalog", password=p.ann)
+        assert "all/hidden" in mine.json["repositories"]
+
+
+async def test_who_pushes_is_told_what_the_target_has(tmp_path: Path) -> None:
+    """Else a client would not push a layer that only another member has."""
+    async with party(tmp_path, "docker") as p:
+        GOODS["docker"].offer(p.server, "alpha", {"1.0.0": b"layer"})
+        path = f"/alpha/blobs/sha256:{sha256(b'layer')}"
+        assert (await p.ask("HEAD", path, token=p.bob)).status == 200
+        assert (await p.ask("HEAD", path, token=p.ann)).status == 404
+        p.node.token = p.ann
+        await GOODS["docker"].publish(p, "all", "alpha", "2.0.0", b"layer")
+        assert (await p.get("/alpha/manifests/2.0.0")).status == 200
+
+
+async def test_a_change_to_an_npm_package_is_made_on_the_targets_view(tmp_path: Path) -> None:
+    async with party(tmp_path, "npm") as p:
+        await GOODS["npm"].publish(p, "ours", "alpha", "1.0.0", b"ours")
+        await GOODS["npm"].publish(p, "secret", "alpha", "2.0.0", b"secret")
+        seen = (await p.get("/alpha?write=true", token=p.ann)).json
+        assert list(seen["versions"]) == ["1.0.0"]
+        seen["versions"]["1.0.0"]["deprecated"] = "old"
+        seen.pop("_attachments")
+        body = json.dumps(seen).encode()
+        done = await p.ask("PUT", "/alpha", body, token=p.ann)
+        assert done.status == 201, done.body
+        merged = (await p.get("/alpha", token=p.ann)).json
+        assert merged["versions"]["1.0.0"]["deprecated"] == "old"
+        assert list(merged["versions"]) == ["1.0.0", "2.0.0"]
+
+
+@pytest.mark.parametrize("form", ["generic", "maven", "docker"])
+async def test_nobody_stands_in_for_a_member_that_is_known_to_have_a_name(
+    form: str, tmp_path: Path
+) -> None:
+    """The upstream has a newer version that was never fetched, and is away; others have one, too."""
+    goods = GOODS[form]
+    async with party(tmp_path, form, ["up", "ours"]) as p:
+        await p.change("PUT", "virtual", guard=False)
+        goods.offer(p.server, "beta", {"1.0.0": b"theirs"})
+        path = next(iter(await goods.listed(p, "beta", "")))
+        assert (await p.get(path)).status == 200
+        if form != "generic":
+            await goods.publish(p, "ours", "beta", "2.0.0", b"another")
+            p.server.refuse = True
+            other = path.replace("1.0.0", "2.0.0")
+            assert (await p.get(other)).status in {502, 503}
+        p.server.refuse = True
+        assert (await p.get(path)).status == 200
+
+
+async def test_a_member_that_fails_is_told_of(tmp_path: Path) -> None:
+    async with party(tmp_path, "pypi") as p:
+        await GOODS["pypi"].publish(p, "ours", "alpha", "1.0.0", b"ours")
+        await p.change("PUT", "virtual", guard=False)
+        p.server.refuse = True
+        answer = await p.get("/simple/alpha/")
+        assert answer.status == 200
+        assert answer.headers["warning"].startswith("199")
+        assert (await p.get("/simple/beta/")).status in {502, 503}
+        scraped = (await p.node.ask("GET", "/metrics", password=p.node.token)).body.decode()
+        assert 'atoll_virtual_answers_total{outcome="partial",repository="all"} 1.0' in scraped
+
+
+async def test_the_management_api_shows_what_members_keep(tmp_path: Path) -> None:
+    async with party(tmp_path, "pypi") as p:
+        await GOODS["pypi"].publish(p, "secret", "hidden", "1.0.0", b"hush")
+        path = "/api/v1/repositories/all"
+        file = "hidden/hidden-1.0.0-py3-none-any.whl"
+        for token, status, names in ((p.bob, 404, []), (p.ann, 200, ["hidden"])):
+            given = {"authorization": f"Bearer {token}"}
+            listed = await p.node.ask("GET", f"{path}/packages", headers=given)
+            assert listed.json["items"] == names
+            for kind in ("artifacts", "download"):
+                answer = await p.node.ask("GET", f"{path}/{kind}/{file}", headers=given)
+                assert answer.status == status
+        gone = await p.node.api("DELETE", f"/repositories/all/artifacts/{file}")
+        assert gone.status == 404
