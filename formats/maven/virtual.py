@@ -63,11 +63,7 @@ def _is_listing(response: Response) -> bool:
 async def _metadata(members: Members, folder: str) -> Response:
     """The merged metadata of a folder.  Raises NotFoundError."""
     package, group = _owner(folder)
-    ask = Ask(f"/{folder}/{METADATA}")
-    documents = await members.documents(package, ask)
-    if not documents and not await members.repository.artifacts(package):
-        # No artifact: a group with plugins.  Rules about all of its artifacts apply.
-        documents = await members.documents(f"{group}:*", ask)
+    documents = await members.documents(package, Ask(f"/{folder}/{METADATA}"))
     if not documents:
         raise NotFoundError(f"no metadata for {folder[:300]}")
     allowed = {
