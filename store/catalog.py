@@ -21,7 +21,7 @@ from store.lookups import ROWS_MAX, Lookups, weight
 from store.paging import Paged, like, prefix_end, storable
 from store.revisions import Revisions
 from store.rows import Artifact, FlagRow, PackageRow, Pointer, RepositoryStatistics, SettingRow
-from store.schema import files, flags, packages, pointers, records, settings
+from store.schema import files, flags, packages, pointers, records, settings, totals
 
 T = TypeVar("T")
 
@@ -68,6 +68,7 @@ FLAGS = (
 )
 SETTINGS = sa.select(settings).where(settings.c.kind == sa.bindparam("kind"))
 SETTING = SETTINGS.where(settings.c.key == sa.bindparam("key"))
+TOTAL = sa.select(totals).where(totals.c.repository == REPOSITORY)
 PACKAGE_ROW = sa.select(packages).where(
     packages.c.repository == REPOSITORY, packages.c.package == PACKAGE
 )
@@ -176,16 +177,10 @@ class Catalog:
         )
 
     async def statistics(self, repository: str) -> RepositoryStatistics:
-        """Count a repository.  Costs a look at each of its packages."""
-        query = sa.select(
-            sa.func.count(),
-            sa.func.coalesce(sa.func.sum(packages.c.files), 0),
-            sa.func.coalesce(sa.func.sum(packages.c.size), 0),
-        ).where(packages.c.repository == repository)
-        if not storable(repository):
-            return RepositoryStatistics(0, 0, 0, 0.0)
-        count, number, size = await self._database.read(lambda c: c.execute(query).one())
-        return RepositoryStatistics(count, int(number), int(size), self.modified(repository))
+        """How much a repository holds, counted as it came."""
+        found = await self._one(TOTAL, tuple, repository=repository)
+        number, size = found[1:] if found else (0, 0)
+        return RepositoryStatistics(number, size, self.modified(repository))
 
     async def search(
         self, text: str, *, repositories: Sequence[str] | None = None, limit: int = 100

@@ -1,11 +1,12 @@
 """Package rows: how many files a package has, how large they are, and when it last changed.
 
-Counted by differences, so that a publish into a package of a million versions stays cheap.
+Counted by differences, so that a publish into a package of a million versions stays cheap; and so
+are the totals of a repository, which quotas ask for at each publish.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,9 +14,10 @@ import sqlalchemy as sa
 
 from store import bulk
 from store.paging import keyed
-from store.schema import files, packages, pointers
+from store.schema import files, packages, pointers, totals
 
 PackageKey = tuple[str, str]  # repository, package
+Change = tuple[str, int, int]  # repository, files and bytes more
 
 
 class Delta:
@@ -38,20 +40,51 @@ class Delta:
 
 def write(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> None:
     """Add differences up.  A package without files and pointers has no row."""
+    add(connection, [(key[0], delta.files, delta.size) for key, delta in deltas.items()])
     rows = [
         (*key, delta.files, delta.size, delta.added)
         for key, delta in deltas.items()
         if not delta.removed
     ]
     if rows:
-        connection.exec_driver_sql(_upsert(connection.dialect.name), rows)
+        connection.exec_driver_sql(_adding(packages, connection.dialect.name), rows)
     for part in bulk.chunks(key for key, delta in deltas.items() if delta.removed):
         _rewrite(connection, {key: deltas[key] for key in part})
 
 
-@lru_cache(maxsize=2)
-def _upsert(dialect: str) -> str:
-    """Insert a package, or add to it."""
+def add(connection: sa.Connection, changes: Iterable[Change]) -> None:
+    """Change the totals of repositories.  One without files has no row."""
+    sums: dict[str, tuple[int, int]] = {}
+    for repository, number, size in changes:
+        before = sums.get(repository, (0, 0))
+        sums[repository] = (before[0] + number, before[1] + size)
+    rows = [(repository, *sums[repository]) for repository in sums if any(sums[repository])]
+    if rows:
+        connection.exec_driver_sql(_adding(totals, connection.dialect.name), rows)
+    if fewer := [repository for repository, number, _ in rows if number < 0]:
+        gone = (totals.c.repository.in_(fewer), totals.c.files <= 0)
+        connection.execute(sa.delete(totals).where(*gone))
+
+
+def total_again(connection: sa.Connection) -> int:
+    """Add every repository up again from its packages; how many totals were wrong."""
+    sums = (sa.func.sum(packages.c.files), sa.func.sum(packages.c.size))
+    query = sa.select(packages.c.repository, *sums).group_by(packages.c.repository)
+    right = {
+        repository: (int(number), int(size))
+        for repository, number, size in connection.execute(query.having(sums[0] > 0))
+    }
+    found = {row[0]: (row[1], row[2]) for row in connection.execute(sa.select(totals))}
+    wrong = [key for key in right.keys() | found.keys() if right.get(key) != found.get(key)]
+    for part in bulk.chunks(wrong):
+        connection.execute(sa.delete(totals).where(totals.c.repository.in_(part)))
+    bulk.insert(connection, totals, [(key, *right[key]) for key in wrong if key in right])
+    return len(wrong)
+
+
+@lru_cache(maxsize=4)
+def _adding(table: sa.Table, dialect: str) -> str:
+    """Insert a row of numbers, or add to it; a time is the later one."""
     lite = dialect == "sqlite"
     module: Any
     if lite:
@@ -59,18 +92,18 @@ def _upsert(dialect: str) -> str:
     else:  # a tenth of all imports, so not before it is needed
         from sqlalchemy.dialects import postgresql as module
     target: Any = (module if lite else module.asyncpg).dialect()
-    statement: Any = module.insert(packages)
+    statement: Any = module.insert(table)
     later: Any = sa.func.max if lite else sa.func.greatest
     new = statement.excluded
     statement = statement.on_conflict_do_update(
-        index_elements=list(packages.primary_key),
+        index_elements=list(table.primary_key),
         set_={
-            "files": packages.c.files + new.files,
-            "size": packages.c.size + new.size,
-            "hlc": later(packages.c.hlc, new.hlc),
+            own.name: later(own, new[own.name]) if own.name == "hlc" else own + new[own.name]
+            for own in table.columns
+            if not own.primary_key
         },
     )
-    return bulk.positional(statement, packages, target)
+    return bulk.positional(statement, table, target)
 
 
 def _rewrite(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> None:

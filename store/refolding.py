@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 
-from store import applying, fold, forks, projection, schema
+from store import applying, counting, fold, forks, projection, schema
 from store.authority import Authority
 from store.projection import Tables, Touched
 from store.records import Batch
@@ -247,6 +247,8 @@ def recount(connection: sa.Connection, *keys: tuple[str, str]) -> int:
             continue
         wrong += 1
         connection.execute(sa.delete(packages).where(mine))
+        held = (stored.files, stored.size) if stored else (0, 0)
+        counting.add(connection, [(repository, number - held[0], int(size) - held[1])])
         if number or tags:
             connection.execute(sa.insert(packages).values(right))
     return wrong
@@ -257,7 +259,9 @@ def counted(
 ) -> tuple[tuple[list[tuple[str, str]], int], list[Touched]]:
     """A unit: the next packages by name, and how many counts were wrong, and are right now.
 
-    Counted in the transaction that puts them right: no publish comes between.
+    Counted in the transaction that puts them right: no publish comes between.  The totals of
+    repositories come first; what is put right later changes them, too.
     """
+    wrong = 0 if after else counting.total_again(connection)
     keys = [(row[0], row[1]) for row in page(connection, schema.packages, after)]
-    return (keys, recount(connection, *keys)), []
+    return (keys, wrong + recount(connection, *keys)), []

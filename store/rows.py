@@ -89,7 +89,6 @@ class PackageRow:
 class RepositoryStatistics:
     """What a repository holds.  ``size`` counts a blob as often as files name it."""
 
-    packages: int
     files: int
     size: int
     updated: float

@@ -216,6 +216,14 @@ journal = sa.Table(  # what each commit changed, in the order of commits on this
     sa.Column("data", sa.LargeBinary, nullable=False),  # store.journal.Entry, as many as counted
 )
 
+totals = sa.Table(  # what the package rows of a repository come to, if it has any file
+    "totals",
+    facts,
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("files", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+)
+
 # --- local --------------------------------------------------------------------------------------
 staged = sa.Table(  # ingested, not yet published: OCI blobs before their manifest, dput queues
     "staged",

@@ -195,11 +195,8 @@ def _check_quota(
     }
     if not repository.quota_bytes or not wanted:
         return
-    used = connection.execute(
-        sa.select(sa.func.coalesce(sa.func.sum(schema.packages.c.size), 0)).where(
-            schema.packages.c.repository == repository.key
-        )
-    ).scalar_one()
+    mine = schema.totals.c.repository == repository.key
+    used = connection.execute(sa.select(schema.totals.c.size).where(mine)).scalar() or 0
     replaced, paths = 0, list(wanted)
     for start in range(0, len(paths), PATHS_MAX):
         query = sa.select(sa.func.coalesce(sa.func.sum(schema.files.c.size), 0)).where(

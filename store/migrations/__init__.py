@@ -21,7 +21,7 @@ from store.errors import UnavailableError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEADS = {"facts": "facts0004", "local": "local0003"}  # what the newest revisions are called
+HEADS = {"facts": "facts0005", "local": "local0003"}  # what the newest revisions are called
 METADATA = {"facts": schema.facts, "local": schema.local}
 
 

@@ -17,7 +17,7 @@ from store.root import Member
 
 T = TypeVar("T")
 NOW = 1_700_000_000.0  # seconds; all tests begin here
-CATALOG = ("files", "burnt", "pointers", "flags", "settings", "packages", "claims")
+CATALOG = ("files", "burnt", "pointers", "flags", "settings", "packages", "totals", "claims")
 
 
 class MemoryPort:

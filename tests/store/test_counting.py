@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from store import bulk, counting
+from store import bulk, counting, schema
 from store.facts import Delete, Point
 from store.schema import packages
 from tests.store.ledgers import MemoryPort, Node, publish, single
@@ -41,6 +41,39 @@ async def test_a_mutable_file_counts_once_and_may_change_its_package() -> None:
     assert counted(node) == {"demo": (1, 2, True)}
     await node.append(publish("m", "333", mutable=True, package="other"))
     assert counted(node) == {"other": (1, 3, True)}
+
+
+async def totals(node: Node) -> list[tuple[str, int, int]]:
+    """The totals, which must be what the packages come to."""
+    assert await node.port.write(counting.total_again) == 0
+    return [(row["repository"], row["files"], row["size"]) for row in node.rows("totals")]
+
+
+async def test_a_repository_comes_to_what_its_packages_do() -> None:
+    node = await single()
+    assert await totals(node) == []
+    await node.append(publish("a", "12"), publish("b", "345", package="other"))
+    await node.append(publish("m", "1", mutable=True), publish("x", "1", repository="pypi"))
+    await node.append(publish("m", "22", mutable=True, package="third"))
+    assert await totals(node) == [("generic", 3, 7), ("pypi", 1, 1)]
+    await node.append(Delete("generic", "a", ()), Delete("pypi", "x", ()))
+    assert await totals(node) == [("generic", 2, 5)]
+    await node.append(Point("pypi", "demo", "latest", b"b"))
+    await node.append(Delete("generic", "b", ()), Delete("generic", "m", ()))
+    assert await totals(node) == []
+
+
+async def test_wrong_totals_are_put_right() -> None:
+    node = await single()
+    await node.append(publish("a", "12"))
+
+    def spoil(connection: sa.Connection) -> None:
+        connection.execute(sa.update(schema.totals).values(files=7))
+        bulk.insert(connection, schema.totals, [("npm", 1, 1)])
+
+    await node.port.write(spoil)
+    assert await node.port.write(counting.total_again) == 2
+    assert await totals(node) == [("generic", 1, 2)]
 
 
 async def test_differences_add_up() -> None:
