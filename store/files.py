@@ -27,7 +27,7 @@ from store.digest import Digest
 from store.errors import BlobUnknownError, DigestInvalidError
 from store.holdings import Holding, Pins, Walk
 from store.intake import Intake
-from store.lanes import Block, Lanes
+from store.lanes import Lanes, Room
 
 READ_SIZE = 512 << 10  # bytes a reader gets at a time
 READING = os.O_RDONLY | os.O_CLOEXEC
@@ -45,7 +45,7 @@ class FileIngest:
 
     def __init__(self, store: FileStore, intake: Intake) -> None:
         self._store, self._intake = store, intake
-        self._block = Block()
+        self._block = store.room.block()
         self._lanes: Lanes | None = None
         self._fd = -1
         self._temporary: Path | None = None
@@ -91,7 +91,8 @@ class FileIngest:
         """Send the full block through the lanes, and get an empty one."""
         if self._lanes is None:
             await self._store.in_thread(self._create)
-            self._lanes = Lanes(self._store.executor, [self._write, *self._intake.sinks])
+            sinks = [self._write, *self._intake.sinks]
+            self._lanes = Lanes(self._store.executor, sinks, self._store.room)
             self._lanes.adopt(self._block)
         else:
             self._lanes.put(self._block)
@@ -163,6 +164,7 @@ class FileStore:
         self._folder = str(self.blobs)  # joining paths costs more than opening a file
         self.temporary = root / "tmp"
         self.executor = ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="ingest")
+        self.room = Room()
         self._limiter = trio.CapacityLimiter(40)  # waits for the disk, not for a processor
         self._pins = Pins()
 

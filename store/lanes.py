@@ -18,8 +18,10 @@ import trio
 
 from store.intake import Sink
 
-BLOCK_SIZE = 1 << 20  # bytes; below 256 KiB the thread hops begin to show
+BLOCK_SIZE = 1 << 20  # bytes
+BLOCK_MIN = 256 << 10  # bytes; below that the thread hops begin to show
 BUFFERS = 3
+ROOM_MAX = 32 << 20  # bytes that the blocks of all uploads take, but for the first of each
 
 
 @dataclass(slots=True)
@@ -32,6 +34,7 @@ class Block:
     data: bytearray = field(default_factory=bytearray)
     size: int = 0
     pending: int = 0
+    capacity: int = BLOCK_SIZE
 
     @property
     def view(self) -> memoryview:
@@ -41,14 +44,35 @@ class Block:
     @property
     def full(self) -> bool:
         """Whether no byte fits any more."""
-        return self.size == BLOCK_SIZE
+        return self.size == self.capacity
 
     def fill(self, data: memoryview) -> memoryview:
         """Copy what fits of ``data``; return the rest."""
-        taken = data[: BLOCK_SIZE - self.size]
+        taken = data[: self.capacity - self.size]
         self.data[self.size : self.size + len(taken)] = taken
         self.size += len(taken)
         return data[len(taken) :]
+
+
+class Room:
+    """What the blocks of many uploads may take together.  Of the trio thread only.
+
+    In a crowd an upload gets a small block and no second one: there is enough to do for every
+    processor, and a hundred uploads with three large blocks each would take 300 MiB.
+    """
+
+    def __init__(self, size_max: int = ROOM_MAX) -> None:
+        self._size_max = size_max
+        self.held = 0  # bytes, of blocks in lanes
+
+    @property
+    def crowded(self) -> bool:
+        """Whether nobody gets another large block."""
+        return self.held + BLOCK_SIZE > self._size_max
+
+    def block(self) -> Block:
+        """Make an empty block."""
+        return Block(capacity=BLOCK_MIN if self.crowded else BLOCK_SIZE)
 
 
 class Lanes:
@@ -58,8 +82,10 @@ class Lanes:
     still be at work then: stop() before whatever the sinks write to is closed.
     """
 
-    def __init__(self, executor: Executor, sinks: Sequence[Sink]) -> None:
+    def __init__(self, executor: Executor, sinks: Sequence[Sink], room: Room | None = None) -> None:
         self._executor = executor
+        self._room = room or Room()
+        self._held = 0  # bytes of the room
         self._sinks = sinks
         self._queues: list[deque[Block]] = [deque() for _ in sinks]
         self._lock = threading.Lock()  # guards queues, block.pending, free and error
@@ -80,15 +106,21 @@ class Lanes:
 
     def adopt(self, block: Block) -> None:
         """Count a block made elsewhere among the buffers, and send it."""
-        self._count += 1
+        self._own(block)
         self.put(block)
+
+    def _own(self, block: Block) -> Block:
+        self._count += 1
+        self._held += block.capacity
+        self._room.held += block.capacity
+        return block
 
     async def free(self) -> Block:
         """Wait for an empty block.  Raises what a sink raised."""
         await trio.lowlevel.checkpoint()
-        if not self._free and self._count < BUFFERS:
-            self._count += 1
-            return Block()
+        spare = not self._count or not self._room.crowded
+        if not self._free and self._count < BUFFERS and spare:
+            return self._own(self._room.block())
         await self._until(lambda: bool(self._free))
         block = self._free.pop()
         block.size = 0
@@ -104,6 +136,8 @@ class Lanes:
             self._error = self._error or RuntimeError("stopped")
         with trio.CancelScope(shield=True):
             await self._until(lambda: all(not queue for queue in self._queues), anyway=True)
+        self._room.held -= self._held
+        self._held = 0
 
     async def _until(self, ready: Callable[[], bool], *, anyway: bool = False) -> None:
         while True:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trio
 
-from store.lanes import BLOCK_SIZE, BUFFERS, Block, Lanes
+from store.lanes import BLOCK_MIN, BLOCK_SIZE, BUFFERS, Block, Lanes, Room
 
 
 @pytest.fixture
@@ -106,3 +106,27 @@ def test_a_block_grows_no_larger_than_what_came() -> None:
     block.size = 0  # as free() hands it out again
     block.fill(memoryview(b"b"))
     assert (bytes(block.view), len(block.data)) == (b"b", BLOCK_SIZE)
+
+
+async def test_a_crowd_shares_the_room(executor: ThreadPoolExecutor) -> None:
+    room = Room(size_max=8 * BLOCK_SIZE)
+    crowd = [Lanes(executor, [lambda data: None], room) for _ in range(20)]
+    for lanes in crowd:
+        await feed(lanes, 1)
+        await lanes.join()
+    assert room.held == 8 * BLOCK_SIZE + 12 * BLOCK_MIN
+    late = crowd[-1]
+    await feed(late, 40)  # with the one small block that it has
+    await late.join()
+    assert room.held == 8 * BLOCK_SIZE + 12 * BLOCK_MIN
+    for lanes in crowd[:-1]:
+        await lanes.stop()
+    assert room.held == BLOCK_MIN
+    gate = threading.Event()
+    alone = Lanes(executor, [lambda data: gate.wait() and None], room)
+    await feed(alone, BUFFERS)
+    assert room.held == BLOCK_MIN + BUFFERS * BLOCK_SIZE
+    gate.set()
+    for lanes in (late, alone):
+        await lanes.stop()
+    assert room.held == 0
