@@ -115,6 +115,11 @@ class Cutter:
         """Bytes taken so far."""
         return self._offset + len(self._held)
 
+    @property
+    def held(self) -> int:
+        """Bytes that wait for the end of their chunk."""
+        return len(self._held)
+
     def feed(self, data: Buffer) -> list[int]:
         """Take the next bytes; return the lengths of the chunks that are certain now."""
         return [len(chunk) for chunk in self.chunks(data)]

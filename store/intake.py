@@ -16,6 +16,7 @@ from store.chunks import Chunks, Manifest
 from store.digest import Digest
 from store.errors import DigestMismatchError
 
+STATE = 1 << 10  # bytes of a hash and its surroundings, generously
 Sink = Callable[[memoryview], None]
 
 
@@ -26,6 +27,11 @@ class ChunkLister:
         self._cutter = Cutter()
         self._lengths = array("I")
         self._hashes = bytearray()
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that it keeps."""
+        return self._cutter.held + len(self._hashes) + 4 * len(self._lengths)
 
     def update(self, data: memoryview) -> None:
         """Take the next bytes."""
@@ -63,6 +69,11 @@ class Intake:
             *(value.update for value in self._hashes.values()),
             self._chunks.update,
         ]
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that it keeps between two updates, about."""
+        return self._chunks.weight + STATE * len(self._hashes)
 
     def update(self, data: memoryview) -> None:
         """Take the next bytes into every sink, one after another."""

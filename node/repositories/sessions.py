@@ -28,7 +28,8 @@ from store.errors import DigestMismatchError, RejectedError, SessionUnknownError
 from store.intake import Intake
 
 BATCH = 1 << 20  # bytes handed to a worker thread at once
-LIVE_MAX = 16  # sessions whose hashing state is kept in memory, up to some MiB each
+LIVE_COUNT = 512  # sessions whose hashing state is kept in memory
+LIVE_MAX = 64 << 20  # bytes of it; a session without it is hashed again at its next piece
 EXPIRES = 24 * 3600.0  # seconds without an append
 
 
@@ -132,10 +133,14 @@ class Sessions:
             if size:
                 await trio.to_thread.run_sync(_rehash, self._data(session), live)
             self._live[session] = live
-            while len(self._live) > LIVE_MAX:
-                self._live.popitem(last=False)
         self._live.move_to_end(session)
+        while len(self._live) > 1 and self._crowded():
+            self._live.popitem(last=False)
         return live
+
+    def _crowded(self) -> bool:
+        weights = (live.intake.weight for live in self._live.values())
+        return len(self._live) > LIVE_COUNT or sum(weights) > LIVE_MAX
 
     async def finish(self, session: str, ticket: Ticket, expected: Digest | None) -> Ingested:
         """Verify the bytes and make them a blob.  A mismatch leaves the session as it was."""

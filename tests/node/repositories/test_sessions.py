@@ -197,15 +197,29 @@ async def test_a_full_disk_is_told_and_what_fits_stays(
         assert await content(blobs, ingested.digest) == b"before after"
 
 
-async def test_memory_for_hashing_is_bounded(
+async def test_a_hundred_uploads_at_once_are_hashed_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LIVE_MAX", 2)
+    monkeypatch.setattr(module, "_rehash", None)
+    async with opened(tmp_path) as (found, uploads, blobs):
+        made = [await uploads.create("app") for _ in range(100)]
+        for piece in (bytes(40_000), b"more"):
+            for session in made:
+                await found.append(session.id, Chunks(piece))
+        ingested = await uploads.finish(made[0].id, "app")
+        assert await content(blobs, ingested.digest) == bytes(40_000) + b"more"
+
+
+@pytest.mark.parametrize(("bound", "value", "kept"), [("LIVE_COUNT", 2, 2), ("LIVE_MAX", 1, 1)])
+async def test_memory_for_hashing_is_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int, kept: int
+) -> None:
+    monkeypatch.setattr(module, bound, value)
     async with opened(tmp_path) as (found, uploads, blobs):
         made = [await uploads.create("app") for _ in range(4)]
         for number, session in enumerate(made):
             await found.append(session.id, Chunks(f"{number} ".encode()))
-        assert len(found._live) == 2
+        assert len(found._live) == kept
         assert found._busy == set()
         for number, session in enumerate(made):
             await found.append(session.id, Chunks(b"more"))
