@@ -188,9 +188,13 @@ class Couriers:
         self.wake()
 
     def _hear_carry(self, peer: bytes, said: Carry) -> None:
-        """Who is linked with us needs nobody to carry for it."""
+        """Who is linked with us needs nobody to carry for it.
+
+        Who is no courier is granted nothing: leases are few, and would keep the couriers away.
+        """
         pairs = zip(said.blobs, said.targets, strict=False)
-        away = [blob for blob, target in pairs if target not in self.links.control]
+        courier, linked = self._is_courier(peer), self.links.control
+        away = [blob for blob, target in pairs if courier and target not in linked]
         granted = self.leases.grant(peer, away, time.time())
         self.links.send(peer, Carrying(said.request, granted))
 

@@ -93,7 +93,11 @@ def _item(cargo: Cargo, blob: bytes, wishes: list[tuple[bytes, Wish]]) -> CargoI
         state = "carried"
     else:
         state = "coming" if blob in cargo.coming else "wanted"
-    size = cargo.carried.get(blob) or cargo.coming.get(blob) or max(w.size for _, w in wishes)
+    size = (
+        cargo.carried.get(blob)
+        or cargo.coming.get(blob)
+        or max((w.size for _, w in wishes), default=0)
+    )
     views = [
         WishView(wish.target.hex(), teller.hex(), wish.expires, wish.urgent, wish.guessed)
         for teller, wish in wishes

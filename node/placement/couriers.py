@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
@@ -77,7 +78,7 @@ class Courier:
         self._fetches = trio.Semaphore(AT_ONCE)
         self._takes = trio.Semaphore(TAKEN_AT_ONCE)
         self._taking: set[bytes] = set()
-        self._parted = -math.inf
+        self._parted, self._parted_with = -math.inf, b""
         self._seen: tuple[object, ...] = ()
         self._stepped, self._lively = -math.inf, -math.inf
 
@@ -291,13 +292,15 @@ class Courier:
             return
         self._parted = now
         rows = await self._inventory.rows(list(cargo.leaving))
-        parted = 0
-        for blob in list(cargo.leaving):
+        parted, ordered = 0, sorted(cargo.leaving)
+        # On from the last: those that nobody in reach would keep must not stand before all others.
+        start = bisect_right(ordered, self._parted_with)
+        for blob in (*ordered[start:], *ordered[:start]):
             row = rows.get(blob)
             if row is None or not row.held or row.wanted:
                 cargo.gone(blob, time.time())  # nothing to let go of, or it belongs here by now
             elif parted < PARTING:
-                parted += 1
+                parted, self._parted_with = parted + 1, blob
                 if await self._around.let_go(row):
                     cargo.gone(blob, time.time())
 

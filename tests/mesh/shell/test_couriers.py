@@ -152,6 +152,17 @@ async def test_a_holder_grants_so_many_couriers_and_none_for_whom_it_meets_itsel
     assert granted == [{blob(3)}] * (CARRIERS - 1) + [set()]
 
 
+async def test_who_is_no_courier_is_granted_nothing_and_keeps_no_courier_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    a, k, liars = End(A), End(K, on=True), [End(bytes([n]) * 32) for n in range(CARRIERS)]
+    for liar in liars:
+        liar.link(a)
+        assert await liar.couriers.ask(A, [(blob(1), C)]) == set()
+    k.link(a)
+    assert await k.couriers.ask(A, [(blob(1), C)]) == {blob(1)}
+
+
 async def test_a_holder_that_says_nothing_grants_nothing(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -32,3 +32,10 @@ def test_every_state_has_its_name() -> None:
     states = [(each.state, each.size) for each in items]
     assert states == [("leaving", 9), ("carried", 9), ("coming", 8), ("wanted", 7)]
     assert items[1].wishes[0].teller == C.hex()
+
+
+def test_an_empty_blob_that_nobody_wants_any_more_can_be_shown() -> None:
+    cargo = Cargo(K, 1 << 30)
+    cargo.loaded(BLOBS[0], 0)
+    item = module._item(cargo, BLOBS[0], [])
+    assert (item.state, item.size) == ("leaving", 0)
