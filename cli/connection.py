@@ -42,16 +42,17 @@ KINDS: Mapping[int, type[RegistryError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A node's management API, as its operator."""
+    """A node's management API, as its operator, or with ``scheme`` Bearer as a token's user."""
 
     url: str
     secret: str
+    scheme: str = "Control"
 
     def call(self, method: str, path: str, body: object = None) -> Any:
         """Call the API.  Raises the RegistryError that the answer's status stands for."""
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT)
-        headers = {"authorization": f"Control {self.secret}"}
+        headers = {"authorization": f"{self.scheme} {self.secret}"}
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             headers["content-type"] = "application/json"
@@ -73,7 +74,10 @@ class Node:
         """Call an endpoint that answers line by line, as it goes."""
         parts = urlsplit(self.url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=PATIENCE)
-        headers = {"authorization": f"Control {self.secret}", "content-type": "application/json"}
+        headers = {
+            "authorization": f"{self.scheme} {self.secret}",
+            "content-type": "application/json",
+        }
         try:
             connection.request(method, f"/api/v1{path}", json.dumps(body).encode(), headers)
             answer = connection.getresponse()

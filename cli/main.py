@@ -28,6 +28,7 @@ COMMANDS = {
     "client": "cli.clients:client",
     "export": "cli.bundles:export",
     "import": "cli.bundles:import_",
+    "promote": "cli.promote:promote",
     "publish": "cli.transfer:publish",
     "get": "cli.transfer:get",
     "backup": "cli.backup:backup",

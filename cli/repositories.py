@@ -13,7 +13,7 @@ from cli.connection import connect
 from cli.output import show, table
 from cli.virtual import COMMANDS
 
-TYPES = ["local", "remote", "virtual"]
+TYPES = ["local", "remote", "virtual", "staging"]
 
 
 @click.group()

@@ -33,6 +33,7 @@ from formats.parts import (
     PartStart,
     Session,
 )
+from formats.releases import Releases
 from formats.remote import Remote
 from formats.repository import (
     DOCUMENT_MAX,
@@ -80,6 +81,7 @@ __all__ = [
     "Principal",
     "Publish",
     "Registry",
+    "Releases",
     "Remote",
     "Rendered",
     "Repository",
@@ -326,6 +328,7 @@ class Format:
     client_settings: Mapping[str, str] = field(default_factory=dict[str, str])
     remote: Remote | None = None  # how upstreams of this format are proxied
     virtual: Virtual | None = None  # how several repositories answer as one
+    releases: Releases = field(default_factory=Releases)  # what its versions are made of
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)

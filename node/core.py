@@ -16,6 +16,7 @@ from node.config import Config
 from node.control import Control
 from node.directory import Directory, RepositoryEntry, UserEntry
 from node.metrics import Metrics
+from node.promotion.service import Promotions
 from node.repositories.local import LocalRepository, Services
 from node.repositories.publishing import Publisher
 from node.repositories.remote.answering import RemoteAnswers
@@ -69,6 +70,7 @@ class Core:
     partials: Partials
     mirrors: Mirrors = field(init=False)
     merger: Merger = field(init=False)
+    promotions: Promotions = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
@@ -80,6 +82,7 @@ class Core:
         """What looks into the rest of the core."""
         self.mirrors = Mirrors(lambda key: self.remote(self.entry(key)))
         self.merger = Merger(self.services, self.remote, Counts(self.metrics))
+        self.promotions = Promotions(self, self.ledger)
 
     @property
     def identity(self) -> Identity:

@@ -13,6 +13,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from node.promotion.rules import Rules
 from node.repositories.virtual.settings import Composition
 from node.upstream.settings import Upstream
 from store.errors import ConflictError
@@ -53,6 +54,9 @@ class RepositoryEntry(Entry, kw_only=True):
     write_concern: str = ""  # what a publish waits for by default (node.placement.concern)
     upstream: Upstream | None = None  # of a remote repository
     virtual: Composition | None = None  # of a virtual repository
+    promotion: Rules = Rules()  # what is asked of promotions into it
+    promotion_only: bool = False  # nothing else may be published here
+    release_target: str = ""  # where promotions go that do not say it
 
     @property
     def named(self) -> str:

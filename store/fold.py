@@ -187,6 +187,12 @@ def _released(
     )
 
 
+def standing(claims: Sequence[Claim]) -> list[Claim]:
+    """Publishes of a coordinate that no tombstone hides, whichever of them wins."""
+    hidden = {id_ for claim in _standing_tombstones(claims) for id_ in claim.fact.seen}
+    return [c for c in claims if isinstance(c.fact, CARRIERS) and c.record not in hidden]
+
+
 def _standing_tombstones(claims: Sequence[Claim]) -> list[Claim]:
     """Deletes that no restore has undone."""
     undone = {id_ for claim in claims if isinstance(claim.fact, Restore) for id_ in claim.fact.seen}

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from formats.contract import BLOB, Format, Route, Scope
 from formats.debian import incoming, mirroring, reading, writing
+from formats.debian.releases import RELEASES
 from formats.debian.upstream import REMOTE
 from formats.debian.virtual import VIRTUAL
 
@@ -67,4 +68,5 @@ FORMAT = Format(
     client_settings={"apt": APT, "dput": DPUT},
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
+    releases=RELEASES,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -23,6 +23,7 @@ from store.errors import (
 )
 from store.facts import Delete, Fact, File, Point
 from store.facts import Publish as PublishFact
+from store.rows import Artifact
 
 BINARY_SUFFIXES = (".deb", ".ddeb")
 SOURCE_SUFFIXES = (".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst", ".diff.gz", ".asc", ".buildinfo")
@@ -38,7 +39,7 @@ class Upload:
 
     async def add_binary(self, path: str, blob: Blob, package: Package) -> None:
         """Add a ``.deb``.  Raises VersionExistsError if this build exists with other bytes."""
-        await self._check_unique(blob, package)
+        await refuse_rivals(self.repository, blob, package.fields)
         listing = await self._store(package.files)
         metadata = msgspec.json.encode({"control": package.fields})
         files = (
@@ -81,14 +82,23 @@ class Upload:
             await ingest.write(data)
         return ingest.result
 
-    async def _check_unique(self, blob: Blob, package: Package) -> None:
-        """(package, version, architecture) names one content, wherever in the pool it lies."""
-        rows = await self.repository.artifacts(package.name, package.version)
-        rows = [row for row in rows if row.role == "deb" and row.digest != blob.digest]
-        for row, metadata in zip(rows, await self.repository.metadata(rows), strict=True):
-            fields = msgspec.json.decode(metadata)["control"]
-            if control.field(fields, "Architecture") == package.architecture:
-                raise VersionExistsError(f"{package.filename} exists with other bytes: {row.path}")
+
+async def refuse_rivals(
+    repository: Repository, blob: Blob | Artifact, fields: Mapping[str, str]
+) -> None:
+    """(package, version, architecture) names one content, wherever in the pool it lies.
+
+    Raises VersionExistsError.
+    """
+    name, version = control.field(fields, "Package"), control.field(fields, "Version")
+    architecture = control.field(fields, "Architecture")
+    rows = await repository.artifacts(name, version)
+    rows = [row for row in rows if row.role == "deb" and row.digest != blob.digest]
+    for row, metadata in zip(rows, await repository.metadata(rows), strict=True):
+        held = msgspec.json.decode(metadata)["control"]
+        if control.field(held, "Architecture") == architecture:
+            what = f"{name}_{without_epoch(version)}_{architecture}.deb"
+            raise VersionExistsError(f"{what} exists with other bytes: {row.path}")
 
 
 def make_file(path: str, role: str, blob: Blob, metadata: bytes = b"") -> File:

@@ -18,6 +18,7 @@ from formats.contract import (
     json_response,
 )
 from formats.generic import dav, files, listing
+from formats.generic.releases import RELEASES
 from formats.generic.upstream import REMOTE
 from formats.generic.virtual import VIRTUAL
 from store.errors import RegistryError
@@ -70,4 +71,5 @@ FORMAT = Format(
     client_settings=CLIENT_SETTINGS,
     remote=REMOTE,
     virtual=VIRTUAL,
+    releases=RELEASES,
 )

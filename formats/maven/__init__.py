@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from formats.contract import BLOB, Format, Route, Scope
 from formats.maven import mirroring, reading, writing
+from formats.maven.releases import RELEASES
 from formats.maven.upstream import REMOTE
 from formats.maven.virtual import VIRTUAL
 
@@ -71,4 +72,5 @@ FORMAT = Format(
     client_settings={"mvn": MAVEN, "gradle": GRADLE},
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
+    releases=RELEASES,
 )

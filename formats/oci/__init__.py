@@ -14,6 +14,7 @@ from formats.contract import Body, BodyKind, Format, RootRoute, Route, Scope
 from formats.oci import blobs, listings, manifests, mirroring, removal, roots
 from formats.oci.documents import MANIFEST_MAX
 from formats.oci.errors import challenge, error_body
+from formats.oci.releases import RELEASES
 from formats.oci.upstream import REMOTE
 from formats.oci.virtual import VIRTUAL
 
@@ -93,4 +94,5 @@ FORMAT = Format(
     client_settings=CLIENT_SETTINGS,
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
+    releases=RELEASES,
 )

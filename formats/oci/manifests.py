@@ -191,11 +191,12 @@ async def _points(
         if held is not None and held.value == value and not held.siblings:
             continue
         if held is not None and held.value != value:
-            _check_frozen(repository, tag)
+            check_frozen(repository, tag)
         yield Point(repository.key, image, tag, value, held.records if held else ())
 
 
-def _check_frozen(repository: Repository, tag: str) -> None:
+def check_frozen(repository: Repository, tag: str) -> None:
+    """Refuse to move a tag that the repository freezes.  Raises ConflictError."""
     patterns = repository.options.get("immutable_tags", ())
     if isinstance(patterns, list | tuple) and any(
         fnmatch.fnmatchcase(tag, str(pattern)) for pattern in patterns

@@ -56,11 +56,11 @@ async def _removal(
         blob = await repository.find(names.blob_path(image, each))
         if blob is not None and blob.path not in marks:
             yield Flag(repository.key, image, blob.version, blob.path, UNUSED, b"1")
-    async for fact in _sweep(repository, marks, {names.blob_path(image, each) for each in used}):
+    async for fact in sweep(repository, marks, {names.blob_path(image, each) for each in used}):
         yield fact
 
 
-async def _sweep(
+async def sweep(
     repository: Repository, marks: dict[str, FlagRow], used: set[str]
 ) -> AsyncIterator[Fact]:
     """Delete what was marked long ago, but for what something names again."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from formats.contract import FORM, Body, BodyKind, Format, Response, Route, Scope
 from formats.pypi import legacy, marks, mirroring, pages
+from formats.pypi.releases import RELEASES
 from formats.pypi.upload import upload
 from formats.pypi.upstream import REMOTE
 from formats.pypi.virtual import VIRTUAL
@@ -92,4 +93,5 @@ FORMAT = Format(
     client_settings=CLIENT_SETTINGS,
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
+    releases=RELEASES,
 )

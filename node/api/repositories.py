@@ -30,7 +30,7 @@ table = Table("repositories")
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 Labels = Annotated[dict[Label, Label], msgspec.Meta(max_length=64)]
 KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}\Z")
-TYPES = ("local", "remote", "virtual")
+TYPES = ("local", "remote", "virtual", "staging")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "atoll:repository")
 
 
@@ -53,6 +53,8 @@ class NewRepository(msgspec.Struct):
     labels: Labels = {}
     placement: Short = ""
     write_concern: Short = ""
+    promotion_only: bool = False
+    release_target: Short = ""
 
 
 class RepositoryChange(msgspec.Struct):
@@ -66,6 +68,8 @@ class RepositoryChange(msgspec.Struct):
     labels: Labels | None = None
     placement: Short | None = None
     write_concern: Short | None = None
+    promotion_only: bool | None = None
+    release_target: Short | None = None
 
 
 class RepositoryView(msgspec.Struct):
@@ -88,6 +92,8 @@ class RepositoryView(msgspec.Struct):
     url: str
     upstream_url: str | None = None
     upstream_auth_type: str | None = None
+    promotion_only: bool = False
+    release_target: str = ""
 
 
 class RepositoryList(msgspec.Struct):
@@ -120,6 +126,8 @@ async def view(call: Call, entry: RepositoryEntry) -> RepositoryView:
         f"{call.root_url}{mount}/{entry.key}/",
         entry.upstream.url if entry.upstream else None,
         entry.upstream.auth_type if entry.upstream else None,
+        entry.promotion_only,
+        entry.release_target,
     )
 
 
@@ -184,6 +192,8 @@ async def create_repository(call: Call) -> RepositoryView:
         labels=body.labels,
         placement=body.placement,
         write_concern=body.write_concern,
+        promotion_only=body.promotion_only,
+        release_target=body.release_target,
         created_at=time.time(),
         created_by=call.caller.name,
         upstream=upstreams.first(call, body),

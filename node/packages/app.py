@@ -49,7 +49,7 @@ from node.packages.places import Repositories, judge_place
 from node.packages.serving import Responder
 from node.packages.urls import ExternalUrl
 from node.placement.concern import Wanted, wanted
-from node.repositories.publishing import Publisher
+from node.repositories.publishing import Publisher, refuse_direct
 from node.repositories.sessions import Sessions
 from node.routing import Mounted, Router, split_repository
 from store.errors import (
@@ -63,6 +63,8 @@ from store.errors import (
 
 log = structlog.get_logger(__name__)
 WRITES = frozenset({"PUT", "POST", "PATCH", "DELETE"})
+# Bodies that nothing but a publish has; where a decoder looks at them, they may be marks or tags.
+PUBLISHED = frozenset({BodyKind.BLOB, BodyKind.FORM, BodyKind.SESSION})
 STORED = frozenset({BodyKind.BLOB, BodyKind.FORM, BodyKind.DECODED, BodyKind.SESSION})
 PARAMETERS_MAX = 64
 
@@ -239,6 +241,8 @@ class Exchange:
         if self._method in WRITES:
             concern = wanted(self._headers, self._request.query, entry.write_concern)
             self._parts.publisher.judge(concern)
+            if route.body.kind in PUBLISHED and route.scope is Scope.WRITE:
+                refuse_direct(entry)
         judge_length(route.body, self._headers, limit=self._parts.upload_max)
         if route.body.prepare is not None:
             await route.body.prepare(self._request, repository)

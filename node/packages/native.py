@@ -15,7 +15,7 @@ from formats.contract import BodyKind, Format, Principal, Publish, Repository, R
 from node.access.gate import Gate
 from node.directory import RepositoryEntry
 from node.placement.concern import wanted
-from node.repositories.publishing import Publisher
+from node.repositories.publishing import Publisher, refuse_direct
 from node.routing import RouteTable
 from store.blobs import Ingested
 from store.errors import MethodNotAllowedError, RegistryError, UnsupportedError
@@ -56,6 +56,7 @@ def route_of(node: Node, put: Put) -> tuple[Format, Request]:
         raise UnsupportedError(f"no format serves {put.entry.format}")
     if put.entry.repo_type in {"remote", "virtual"}:
         raise MethodNotAllowedError(f"{put.entry.key} is {put.entry.repo_type}: publish elsewhere")
+    refuse_direct(put.entry)
     path = "/" + quote(put.path)
     try:
         match = RouteTable(served.routes).match("PUT", path)

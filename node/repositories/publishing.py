@@ -13,9 +13,11 @@ from node.blobs import Blobs
 from node.directory import RepositoryEntry
 from node.placement.concern import Securer, Wanted, Written
 from store import schema
+from store.appending import Check
 from store.catalog import Catalog
 from store.digest import Digest
 from store.errors import (
+    DeniedError,
     PreconditionFailedError,
     StoreFullError,
     UnavailableError,
@@ -74,18 +76,31 @@ class Publisher:
         incarnation, seq = max(chains, default=(self.ledger.incarnation, 0))
         return Written(author, incarnation, seq, tuple(blobs))
 
-    async def commit(self, wish: Wish, repository: RepositoryEntry, *, actor: str) -> bool:
+    async def commit(
+        self,
+        wish: Wish,
+        repository: RepositoryEntry,
+        *,
+        actor: str,
+        promoting: Check | None = None,
+    ) -> bool:
         """Write the facts; tell whether anything was new.
 
-        Raises VersionExistsError when a coordinate holds other bytes (or, if strict, any),
-        PreconditionFailedError, StoreFullError when the quota does not suffice.
+        A promotion brings a check of its own, and states everything anew: what it brings stays
+        even if who published it first takes it back.  Raises VersionExistsError when a coordinate
+        holds other bytes (or, if strict, any), PreconditionFailedError, StoreFullError when the
+        quota does not suffice, DeniedError for a direct publish where only promotions may.
         """
-        news = [fact for fact in wish.facts if await self._is_news(fact, wish)]
+        news = [f for f in wish.facts if promoting is not None or await self._is_news(f, wish)]
         if not news:
             return False
+        if promoting is None and any(isinstance(fact, Publish) for fact in news):
+            refuse_direct(repository)
         facts = [await self._spill(fact) for fact in news]
 
         def check(connection: sa.Connection) -> None:
+            if promoting is not None:
+                promoting(connection)
             for fact in facts:
                 if isinstance(fact, Publish):
                     _check_coordinates(connection, fact, wish)
@@ -136,6 +151,14 @@ class Publisher:
             if there is None or not _same(there, file, fact):
                 return True
         return False
+
+
+def refuse_direct(repository: RepositoryEntry) -> None:
+    """Refuse to publish where only promotions may.  Raises DeniedError."""
+    if repository.promotion_only:
+        raise DeniedError(
+            f"{repository.key} takes promotions only: publish to a staging repository and promote"
+        )
 
 
 def _same(there: Artifact, file: File, fact: Publish) -> bool:

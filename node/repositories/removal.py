@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from node.promotion.book import BOOK, CHECKS
 from store.catalog import Catalog
 from store.facts import Delete, Fact, Flag, Point
 
@@ -36,3 +37,9 @@ async def empty(catalog: Catalog, ledger: Ledger, key: str, *, actor: str) -> No
             pointers = await catalog.pointers(key, package)
             facts += [Point(key, package, each.name, None) for each in pointers]
         await ledger.append(facts, actor=actor)
+    for book in (BOOK, CHECKS):
+        flags = await catalog.flags(key, book)
+        for start in range(0, len(flags), BATCH):
+            part = flags[start : start + BATCH]
+            marks = [Flag(key, book, f.version, f.path, f.name, None) for f in part]
+            await ledger.append(marks, actor=actor)

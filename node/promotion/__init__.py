@@ -1,0 +1,1 @@
+"""Promotion: releases of a staging repository enter another one, by rules."""
