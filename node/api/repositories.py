@@ -167,18 +167,7 @@ async def list_repositories(call: Call) -> RepositoryList:
 async def create_repository(call: Call) -> RepositoryView:
     """Create a repository."""
     body: NewRepository = call.body
-    if not KEY.match(body.key):
-        raise NameInvalidError("a key is lower-case letters, digits, '.', '_' and '-'")
-    if call.core.format_of(body.format) is None:
-        known = sorted(key for each in call.core.formats for key in each.keys)
-        raise NameInvalidError(f"unknown format {body.format!r}; known: {', '.join(known)}")
-    if body.repo_type not in TYPES:
-        raise UnsupportedError(f"repo_type {body.repo_type!r} is not one of {', '.join(TYPES)}")
-    _judge_quota(body.quota_bytes)
-    _judge_replication(body.placement, body.write_concern)
-    served = call.core.format_of(body.format)
-    if served is not None and body.key in _reserved(served):
-        raise NameInvalidError(f"{body.key!r} is a path of {served.name}'s own")
+    _judge_new(call, body)
     entry = RepositoryEntry(
         key=body.key,
         name=body.name,
@@ -207,6 +196,22 @@ async def create_repository(call: Call) -> RepositoryView:
     await call.append(*facts, check=call.core.directory.absent(entry))
     await call.note("repository.create", entry.key)
     return await view(call, entry)
+
+
+def _judge_new(call: Call, body: NewRepository) -> None:
+    """Refuse what cannot be a repository, before anything is made of it."""
+    if not KEY.match(body.key):
+        raise NameInvalidError("a key is lower-case letters, digits, '.', '_' and '-'")
+    if call.core.format_of(body.format) is None:
+        known = sorted(key for each in call.core.formats for key in each.keys)
+        raise NameInvalidError(f"unknown format {body.format!r}; known: {', '.join(known)}")
+    if body.repo_type not in TYPES:
+        raise UnsupportedError(f"repo_type {body.repo_type!r} is not one of {', '.join(TYPES)}")
+    _judge_quota(body.quota_bytes)
+    _judge_replication(body.placement, body.write_concern)
+    served = call.core.format_of(body.format)
+    if served is not None and body.key in _reserved(served):
+        raise NameInvalidError(f"{body.key!r} is a path of {served.name}'s own")
 
 
 def _reserved(served: Format) -> set[str]:
