@@ -54,10 +54,15 @@ async def signed(
     shelves: Mapping[str, Sequence[str]],
     indices: Mapping[str, Ingested],
     time: float,
+    served: Sequence[str] = index.ARCHITECTURES,
 ) -> Mapping[str, Ingested]:
-    """The indices of a suite with the Release family that vouches for them."""
+    """The indices of a suite with the Release family that vouches for them.
+
+    ``served`` are architectures that have an index even while nothing is published for them.
+    """
     documents = dict(indices)
-    text = "".join(release_lines(repository, distribution, shelves, documents, time)).encode()
+    lines = release_lines(repository, distribution, shelves, documents, time, served)
+    text = "".join(lines).encode()
     inline = await repository.signer.clear_sign(text, time=time)
     detached = await repository.signer.detach_sign(text, time=time)
     for name, data in ((RELEASE, text), (SIGNED, inline), (DETACHED, detached)):
@@ -71,11 +76,12 @@ def release_lines(
     shelves: Mapping[str, Sequence[str]],
     documents: Mapping[str, Ingested],
     time: float,
+    served: Sequence[str],
 ) -> Iterator[str]:
     """The Release file.  It never expires: a site that is cut off could not renew it."""
     options = repository.options
     found = {each for architectures in shelves.values() for each in architectures}
-    architectures = sorted({*found, *index.ARCHITECTURES} - {"all", pool.SOURCE})
+    architectures = sorted({*found, *served} - {"all", pool.SOURCE})
     yield f"Origin: {_one_line(options.get('origin', 'Atoll'))}\n"
     yield f"Label: {_one_line(options.get('label', repository.key))}\n"
     if distribution:

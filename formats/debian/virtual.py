@@ -173,7 +173,10 @@ class Builder:
                 await self._merge(f"{component}/{kind}", [f"{component}/{kind}", *every])
         time = max(each.time for each in self.suites)
         repository = self.members.repository
-        return await release.signed(repository, self.distribution, shelves, self.found, time)
+        served = () if self.distribution else index.ARCHITECTURES
+        return await release.signed(
+            repository, self.distribution, shelves, self.found, time, served
+        )
 
     def _shelves(self) -> Mapping[str, Sequence[str]]:
         """Components and the architectures of each: as configured, else what is likely wanted.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from pathlib import Path
 
 import pytest
 
+from tests.formats import test_npm
 from tests.node.repositories.goods import GOODS, sha256
 from tests.node.repositories.virtuals import Party, party
 
@@ -271,3 +273,101 @@ async def test_the_management_api_shows_what_members_keep(tmp_path: Path) -> Non
                 assert answer.status == status
         gone = await p.node.api("DELETE", f"/repositories/all/artifacts/{file}")
         assert gone.status == 404
+
+
+# --- members of members, order, and changes -----------------------------------------------------
+async def test_members_of_members_answer_in_their_place(tmp_path: Path) -> None:
+    async with party(tmp_path, "npm") as p:
+        await GOODS["npm"].publish(p, "ours", "alpha", "1.0.0", b"ours")
+        await GOODS["npm"].publish(p, "secret", "alpha", "2.0.0", b"secret")
+        body = {"key": "outer", "format": "npm", "repo_type": "virtual", "is_public": True}
+        body["member_repos"] = [{"repo_key": "all"}]
+        assert (await p.node.api("POST", "/repositories", body)).status == 201
+        for token, versions in ((p.bob, ["1.0.0"]), (p.ann, ["1.0.0", "2.0.0"])):
+            found = await p.get("/alpha", key="outer", token=token)
+            assert list(found.json["versions"]) == versions
+            for each in found.json["versions"].values():
+                assert "/npm/outer/alpha/-/" in each["dist"]["tarball"]
+        hidden = {"is_public": False}
+        assert (await p.node.api("PATCH", "/repositories/all", hidden)).status == 200
+        assert (await p.get("/alpha", key="outer", token=p.ann)).status == 404
+
+
+async def test_scoped_names_in_every_spelling(tmp_path: Path) -> None:
+    async with party(tmp_path, "npm") as p:
+        document = test_npm.document("@corp/alpha", "1.0.0")
+        body = json.dumps(document).encode()
+        done = await p.ask("PUT", "/@corp%2falpha", body, key="secret", token=p.ann)
+        assert done.status == 201
+        paths = ["/@corp/alpha", "/@corp%2falpha", "/@corp/alpha/1.0.0", "/@corp%2Falpha/latest"]
+        paths += ["/@corp/alpha/-/alpha-1.0.0.tgz", "/@corp/alpha/-/@corp/alpha-1.0.0.tgz"]
+        paths += ["/-/package/@corp%2falpha/dist-tags", "/@corp%2falpha/-/alpha-1.0.0.tgz"]
+        for path in paths:
+            assert (await p.get(path, token=p.ann)).status == 200, path
+            assert (await p.get(path, token=p.bob)).status in {404, 502, 503}, path
+
+
+async def test_another_order_is_another_answer(tmp_path: Path) -> None:
+    async with party(tmp_path, "pypi") as p:
+        for key in ("ours", "secret"):
+            await GOODS["pypi"].publish(p, key, "alpha", "1.0.0", key.encode())
+        path, page = "/simple/alpha/alpha-1.0.0-py3-none-any.whl", "/simple/alpha/"
+        before = await p.get(path, token=p.ann), await p.get(page, token=p.ann)
+        order = [
+            {"member_key": key, "priority": n} for n, key in enumerate(("secret", "ours", "up"))
+        ]
+        await p.change("PUT", "members", members=order)
+        tags = [each.headers["etag"] for each in before]
+        after = [
+            await p.get(at, token=p.ann, if_none_match=tag)
+            for at, tag in zip((path, page), tags, strict=True)
+        ]
+        assert [each.status for each in after] == [200, 200]
+        assert after[0].body != before[0].body
+        assert "last-modified" not in after[0].headers
+        await p.change("DELETE", "members/secret")
+        again = await p.get(path, token=p.ann, if_none_match=tags[0])
+        assert again.status == 304
+        assert "immutable" not in again.headers["cache-control"]
+
+
+async def test_marks_and_deletes_reach_the_deploy_target_alone(tmp_path: Path) -> None:
+    async with party(tmp_path, "pypi") as p:
+        await GOODS["pypi"].publish(p, "ours", "alpha", "1.0.0", b"ours")
+        await GOODS["pypi"].publish(p, "secret", "alpha", "2.0.0", b"secret")
+        reason = json.dumps({"reason": "broken"}).encode()
+        assert (await p.ask("PUT", "/yank/alpha/1.0.0", reason, token=p.bob)).status == 403
+        assert (await p.ask("PUT", "/yank/alpha/2.0.0", reason, token=p.ann)).status == 404
+        assert (await p.ask("PUT", "/yank/alpha/1.0.0", reason, token=p.ann)).status == 204
+        accept = "application/vnd.pypi.simple.v1+json"
+        page = await p.get("/simple/alpha/", token=p.ann, accept=accept)
+        yanked = {each["filename"]: each["yanked"] for each in page.json["files"]}
+        assert sorted(map(str, yanked.values())) == ["False", "broken"]
+        legacy = await p.get("/pypi/alpha/json", token=p.ann)
+        assert legacy.json["info"]["version"] == "2.0.0"
+        assert legacy.json["releases"]["1.0.0"][0]["yanked_reason"] == "broken"
+
+
+async def test_a_path_that_a_local_member_has_is_not_looked_up_outside(tmp_path: Path) -> None:
+    async with party(tmp_path, "generic", ["up", "ours"]) as p:
+        await GOODS["generic"].publish(p, "ours", "alpha", "1.0.0", b"ours")
+        GOODS["generic"].offer(p.server, "alpha", {"1.0.0": b"theirs", "2.0.0": b"theirs"})
+        assert (await p.get("/alpha/1.0.0.bin")).body == b"ours"
+        assert p.server.asked == []
+        assert (await p.get("/alpha/2.0.0.bin")).body == b"theirs"
+
+
+async def test_a_suite_is_narrowed_by_options_and_signed_by_its_own_key(tmp_path: Path) -> None:
+    options = {"architectures": ["amd64"], "components": ["main"], "label": "Both"}
+    async with party(tmp_path, "debian", options=options) as p:
+        await GOODS["debian"].publish(p, "ours", "alpha", "1.0.0", b"ours")
+        GOODS["debian"].offer(p.server, "beta", {"1.0.0": b"theirs"})
+        release = (await p.get("/dists/stable/Release")).body.decode()
+        assert "Label: Both\n" in release
+        assert "Architectures: amd64\n" in release
+        packages = (await p.get("/dists/stable/main/binary-amd64/Packages.gz")).body
+        assert b"members/up/pool" in gzip.decompress(packages)
+        keys = [(await p.get("/gpg-key.asc", key=key)).body for key in ("all", "ours")]
+        assert keys[0] != keys[1]
+        for path in ("/dists/none/InRelease", "/members/up/dists/stable/Release"):
+            assert (await p.get(path)).status == 404
