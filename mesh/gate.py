@@ -7,13 +7,14 @@ node will ever count.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 
 from mesh.messages import CONTROL, Heads, Hello
 from store import root
 from store.authority import Authority
 from store.errors import RejectedError
-from store.statements import read_paper
+from store.statements import SUCCESSION_MAX, read_paper, read_rotation, succeeds
 
 FAREWELL = 10.0  # seconds that an evicted node has to ask for the documents
 AGAIN = 60.0  # seconds until it may come for them again
@@ -34,7 +35,7 @@ class Porter:
         if out is not None:
             told = self._told.get(said.node)
             early = told is not None and now - told < AGAIN
-            if early or said.channel != CONTROL or not authority.knows_key(node, said.key):
+            if early or said.channel != CONTROL or not _was_theirs(authority, said):
                 return f"evicted from this mesh: {out.reason}"
             self._told[said.node] = now
             return ""
@@ -45,6 +46,21 @@ class Porter:
         if not authority.follows(node, said.succession, said.key):
             return "the key is not that member's current one"
         return ""
+
+
+def _was_theirs(authority: Authority, said: Hello) -> bool:
+    """Tell whether a key is, or by the rotations shown has followed, one that was the node's own.
+
+    It may have changed its key before it could hear that it is out.
+    """
+    node = said.node.hex()
+    known = {said.key} if authority.knows_key(node, said.key) else set[bytes]()
+    with contextlib.suppress(RejectedError):
+        for rotation in map(read_rotation, said.succession[:SUCCESSION_MAX]):
+            old = rotation.old in known or authority.knows_key(node, rotation.old)
+            if old and succeeds(rotation, authority.mesh, node):
+                known.add(rotation.new)
+    return said.key in known
 
 
 def news(authority: Authority, node: bytes) -> Heads | None:

@@ -33,7 +33,6 @@ PUSH_GRACE = 0.3  # seconds that an author's own push may take before somebody e
 REWINDS_MAX = 20  # times that a peer is asked for earlier records of one chain
 DISPUTES_MAX = 1000  # rival heads of one peer that are looked into
 REPEAT = 600.0  # seconds between full statements to an idle peer
-PIECE_MAX = 56 * 1024  # bytes of a batch or document per message
 BATCH_MAX = 1 << 20  # bytes of a batch being put together
 ROOT_MAX = 2 << 20  # bytes of a root document being put together
 
@@ -136,17 +135,20 @@ class LedgerSync:
 
     # --- our own ledger ------------------------------------------------------------------------
     def grown(self, heads: Mapping[Key, Reach], now: float) -> list[Effect]:
-        """Our ledgers reach further: push what is ours, announce the rest."""
-        for key in [key for key, reach in heads.items() if reach[0] < self._reach(key)]:
-            self.heads[key] = heads[key]  # its end went with the key that had vouched for it
-            for known in self._peers.values():
+        """Our ledgers reach so far: push what is ours and new, announce the rest."""
+        cut = {
+            k: r for k, r in heads.items() if r[0] <= self._reach(k) and r != self.heads.get(k, r)
+        }
+        self.heads.update(cut)  # their ends went with the keys that had vouched for them
+        for known in self._peers.values():
+            for key in cut:
                 known.again(key)
         before = {key: self._reach(key) for key in heads}
         fresh = {key: reach for key, reach in heads.items() if reach[0] > before[key]}
         self.heads.update(fresh)
         effects: list[Effect] = []
         for peer, known in self._peers.items():
-            said: dict[Key, Reach] = {}
+            said = dict(cut)  # or they would take it for granted that we have the author's own
             for key, reach in fresh.items():
                 reached = known.heads.get(key, 0)
                 if reached >= reach[0]:
@@ -243,6 +245,10 @@ class LedgerSync:
                 known.pardon(key)
                 if peer != head.author and head.author in self._peers:
                     self._later.setdefault(key, now + self._jitter(PUSH_GRACE))
+            elif known.heads.get(key, 0) > head.seq:  # what it had was cut off: it may need ours
+                known.heads[key] = head.seq
+                if self._reach(key) > head.seq:
+                    effects += self._state(peer, [(key, self.heads[key])])
         if len(known.heads) > AUTHORS_MAX:
             raise RemoteProtocolError(f"more than {AUTHORS_MAX} authors")
         known.root = (said.root_version, said.root)
@@ -378,21 +384,3 @@ class LedgerSync:
         upto = min(seq, after + RANGE_MAX)
         self._asked[key] = Asked(peer, upto, now + RANGE_TIMEOUT)
         return Send(peer, Range(*key, after, upto))
-
-
-def records_messages(
-    author: bytes, incarnation: int, after: int, batch: bytes
-) -> Iterator[Records]:
-    """Cut one encoded batch into messages."""
-    for start in range(0, len(batch), PIECE_MAX):
-        last = start + PIECE_MAX >= len(batch)
-        yield Records(author, incarnation, after, last, batch[start : start + PIECE_MAX])
-
-
-def root_messages(documents: Iterable[tuple[int, bytes]]) -> Iterator[Root]:
-    """Cut documents and statements, given as (number above 0, bytes), into messages."""
-    for version, document in documents:
-        for start in range(0, len(document), PIECE_MAX):
-            last = start + PIECE_MAX >= len(document)
-            yield Root(version, last, document[start : start + PIECE_MAX])
-    yield Root(0, last=True, piece=b"")

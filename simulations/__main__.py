@@ -2,7 +2,8 @@
 
 A seed stands for one history of nodes, links, work, faults and lies, replayed to the last byte by
 the same commit.  The exit status is 1 when one of them goes wrong.  ``python -m simulations swarm``
-judges the scheduler instead: see ``simulations.swarm``.
+judges the scheduler instead: see ``simulations.swarm``; ``python -m simulations partition`` parts a
+mesh for a month: see ``simulations.partition``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from simulations import swarm
+from simulations import partition, swarm
 from simulations.history import Result, play
 from simulations.plan import draw
 from simulations.report import commit, line, summarise
@@ -118,8 +119,21 @@ def judge(arguments: list[str]) -> int:
     return swarm.run(parser.parse_args(arguments))
 
 
+def part(arguments: list[str]) -> int:
+    """Play long partitions."""
+    parser = argparse.ArgumentParser(
+        "python -m simulations partition",
+        description=partition.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    partition.add_arguments(parser)
+    return partition.run(parser.parse_args(arguments))
+
+
 def main() -> int:
     """Play what the command line asks for."""
+    if sys.argv[1:2] == ["partition"]:
+        return part(sys.argv[2:])
     if sys.argv[1:2] == ["swarm"]:
         return judge(sys.argv[2:])
     options = parse(sys.argv[1:])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -19,11 +20,12 @@ from mesh.download import Download
 from mesh.scheduler import RUN_MAX, WINDOW_MAX
 from mesh.serving import CREDIT_MAX, REQUESTS_MAX, Piece
 from mesh.wire import CHUNK_MAX
+from simulations.law import Law, Line, Unlawful, line_of
 from simulations.life import Subject
 from simulations.world import ViolationError
 from store import schema
 from store.applying import Outcome
-from store.chain import VALID
+from store.chain import PROPOSAL, VALID
 from store.chunks import Manifest
 from store.standing import forks_of
 
@@ -33,6 +35,7 @@ COPIES_MAX = 2  # requests for one chunk to peers that move
 REFUSALS_KEPT = 20
 
 Key = tuple[bytes, int]
+Grant = tuple[frozenset[str], tuple[str, ...]]
 
 
 class Checker:
@@ -42,8 +45,13 @@ class Checker:
         self.blobs: dict[bytes, tuple[Manifest, bytes]] = {}  # the truth
         self.written: dict[bytes, tuple[str, str, int]] = {}  # record → its author's name, id, seq
         self.unacknowledged: set[bytes] = set()  # records of honest nodes that died too soon
-        self.roots: set[bytes] = set()
-        self.horizons: dict[str, tuple[int, dict[int, int]]] = {}  # author → version, seqs
+        self.removals: dict[str, dict[bytes, dict[int, int]]] = {}  # author → document → seqs
+        self.mesh = ""
+        self.stolen: dict[bytes, tuple[str, bytes]] = {}  # record → its author, a key given up
+        self._lives: dict[bytes, int] = {}  # record → its author's incarnation
+        self._granted: dict[str, list[Grant]] = {}
+        self._laws: dict[bytes, Law] = {}
+        self._lines: dict[bytes, Line] = {}
         self.liars: set[bytes] = set()
         self.forkers: set[str] = set()
         self.refusals: Counter[str] = Counter()
@@ -128,10 +136,11 @@ class Checker:
                 raise ViolationError(f"{node.name}: queue or credit of {node.places[peer]}")
 
     def _check_heads(self, node: Subject) -> None:
-        """What a node says of its ledgers never shrinks while it lives."""
+        """What a node says of its ledgers never shrinks in its life, but by what thieves wrote."""
         before = self._heads.setdefault(node.name, {})
+        robbed = {author for author, _ in self.stolen.values()}
         for key, (seq, _) in node.life.ledgers.core.heads.items():
-            if seq < before.get(key, 0):
+            if seq < before.get(key, 0) and key[0].hex() not in robbed:
                 raise ViolationError(f"{node.name}: its ledger of {key[0].hex()[:8]} shrank")
             before[key] = seq
 
@@ -212,24 +221,82 @@ class Checker:
         first = seq - len(records) + 1
         for number, record in enumerate(records, first):
             self.written[record] = (node.name, node.identity.node, number)
+            self._lives[record] = node.life.ledger.incarnation
 
     def judged(self, node: Subject, peer: bytes, outcome: Outcome) -> None:
         """A batch was judged."""
         if outcome.refused and len(self.refusals) < REFUSALS_KEPT:
             self.refusals[outcome.refused.split(":")[0]] += 1
 
+    def owed(self, members: Collection[str], node: Subject) -> list[bytes]:
+        """Return the acknowledged records that must count, as the papers of a node have it.
+
+        Those of members that nobody removed; of who was, what the removing node had seen.
+        """
+        documents, found = self.law(node).documents, []
+        for record, (_, author, seq) in self.written.items():
+            removals = [s for id_, s in self.removals.get(author, {}).items() if id_ in documents]
+            life = self._lives.get(record, 0)
+            reach = min((seqs.get(life, 0) for seqs in removals), default=seq)
+            if seq <= reach and (removals or author in members):
+                found.append(record)
+        return found
+
+    def linked(self, node: Subject, peer: bytes) -> None:
+        """A control link is up."""
+
+    def counting(self, node: Subject) -> set[bytes]:
+        """Return the records that count on a node."""
+        records = schema.facts.tables["records"].c
+        return {
+            bytes(r[0]) for r in _rows(node, sa.select(records.id).where(records.status == VALID))
+        }
+
+    def stored(self, node: Subject) -> set[bytes]:
+        """Return all records that a node has."""
+        return {bytes(r[0]) for r in _rows(node, sa.select(schema.facts.tables["records"].c.id))}
+
     def lost(self, node: Subject, owed: Sequence[bytes]) -> int:
         """Return how many of these records do not count on a node."""
-        records = schema.facts.tables["records"].c
-        query = sa.select(records.id).where(records.status == VALID)
-        rows = node.disk.port.look(lambda connection: connection.execute(query).all())
-        return len(set(owed) - {bytes(row[0]) for row in rows})
+        return len(set(owed) - self.counting(node))
+
+    def grant(self, node: str, roles: Sequence[str], scopes: Sequence[str]) -> None:
+        """The plan gives a node these rights, at most, at some time."""
+        self._granted.setdefault(node, []).append((frozenset(roles), tuple(scopes)))
+
+    def law(self, node: Subject) -> Law:
+        """Return what the papers that a node holds give to whom.  Raises ViolationError."""
+        mesh = node.life.ledger.mesh
+        tables = [schema.facts.tables[name].c for name in ("roots", "statements")]
+        columns = tables[0].document, tables[1].data
+        kinds = sa.true(), tables[1].kind != PROPOSAL
+        papers = [
+            [
+                bytes(row[0])
+                for row in _rows(node, sa.select(column).where(table.mesh == mesh, kind))
+            ]
+            for table, column, kind in zip(tables, columns, kinds, strict=True)
+        ]
+        name = hashlib.sha256(b"".join([*sorted(papers[0]), b"|", *sorted(papers[1])])).digest()
+        if name not in self._laws:
+            try:
+                self._laws[name] = Law(mesh, *papers)
+            except Unlawful as error:
+                raise ViolationError(f"{node.name} believes {error}") from None
+            if mesh == self.mesh:
+                self._check_grants(node, self._laws[name])
+        return self._laws[name]
+
+    def _check_grants(self, node: Subject, law: Law) -> None:
+        """Nobody has ever got more than the plan once gave."""
+        for entry in law.everybody():
+            given = self._granted.get(entry.node)
+            if given and not any(entry.within(each) for each in given):
+                raise ViolationError(f"{node.name}: {entry.node[:8]} has got {entry[2:4]}")
 
     def survey(self, node: Subject) -> tuple[bytes, str]:
         """Look at all that counts on an honest node; return digests of its records and catalog."""
-        authority = node.life.ledger.authority
-        if not set(authority.documents) <= self.roots:
-            raise ViolationError(f"{node.name}: believes a root document that no owner signed")
+        law = self.law(node)
         records = schema.facts.tables["records"].c
         query = sa.select(records.id, records.author, records.incarnation, records.seq)
         rows = node.disk.port.look(
@@ -237,20 +304,64 @@ class Checker:
                 query.where(records.status == VALID).order_by(records.id)
             ).all()
         )
-        for record, author, incarnation, seq in rows:
-            if bytes(record) not in self.written and bytes(record) not in self.unacknowledged:
-                raise ViolationError(
-                    f"{node.name}: counts record {seq} of {author[:8]}, which had no right to be"
-                )
-            version, seqs = self.horizons.get(author, (1 << 62, {}))
-            if authority.version >= version and seq > seqs.get(incarnation, 0):
-                raise ViolationError(f"{node.name}: counts record {seq} of removed {author[:8]}")
-        return self._check_catalog(node, [bytes(row[0]) for row in rows])
+        self._read([bytes(row[0]) for row in rows], node)
+        for row in rows:
+            self._check_record(node, law, bytes(row[0]))
+        self._check_keys(node, law)
+        self._check_chains(node)
+        return self._check_catalog(node, law, [bytes(row[0]) for row in rows])
 
-    def _check_catalog(self, node: Subject, valid: Sequence[bytes]) -> tuple[bytes, str]:
+    def _read(self, ids: Sequence[bytes], node: Subject) -> None:
+        """Learn what records say that have not been seen before."""
+        new = [id_ for id_ in ids if id_ not in self._lines]
+        records = schema.facts.tables["records"].c
+        query = sa.select(records.id, records.header, records.body)
+        for start in range(0, len(new), 500):
+            part = query.where(records.id.in_(new[start : start + 500]))
+            rows = _rows(node, part)
+            self._lines.update({bytes(i): line_of(bytes(h), b and bytes(b)) for i, h, b in rows})
+
+    def _check_record(self, node: Subject, law: Law, record: bytes) -> None:
+        """One that counts was really written, by one who might, and before it was shut out."""
+        line = self._lines[record]
+        who = f"{node.name}: counts record {line.seq} of"
+        if record in self.stolen:
+            author, key = self.stolen[record]
+            if (author, key) in law.rotations:
+                raise ViolationError(f"{who} {author[:8]}, by a key that was given up")
+        elif record not in self.written and record not in self.unacknowledged:
+            raise ViolationError(f"{who} {line.author[:8]}, which had no right to be")
+        if not law.allows(line):
+            raise ViolationError(f"{who} {line.author[:8]}, which its papers do not give")
+        removals = self.removals.get(line.author, {})
+        seqs = [removals[id_].get(line.incarnation, 0) for id_ in removals if id_ in law.documents]
+        if seqs and line.seq > max(seqs):
+            raise ViolationError(f"{who} removed {line.author[:8]}")
+
+    def _check_chains(self, node: Subject) -> None:
+        """No record is stored without all that its author wrote before it."""
+        records = schema.facts.tables["records"].c
+        chain = (records.author, records.incarnation)
+        query = sa.select(*chain, sa.func.count(), sa.func.max(records.seq)).group_by(*chain)
+        for author, _, count, last in node.disk.port.look(lambda c: c.execute(query).all()):
+            if count != last:
+                raise ViolationError(f"{node.name}: stores {author[:8]} up to {last} with a gap")
+
+    def _check_keys(self, node: Subject, law: Law) -> None:
+        """Every chain ends under the key that was its author's there."""
+        heads = schema.facts.tables["heads"].c
+        query = sa.select(heads.author, heads.incarnation, heads.seq, heads.key)
+        rows = node.disk.port.look(lambda c: c.execute(query.where(heads.seq > 0)).all())
+        for author, incarnation, seq, key in rows:
+            if not law.signs(author, incarnation, seq, bytes(key)):
+                raise ViolationError(
+                    f"{node.name}: believes record {seq} of {author[:8]} under a wrong key"
+                )
+
+    def _check_catalog(self, node: Subject, law: Law, valid: Sequence[bytes]) -> tuple[bytes, str]:
         """Equal records, roots and forks give equal catalogs, wherever and whenever."""
         forks = node.disk.port.look(forks_of)
-        roots = sorted(node.life.ledger.authority.documents)
+        roots = sorted(law.documents)
         state = hashlib.sha256(b"".join(valid) + b"|" + b"".join(roots) + repr(forks).encode())
         tables = node.disk.port.look(_catalog)
         catalog = hashlib.sha256(tables.encode()).hexdigest()[:16]
@@ -258,6 +369,10 @@ class Checker:
         if known[0] != catalog.encode():
             raise ViolationError(f"{node.name} and {known[1]}: equal records, different catalogs")
         return state.digest(), catalog
+
+
+def _rows(node: Subject, query: sa.Select[Any]) -> Sequence[Any]:
+    return node.disk.port.look(lambda connection: connection.execute(query).all())
 
 
 def _catalog(connection: sa.Connection) -> str:

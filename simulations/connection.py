@@ -33,6 +33,10 @@ class Owner(Protocol):
         """It has ended; ``reason`` says why."""
         ...
 
+    def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
+        """A stranger wants to join: admit or refuse it."""
+        ...
+
 
 class Connection:
     """A link on a stream, its clock included."""
@@ -46,6 +50,7 @@ class Connection:
         self.reason = ""
         self.ended = False
         self.established = False
+        self.guest = False  # no member's: a joiner, or one who was evicted
         self._lingering = False
         self.feeding = False  # a piece for it is being read from the disk
         self._world, self._owner = world, owner
@@ -119,7 +124,8 @@ class Connection:
                 case Closed(reason):
                     self.reason = self.reason or reason
                 case JoinAsked():
-                    self.link.refuse("nobody joins here")
+                    self.guest = True
+                    self._owner.join_asked(self, event)
 
     def flush(self) -> None:
         """Write what is queued; if there is room for more, ask for it."""

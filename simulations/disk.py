@@ -18,6 +18,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 
 from mesh import bits
+from mesh.invitation import Book
 from simulations.quick import Accessing, QuickPort, unhindered
 from simulations.world import PowerCutError
 from store import schema
@@ -25,6 +26,8 @@ from store.chunking import Cutter
 from store.chunks import Chunk, Manifest
 from store.digest import Digest
 from store.errors import StoreFullError, UnavailableError
+from store.identity import Identity
+from store.keys import Keys
 
 T = TypeVar("T")
 FLUSH_SIZE = 8 << 20  # bytes written between two durable bitmaps at most
@@ -129,6 +132,22 @@ class Part:
         self.durable, self.unsaved = self.have, 0
 
 
+class DiskKeys(Keys):
+    """A node's keys, kept on a simulated disk."""
+
+    def __init__(self, disk: Disk, first: Identity) -> None:
+        disk.identity = disk.identity or first
+        super().__init__(disk.identity)
+        self._disk = disk
+
+    async def keep(self, current: Identity) -> None:
+        """Use an identity from now on; it is on the disk first."""
+        if current != self.current:
+            with self._disk.accessing(writing=True):
+                self._disk.identity = current
+            self.current = current
+
+
 class Disk:
     """One node's disk.  ``full``, ``unwritable`` and ``unreadable`` count the faults at work."""
 
@@ -136,6 +155,8 @@ class Disk:
         self.port: MemoryPort | QuickPort = (
             MemoryPort(self.accessing) if real else QuickPort(accessing=self.accessing)
         )
+        self.identity: Identity | None = None  # as the key file has it
+        self.book = Book()  # invitations that were given out, saved as they are used
         self.whole: dict[bytes, tuple[Manifest, bytes]] = {}
         self.parts: dict[bytes, Part] = {}
         self.full = self.unwritable = self.unreadable = 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 import sqlalchemy as sa
 
 from mesh.messages import Fork, Message
-from mesh.sync import records_messages, root_messages
+from mesh.pieces import records_messages, root_messages
 from simulations.disk import MemoryPort, at_once
 from simulations.life import Subject
 from simulations.quick import QuickPort
@@ -18,21 +19,42 @@ from store.appending import Appended
 from store.authority import Authority
 from store.facts import Body, Fact, File, Publish, Setting
 from store.identity import Identity
-from store.records import Batch, build, kind_of, read_header, scope_of, sign_head
+from store.records import Batch, Header, Record, build, kind_of, read_header, scope_of, sign_head
 from store.root import RootDocument
+from store.statements import Rotation
 
 FUTURE = 7200.0  # seconds that a future-dated record is ahead
-LIES = ("overreach", "future", "forge", "impersonate", "usurp", "fork", "replay", "frame")
+LIES = (
+    "overreach",
+    "future",
+    "forge",
+    "impersonate",
+    "usurp",
+    "fork",
+    "replay",
+    "frame",
+    "outworn",
+)
+
+
+Theft = tuple[Identity, Rotation]  # a member under a key that it has given up, and for which
+
+
+class Watch(Protocol):
+    """Who must know of lies that are believed for a while."""
+
+    stolen: dict[bytes, tuple[str, bytes]]
+
+    def appended(self, node: Subject, records: Sequence[bytes], seq: int) -> None: ...
 
 
 class Forger:
     """The ledger of a liar, turned against the others.  ``lie`` does one of LIES."""
 
-    def __init__(
-        self, node: Subject, rightful: Callable[[Subject, Sequence[bytes], int], None]
-    ) -> None:
+    def __init__(self, node: Subject, watch: Watch, stolen: Sequence[Theft] = ()) -> None:
         self.node = node
-        self._rightful = rightful  # told of records that do count, while nobody knows of the lie
+        self._watch = watch  # told of records that do count, while nobody knows of the lie
+        self._stolen = stolen
         self.forked = False
         self.overreached = False
 
@@ -49,6 +71,7 @@ class Forger:
             "fork": self._fork,
             "replay": self._replay,
             "frame": self._frame,
+            "outworn": self._outworn,
         }[what]()
 
     def _tell(self, messages: list[Message], share: float = 1.0) -> None:
@@ -120,22 +143,37 @@ class Forger:
         if batch is None:
             return
         last = read_header(batch.records[-1][0])
+        record, body = self._following(last, batch.head.record)
+        ours = sign_head(record, self.node.identity)
+        unsigned = msgspec.structs.replace(ours, key=batch.head.key, signature=bytes(64))
+        for head in (ours, unsigned):
+            self._say_batch(Batch(((record.header_bytes, body),), head))
+
+    def _following(self, last: Header, prev: bytes) -> tuple[Record, bytes]:
+        """Make up the next record of a chain."""
         fact = _publish("generic", "forged")
         body = canonical.encode(Body("liar", (fact,)))
         header = msgspec.structs.replace(
             last,
             seq=last.seq + 1,
-            prev=batch.head.record,
+            prev=prev,
             hlc=hlc.tick(last.hlc, self.node.clock()),
             kind=kind_of(fact),
             scope=scope_of(fact),
             body_digest=hashlib.sha256(body).digest(),
         )
-        record = build(header, body)
-        ours = sign_head(record, self.node.identity)
-        unsigned = msgspec.structs.replace(ours, key=batch.head.key, signature=bytes(64))
-        for head in (ours, unsigned):
-            self._say_batch(Batch(((record.header_bytes, body),), head))
+        return build(header, body), body
+
+    def _outworn(self) -> None:
+        """Go on with somebody's chain under the key that it has given up."""
+        for thief, rotation in self._stolen:
+            for life, seq, record in map(msgspec.structs.astuple, rotation.closings):
+                batch = at_once(self.node.life.ledger.range(thief.node, life, seq, 1))
+                if batch is None or (batch.head.seq, batch.head.record) != (seq, record):
+                    continue
+                forged, body = self._following(read_header(batch.records[-1][0]), record)
+                self._watch.stolen[forged.id] = (thief.node, thief.key)
+                self._say_batch(Batch(((forged.header_bytes, body),), sign_head(forged, thief)))
 
     def _usurp(self) -> None:
         """Name ourselves the owner."""
@@ -152,8 +190,8 @@ class Forger:
         now = self.node.clock()
         one = self._write(self.node.disk.port, [_publish("generic", "one")], now)
         two = self._write(other, [_publish("generic", "two")], now)
-        self._rightful(self.node, one.records, one.head.seq)
-        self._rightful(self.node, two.records, two.head.seq)
+        self._watch.appended(self.node, one.records, one.head.seq)
+        self._watch.appended(self.node, two.records, two.head.seq)
         signer = self.node.identity
 
         def last(connection: sa.Connection) -> Batch | None:

@@ -19,26 +19,28 @@ import sqlalchemy as sa
 import trio
 
 from simulations.checkers import Checker
-from simulations.disk import at_once, make_blob
+from simulations.disk import make_blob
 from simulations.faults import FAULTS, Faults
 from simulations.forgery import Forger
+from simulations.law import Law
 from simulations.liars import VICES, Honest
+from simulations.membership import Membership, founder
 from simulations.network import Access, Network, Path
 from simulations.node import EPOCH, Node
-from simulations.plan import CORE, LIAR, VICTIM, LinkSpec, Plan, Step
-from simulations.signing import identity, signatures
+from simulations.plan import CORE, GUEST, LIAR, VICTIM, LinkSpec, Plan, Step
+from simulations.signing import signatures
 from simulations.world import ViolationError, World
 from store import chain, root
 from store.chain import Anchor
 from store.errors import RegistryError, UnavailableError
 from store.facts import Delete, Fact, File, Flag, Point, Publish, Setting
-from store.identity import Identity
-from store.root import Member
+from store.root import Member, SignedRoot
 
 REPOSITORY = "generic"
 SURVEY = 7.0  # seconds between looks at all that counts
 LIVENESS = 180.0  # seconds after the last fault until everything must be right
 POLL = 1.0
+CENTURY = 100 * 365 * 86400.0  # seconds
 REVIVE = 2.0  # seconds until a node that could not start is started again
 
 
@@ -61,17 +63,19 @@ class Result:
 class Play:
     """One history under way."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, checker: Checker | None = None) -> None:
         self.plan = plan
         self.world = World(random.Random(plan.seed))
         self.network = Network(self.world)
-        self.checker = Checker()
+        self.checker = checker or Checker()
         self.blobs = [self._blob(number, size) for number, size in enumerate(plan.blobs)]
         self.nodes: list[Node] = []
         self.forgers: dict[int, Forger] = {}
+        self.liveness = LIVENESS
+        self.found: Counter[str] = Counter()  # for the report
         self.wants: dict[tuple[int, int], tuple[bool, bool]] = {}
         self.published: set[int] = set()
-        self.removed: set[int] = set()
+        self.membership = Membership(self.world, self.nodes, self.checker, plan.seed)
         self.faults = Faults(self.world, self.network, self.nodes, self.revive)
         self._populate()
         self._found()
@@ -91,12 +95,11 @@ class Play:
         places: dict[bytes, str] = {}
         for number, spec in enumerate(self.plan.nodes):
             name = f"n{number}"
-            seed = hashlib.sha256(f"{self.plan.seed} {name}".encode()).digest()
             node = Node(
                 self.world,
                 self.network,
                 name,
-                identity(seed, real=self.plan.real),
+                founder(self.plan.seed, name, real=self.plan.real),
                 places,
                 self.checker,
                 skew=spec.skew,
@@ -119,35 +122,52 @@ class Play:
         self.network.paths[one, two] = Path(link.delay, link.loss, bool(link.dial & 1))
         self.network.paths[two, one] = Path(link.delay, link.loss, bool(link.dial & 2))
 
-    def _member(self, number: int, roles: tuple[str, ...] | None = None) -> Member:
-        kind, node = self.plan.nodes[number].kind, self.nodes[number]
-        given = {CORE: root.ROLES, VICTIM: (root.WRITER,), LIAR: (root.WRITER,)}[kind]
-        scopes = (REPOSITORY, "lagoon") if kind == LIAR else ("*",)
-        return root.member_of(node.identity, roles=roles or given, scopes=scopes, name=node.name)
+    def _member(self, number: int) -> Member:
+        spec, node = self.plan.nodes[number], self.nodes[number]
+        roles = {CORE: root.ROLES, VICTIM: (root.WRITER,), LIAR: (root.WRITER,)}[spec.kind]
+        scopes = spec.scopes or ((REPOSITORY, "lagoon") if spec.kind == LIAR else ("*",))
+        self.checker.grant(node.identity.node, roles, scopes)
+        return root.member_of(
+            node.identity, roles=roles, scopes=scopes, site=spec.site, name=node.name
+        )
 
     def _found(self) -> None:
-        """Found the mesh: the first node owns it, and every disk holds its two root documents."""
-        owner = self.nodes[0].identity
-        first = root.genesis(owner, name="n0", now=EPOCH, nonce=bytes(16))
-        mesh = first.id.hex()
-        members = [self._member(number) for number in range(len(self.nodes))]
+        """Found the mesh: its owners' keys, and two root documents on every disk."""
+        plan, owner = self.plan, self.nodes[0].identity
+        first = root.genesis(owner, site=plan.nodes[0].site, name="n0", now=EPOCH, nonce=bytes(16))
+        mesh = self.checker.mesh = first.id.hex()
+        guests = {number for number, spec in enumerate(plan.nodes) if spec.kind == GUEST}
+        members = [self._member(n) for n in range(len(self.nodes)) if n not in guests]
         draft = root.revise(
             mesh,
             {first.id: root.read_document(first.document)},
             members=members,
             heads={},
             now=EPOCH,
+            owners=tuple(self.nodes[number].identity.key for number in plan.owners),
+            threshold=len(plan.owners) // 2 + 1,
+            delegations=tuple(self._delegation(number) for number in plan.delegates),
         )
         second = root.sign(draft, owner)
-        self.checker.roots = {first.id, second.id}
-        for node in self.nodes:
+        for number, node in enumerate(self.nodes):
+            if number in guests:
+                alone = root.genesis(node.identity, name=node.name, now=EPOCH, nonce=bytes(16))
+                self._settle_in(node, alone.id.hex(), [alone])
+            else:
+                self._settle_in(node, mesh, [first, second])
 
-            def unit(connection: sa.Connection, who: Identity = node.identity) -> None:
-                chain.store_root(connection, mesh, first, 1)
-                chain.store_root(connection, mesh, second, 2)
-                chain.write_anchor(connection, who.node, who.key, Anchor(int(EPOCH), mesh))
+    def _delegation(self, number: int) -> root.Delegation:
+        node, roles = self.nodes[number].identity.node, (root.MIRROR, root.WRITER)
+        return root.Delegation(node, roles, ("*",), ("*",), int((EPOCH + CENTURY) * 1000), 20)
 
-            node.disk.port.look(unit)
+    def _settle_in(self, node: Node, mesh: str, documents: list[SignedRoot]) -> None:
+        def unit(connection: sa.Connection) -> None:
+            for version, signed in enumerate(documents, 1):
+                chain.store_root(connection, mesh, signed, version)
+            anchor = Anchor(int(EPOCH), mesh)
+            chain.write_anchor(connection, node.identity.node, node.identity.key, anchor)
+
+        node.disk.port.look(unit)
 
     # --- time ----------------------------------------------------------------------------------
     def begin(self) -> None:
@@ -155,7 +175,8 @@ class Play:
         for number, node in enumerate(self.nodes):
             node.boot()
             if not node.honest:
-                self.forgers[number] = Forger(node, self.checker.appended)
+                stolen = self.membership.stolen
+                self.forgers[number] = Forger(node, self.checker, stolen)
         for step in self.plan.steps:
             self.world.after(step.at, lambda step=step: self._step(step))  # type: ignore[misc]
         self.world.after(SURVEY, self._survey)
@@ -163,14 +184,23 @@ class Play:
     def run(self) -> float:
         """Play it all; return how long it took to come right.  Raises what goes wrong."""
         self.begin()
-        self.world.run(self.plan.calm)
+        self.world.run(self.plan.calm + self.plan.asleep)
         self.world.note("calm")
-        while (reason := self.unsettled()) and self.world.now < self.plan.calm + LIVENESS:
+        self.calm()
+        return self.come_right()
+
+    def calm(self) -> None:
+        """The last fault is over."""
+
+    def come_right(self) -> float:
+        """Wait until everything is right, and look; return how long it took."""
+        begun = self.world.now
+        while (reason := self.unsettled()) and self.world.now < begun + self.liveness:
             self.world.run(self.world.now + POLL)
         if reason:
-            raise ViolationError(f"{LIVENESS:.0f} s after the last fault: {reason}")
+            raise ViolationError(f"{self.liveness:.0f} s after the last fault: {reason}")
         self._final()
-        return self.world.now - self.plan.calm
+        return self.world.now - begun
 
     def _survey(self) -> None:
         for node in self.nodes:
@@ -189,7 +219,8 @@ class Play:
         if step.what in FAULTS:
             self.faults.strike(step)
             return
-        act: Callable[..., None] = getattr(self, f"_do_{step.what}")
+        act: Callable[..., None] = getattr(self, f"_do_{step.what}", self.membership.undone)
+        act = getattr(self.membership, step.what, act)
         try:
             act(*step.args)
         except UnavailableError as error:
@@ -197,7 +228,8 @@ class Play:
 
     def _append(self, number: int, fact: Fact) -> None:
         node = self.nodes[number]
-        if node.alive:
+        here = self.plan.nodes[number].kind != GUEST or self.membership.joined(number)
+        if node.alive and here:
             try:
                 node.append([fact])
             except RegistryError as error:
@@ -213,9 +245,12 @@ class Play:
             self._append(number, Publish(REPOSITORY, "blobs", "1", (named,)))
 
     def _do_file(self, number: int, path: str, value: str) -> None:
-        digest = f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
-        named = File(path, "file", digest, len(value))
+        named = File(path, "file", self.digest_of(value), len(value))
         self._append(number, Publish(REPOSITORY, "files", "1", (named,)))
+
+    def digest_of(self, value: str) -> str:
+        """Return what stands for the bytes of a file."""
+        return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
 
     def _do_delete(self, number: int, path: str, value: str) -> None:
         self._append(number, Delete(REPOSITORY, path, (), value))
@@ -245,39 +280,6 @@ class Play:
         if self.wants.pop((number, blob), None) is not None and self.nodes[number].alive:
             self.nodes[number].life.transfers.unwant(self.blobs[blob][0])
 
-    def _do_evict(self, number: int) -> None:
-        self._revise(number, None)
-
-    def _do_narrow(self, number: int) -> None:
-        self._revise(number, (root.MIRROR,))
-
-    def _revise(self, victim: int, roles: tuple[str, ...] | None) -> None:
-        """The owner takes a member's rights away, some or all."""
-        owner = self.nodes[0]
-        if not owner.alive:
-            return
-        ledger = owner.life.ledger
-        members = [
-            self._member(number, roles if number == victim else None)
-            for number in range(len(self.nodes))
-            if (number != victim or roles) and number not in self.removed
-        ]
-        heads = at_once(ledger.heads())
-        draft = root.revise(
-            ledger.mesh, ledger.authority.in_force, members=members, heads=heads, now=owner.clock()
-        )
-        signed = root.sign(draft, owner.identity)
-        self.checker.roots.add(signed.id)
-        node = self.nodes[victim].identity.node
-        seqs = {
-            incarnation: seq for (author, incarnation), (seq, _) in heads.items() if author == node
-        }
-        self.checker.horizons[node] = (draft.version, seqs)
-        self.removed.add(victim)
-        at_once(ledger.adopt(signed))
-        owner.roots_changed()
-        owner.life.ledgers.catch_up()
-
     def _do_lie(self, number: int, what: str) -> None:
         if self.nodes[number].alive:
             self.forgers[number].lie(what)
@@ -302,23 +304,37 @@ class Play:
         found["blobs completed"] = len(self.checker.completed_at)
         found["records written"] = len(self.checker.written)
         found["lives"] = sum(node.lives for node in self.nodes)
+        found.update(self.found)
         return found
 
     # --- what must be true in the end ----------------------------------------------------------
     def core(self) -> list[Node]:
         """Return the nodes that everything must come right for."""
-        kept = [n for n, spec in enumerate(self.plan.nodes) if spec.kind == CORE]
-        return [self.nodes[number] for number in kept]
+        kept = {n for n, spec in enumerate(self.plan.nodes) if spec.kind == CORE}
+        return [self.nodes[number] for number in sorted(kept | self.membership.invited)]
 
     def unsettled(self) -> str:
         """Return what is not right yet, or "" when everything is."""
-        core = self.core()
-        for node in core:
+        for node in self.core():
             if not node.alive:
                 return f"{node.name} is down"
-        roots = {node.life.ledger.authority.version for node in core}
-        if len(roots) > 1:
-            return f"root versions {sorted(roots)}"
+        for number in sorted(self.membership.invited):
+            if not self.membership.joined(number):
+                return f"n{number} has not come in"
+        for number, blob in self.wants:
+            kind = self.plan.nodes[number].kind
+            if kind == CORE and self.blobs[blob][0] not in self.nodes[number].disk.whole:
+                return f"n{number} lacks blob {self.blobs[blob][0].hex()[:8]}"
+        return self._disagreement()
+
+    def _disagreement(self) -> str:
+        """Return about what the nodes differ, or who is out and does not know it."""
+        core = self.core()
+        laws = [self.checker.law(node) for node in core]
+        if len({law.version for law in laws}) > 1:
+            return f"root versions {sorted({law.version for law in laws})}"
+        if len({node.life.ledger.authority.digest for node in core}) > 1:
+            return "other documents, statements or proposals"
         liars = {node.id for node in self.nodes if node not in core}
         reached = {
             tuple(sorted((k, v) for k, v in n.life.ledgers.core.heads.items() if k[0] not in liars))
@@ -326,30 +342,43 @@ class Play:
         }
         if len(reached) > 1:
             return "ledgers differ"
-        for number, blob in self.wants:
-            kind = self.plan.nodes[number].kind
-            if kind == CORE and self.blobs[blob][0] not in self.nodes[number].disk.whole:
-                return f"n{number} lacks blob {self.blobs[blob][0].hex()[:8]}"
         states = {self.checker.survey(node) for node in core}
-        return "" if len(states) == 1 else "equal ledgers, but other records count"
+        if len(states) > 1:
+            return "equal ledgers, but other records count"
+        return self._unaware(laws[0])
+
+    def _unaware(self, law: Law) -> str:
+        """Return who is out and could know it, and does not."""
+        core = {number for number, spec in enumerate(self.plan.nodes) if spec.kind == CORE}
+        for number, spec in enumerate(self.plan.nodes):
+            node = self.nodes[number]
+            if spec.kind != VICTIM or node.identity.node not in law.evicted or not node.alive:
+                continue
+            reaches = any(
+                (link.one == number and link.two in core and link.dial & 1)
+                or (link.two == number and link.one in core and link.dial & 2)
+                for link in self.plan.links
+            )
+            if reaches and node.identity.node not in self.checker.law(node).evicted:
+                return f"{node.name} does not know that it is out"
+        return ""
 
     def _final(self) -> None:
         """Every acknowledged record of an honest member counts, everywhere."""
-        core = {node.name for node in self.core()}
-        owed = [record for record, (name, _, _) in self.checker.written.items() if name in core]
+        owed = self.checker.owed({node.identity.node for node in self.core()}, self.core()[0])
         for node in self.core():
             missing = self.checker.lost(node, owed)
             if missing:
                 raise ViolationError(f"{node.name}: {missing} acknowledged records are lost")
 
 
-def play(plan: Plan) -> Result:
+def play(plan: Plan, stage_of: Callable[[Plan], Play] = Play) -> Result:
     """Play a plan to its end or its failure.  Never raises for what goes wrong in it."""
     result = Result(plan.seed)
     started = time.process_time()
 
     async def main() -> None:
-        stage = Play(plan)
+        stage = stage_of(plan)
         try:
             result.recovered = stage.run()
         except Exception as error:  # noqa: BLE001  whatever a core raises is a finding

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from mesh import sync
+from mesh import pieces, sync
 from mesh.messages import Fork, Message
 from simulations.disk import at_once
 from simulations.world import World
@@ -93,8 +93,15 @@ class Ledgers:
             for (author, incarnation), reach in found.items()
         }
         now = self._world.now
+        heads = {**dict.fromkeys(self.core.heads, (0, b"")), **heads}
         self.perform(self.core.rooted(root_state(self.ledger.authority), now))
         self.perform(self.core.grown(heads, now))
+
+    def restart(self) -> None:
+        """We belong to another mesh now: forget what peers of the old one had."""
+        name = bytes.fromhex(self.ledger.node)
+        self.core = sync.LedgerSync(name, {}, (0, b""), self._world.rng)
+        self.catch_up()
 
     # --- links ---------------------------------------------------------------------------------
     def linked(self, peer: bytes) -> None:
@@ -157,7 +164,7 @@ class Ledgers:
         if batch is None or asked.peer not in self._shell.linked_peers():
             return
         data = canonical.encode(batch)
-        for message in sync.records_messages(asked.author, asked.incarnation, reach, data):
+        for message in pieces.records_messages(asked.author, asked.incarnation, reach, data):
             self._shell.send(asked.peer, message)
         if batch.head.seq < asked.upto:
             self._answer(asked, batch.head.seq)
@@ -168,7 +175,7 @@ class Ledgers:
     def _roots(self, peer: bytes, version: int) -> None:
         with self._outage("answering"):
             documents = [(1, data) for data in at_once(self.ledger.roots(version))]
-            for message in sync.root_messages(documents):
+            for message in pieces.root_messages(documents):
                 self._shell.send(peer, message)
 
     # --- judging -------------------------------------------------------------------------------
@@ -235,6 +242,7 @@ class Ledgers:
         except RegistryError as error:
             self.problems[effect.peer] = f"root document: {error}"
         self.perform(self.core.rooted(root_state(self.ledger.authority), self._world.now))
+        self.catch_up()  # what a key vouched for that was given up may be gone
 
     # --- time ----------------------------------------------------------------------------------
     def _plan_tick(self) -> None:

@@ -6,13 +6,18 @@ ledger goes through ``simulations.forgery``.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from mesh.effects import ServeManifest
-from mesh.messages import COMPLETE, Bitfield, Data, Find, HaveBlob, Heads, Message, Want
+from mesh.messages import COMPLETE, Bitfield, Data, Find, HaveBlob, Heads, Message, Records, Want
 from mesh.wire import encode
 from simulations.life import Subject
+from store import canonical
 from store.chunks import Chunk, Manifest
+from store.errors import RejectedError
+from store.records import Batch, read_batch
 
 MISCHIEF = (1.0, 4.0)  # seconds between two acts of one's own accord
 FAR = 1 << 40  # a seq that nobody reaches
@@ -136,6 +141,20 @@ class Counterfeiter(Honest):
         return wrong.root.encode() if asked.page == 0 else wrong.page(asked.page - 1)
 
 
+class Skipper(Honest):
+    """Leaves out the first of several records: what follows has lost what it builds on."""
+
+    def says(self, node: Subject, peer: bytes, message: Message) -> list[Message]:
+        """Take it out of the batch."""
+        if isinstance(message, Records) and message.last:
+            with suppress(RejectedError):
+                batch = read_batch(message.piece)
+                rest = canonical.encode(Batch(batch.records[1:], batch.head))
+                if len(batch.records) > 1:
+                    return [msgspec.structs.replace(message, piece=rest)]
+        return [message]
+
+
 VICES: dict[str, type[Honest]] = {
     "corruptor": Corruptor,
     "boaster": Boaster,
@@ -144,6 +163,7 @@ VICES: dict[str, type[Honest]] = {
     "babbler": Babbler,
     "braggart": Braggart,
     "counterfeiter": Counterfeiter,
+    "skipper": Skipper,
 }
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from simulations import ledgers, links, transfers
-from simulations.disk import Disk, at_once
+from simulations import joining, ledgers, links, transfers
+from simulations.disk import Disk, DiskKeys, at_once
 from simulations.network import Network
 from simulations.world import World
 from store.identity import Identity
 from store.ledger import Ledger
 
 
-class Shell(ledgers.Shell, transfers.Shell, links.Hooks, Protocol):
+class Shell(ledgers.Shell, transfers.Shell, links.Hooks, joining.Shell, Protocol):
     """All that a life needs of its node."""
 
 
@@ -32,12 +32,13 @@ class Life:
         *,
         uplink_cap: float = 0.0,
     ) -> None:
-        self.ledger = Ledger(disk.port, identity, clock=shell.clock)
+        self.ledger = Ledger(disk.port, DiskKeys(disk, identity), clock=shell.clock)
         at_once(self.ledger.initialise())
         name = bytes.fromhex(identity.node)
         self.links = links.Links(world, network, place, places, name, shell)
         self.transfers = transfers.Transfers(world, disk, self.links, shell, uplink_cap)
         self.ledgers = ledgers.Ledgers(world, self.ledger, shell)
+        self.doors = joining.Doors(world, self.ledger, disk, shell)
 
 
 class Subject(Protocol):

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from mesh.dialling import Dial, Dialling
 from mesh.handshake import Self
-from mesh.link import Link
+from mesh.link import JoinAsked, Link
 from mesh.messages import BULK, CONTROL, Hello, Message, OpenBulk
 from simulations.connection import Connection
 from simulations.network import Dialing, Network, Stream
@@ -32,6 +32,12 @@ class Hooks(Protocol):
     def feed(self, connection: Connection) -> None: ...
     def gate(self, said: Hello) -> str: ...
     def key_of(self, node: bytes) -> bytes | None: ...
+    def follows(self, node: bytes, shown: tuple[bytes, ...], key: bytes) -> bool: ...
+    def retired(self, node: bytes, key: bytes) -> bool: ...
+    def secret_of(self, invitation: bytes) -> bytes | None: ...
+    def join_asked(self, connection: Connection, asked: JoinAsked) -> None: ...
+    def greet(self, connection: Connection) -> bool: ...
+    def guest(self, connection: Connection, message: Message) -> None: ...
     def busy(self, peer: bytes) -> bool: ...
     def me(self) -> Self: ...
     def clock(self) -> float: ...
@@ -47,6 +53,12 @@ class Attempt:
     dialing: Dialing | None = None
     connection: Connection | None = None
     over: bool = False
+
+
+def shown_key(stream: Stream) -> bytes:
+    """Return the key that TLS proves the listener to hold."""
+    listener = stream.peer.receiver
+    return listener.link.me.signer.key if isinstance(listener, Connection) else b""
 
 
 class Links:
@@ -149,10 +161,11 @@ class Links:
             self._hooks.me(),
             node=attempt.peer,
             keys=frozenset({key}),
-            server_key=key,
+            server_key=shown_key(stream),
             channel=attempt.channel,
             now=self._world.now,
             clock=self._hooks.clock(),
+            heir=lambda shown, key: self._hooks.follows(attempt.peer, shown, key),
         )
         connection = Connection(self._world, link, stream, self, dialled=True)
         attempt.connection = connection
@@ -185,7 +198,7 @@ class Links:
             self._hooks.me(),
             nonce=self._world.rng.randbytes(NONCE),
             gate=self._hooks.gate,
-            secret_of=lambda _: None,
+            secret_of=self._hooks.secret_of,
             now=self._world.now,
             clock=self._hooks.clock(),
         )
@@ -195,6 +208,8 @@ class Links:
     def established(self, connection: Connection) -> None:
         """A handshake is through: one link of a kind per peer."""
         peer = connection.node
+        if connection.guest or self._hooks.greet(connection):
+            return
         if connection.bulk:
             self._bulk_dials.discard(peer)
             if peer not in self.control:
@@ -246,7 +261,9 @@ class Links:
 
     def heard(self, connection: Connection, message: Message) -> None:
         """A peer said something."""
-        if isinstance(message, OpenBulk):
+        if connection.guest:
+            self._hooks.guest(connection, message)
+        elif isinstance(message, OpenBulk):
             self._dial_bulk(connection.node)
         else:
             self._hooks.heard(connection, message)
@@ -255,11 +272,22 @@ class Links:
         """A bulk socket can take more."""
         self._hooks.feed(connection)
 
+    def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
+        """A stranger wants to join."""
+        self._hooks.join_asked(connection, asked)
+
     def over(self, connection: Connection) -> None:
         """A socket has ended."""
         self.all.pop(connection, None)
         if self._dead:
             return
+        self._end(connection)
+        attempt = self._attempts.pop(connection, None)
+        if attempt is not None:
+            self._failed(attempt, connection.reason)
+
+    def _end(self, connection: Connection) -> None:
+        """It speaks for nobody any more."""
         peer = connection.link.peer
         if peer is not None and self.control.get(peer.node) is connection:
             del self.control[peer.node]
@@ -269,9 +297,6 @@ class Links:
         elif peer is not None and self.bulk.get(peer.node) is connection:
             del self.bulk[peer.node]
             self._hooks.bulk_closed(peer.node)
-        attempt = self._attempts.pop(connection, None)
-        if attempt is not None:
-            self._failed(attempt, connection.reason)
 
     # --- bulk ----------------------------------------------------------------------------------
     def open_bulk(self, peer: bytes) -> None:
@@ -329,7 +354,12 @@ class Links:
         for node in sorted(members):
             self.meet(node)
         for peer, connection in list(self.control.items()):
+            shown = connection.link.peer
             if peer not in members:
-                connection.close("no longer a member")
+                self._end(connection)
+                if not self._hooks.greet(connection):
+                    connection.close("no longer a member")
+            elif shown is not None and self._hooks.retired(peer, shown.key):
+                connection.close("its key was given up for another")
         for peer in [peer for peer in self.dialling.dials if peer not in members]:
             self.dialling.drop(peer)

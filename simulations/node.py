@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from mesh.beliefs import PeerBelief
 from mesh.effects import ServeManifest
 from mesh.handshake import Self
+from mesh.invitation import Invitation
+from mesh.link import JoinAsked
 from mesh.messages import Fork, Heads, Hello, Message, Range, Records, Root, RootGet, Want
 from mesh.serving import Piece
 from simulations.checkers import Checker
@@ -19,6 +21,7 @@ from simulations.connection import Connection
 from simulations.disk import FLUSH_SECONDS, Disk, at_once
 from simulations.liars import Honest
 from simulations.life import Life
+from simulations.links import shown_key
 from simulations.network import Network, Stream
 from simulations.transfers import Socket
 from simulations.world import World
@@ -141,7 +144,15 @@ class Node:
         """Return what we say of ourselves."""
         ledger = self.life.ledger
         roles = tuple(sorted(ledger.authority.roles(ledger.node)))
-        return Self(self.identity, bytes.fromhex(ledger.mesh), ledger.incarnation, "", roles)
+        shown = ledger.authority.succession(ledger.node)
+        return Self(
+            ledger.identity,
+            bytes.fromhex(ledger.mesh),
+            ledger.incarnation,
+            "",
+            roles,
+            succession=shown,
+        )
 
     def clock(self) -> float:
         """Return the time of day as this node's clock has it."""
@@ -153,14 +164,54 @@ class Node:
 
     def gate(self, said: Hello) -> str:
         """Judge an introduction."""
-        ledger = self.life.ledger
-        if said.mesh.hex() != ledger.mesh:
-            return "this node belongs to another mesh"
-        if not ledger.authority.is_member(said.node.hex()):
-            return "not a member of this mesh"
-        if self.key_of(said.node) != said.key:
-            return "the key is not that member's current one"
-        return ""
+        ledger, doors = self.life.ledger, self.life.doors
+        return doors.porter.refusal(ledger.authority, ledger.mesh, said, self.world.now)
+
+    def follows(self, node: bytes, shown: tuple[bytes, ...], key: bytes) -> bool:
+        """Tell whether rotations that a peer shows lead from its key as known here to this one."""
+        return self.life.ledger.authority.follows(node.hex(), shown, key)
+
+    def retired(self, node: bytes, key: bytes) -> bool:
+        """Tell whether a member has given this key up."""
+        return self.life.ledger.authority.retired(node.hex(), key)
+
+    def secret_of(self, invitation: bytes) -> bytes | None:
+        """Return a remembered invitation's secret."""
+        return self.life.doors.secret_of(invitation)
+
+    def join_asked(self, connection: Connection, asked: JoinAsked) -> None:
+        """A stranger wants to join."""
+        self.life.doors.asked(connection, asked)
+        self.life.ledgers.catch_up()
+
+    def greet(self, connection: Connection) -> bool:
+        """Tell an evicted node that there is news; whether it is one."""
+        return self.life.doors.greet(connection)
+
+    def guest(self, connection: Connection, message: Message) -> None:
+        """One who is no member says something."""
+        self.life.doors.guest(connection, message)
+
+    def join(self, found: Invitation) -> None:
+        """Dial whoever has invited us, and move to its mesh."""
+        place = self.places[found.node]
+        life = self.lives
+
+        def connected(stream: Stream | None, _: str) -> None:
+            if stream is None:
+                return
+            if self.alive and self.lives == life and shown_key(stream) == found.key:
+                self.life.doors.join(stream, found)
+            else:
+                stream.close()
+
+        self.network.dial(self.name, place, connected)
+
+    def joined(self) -> None:
+        """We belong to another mesh now."""
+        self.note("has joined")
+        self.life.ledgers.restart()
+        self.roots_changed()
 
     def busy(self, peer: bytes) -> bool:
         """Tell whether work is pending for the peer."""
@@ -174,6 +225,7 @@ class Node:
         belief.rtt = connection.link.rtt
         self.life.ledgers.linked(peer)
         self.life.transfers.perform(exchange.linked(peer, self.world.now))
+        self.checker.linked(self, peer)
         self.checker.stepped(self)
 
     def unlinked(self, peer: bytes, reason: str) -> None:
@@ -243,7 +295,8 @@ class Node:
 
     def roots_changed(self) -> None:
         """Root documents may have changed: meet the new members, leave those who are out."""
-        members = self.life.ledger.authority.members()
+        authority = self.life.ledger.authority
+        members = authority.members() if authority.is_member(self.identity.node) else {}
         self.life.links.leave_out(frozenset(bytes.fromhex(node) for node in members))
 
     def judged(self, peer: bytes, outcome: Outcome) -> None:

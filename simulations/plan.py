@@ -15,6 +15,7 @@ from simulations.liars import VICES
 from simulations.signing import REAL_EVERY
 
 CORE, LIAR, VICTIM = "core", "liar", "victim"  # a victim is honest, and evicted some day
+GUEST = "guest"  # honest, and invited some day
 SITES = 3  # of a large history; the first node of each is its gateway
 KIB = 1024
 FAULTS = (
@@ -48,6 +49,8 @@ class NodeSpec:
     skew: float = 0.0
     vice: str = ""
     cap: float = 0.0  # bytes per second that it allows itself to send; 0 is no cap
+    site: str = ""
+    scopes: tuple[str, ...] = ()  # other than its kind has
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,14 @@ class Plan:
     steps: tuple[Step, ...]
     calm: float
     real: bool = False  # with Ed25519 and all of SQLAlchemy (simulations.signing)
+    owners: tuple[int, ...] = (0,)  # most of them must sign root documents
+    delegates: tuple[int, ...] = ()
+
+    @property
+    def asleep(self) -> float:
+        """The seconds in which all hosts sleep."""
+        naps = [each.args[0] for each in self.steps if each.what == "sleep"]
+        return sum(float(nap) for nap in naps if isinstance(nap, int | float))
 
     def without(self, dropped: set[Step]) -> Plan:
         """Return the same plan with some steps left out."""
@@ -244,6 +255,38 @@ class _Drawing:
             for _ in range(rng.randint(5, 30)):  # a burst, longer than one batch
                 self._step(at + rng.random(), "file", author, f"b{rng.randrange(99)}", value)
 
+    # --- who comes, and with what keys ---------------------------------------------------------
+    def draw_changes(self, calm: float) -> None:
+        """Draw new keys and a guest, by dice of their own: the rest of a history stays as it is."""
+        rng = self.rng
+        thieves = [number for number, spec in enumerate(self.nodes) if spec.kind == LIAR]
+        for number, spec in enumerate(self.nodes):
+            for _ in range(3 if spec.kind in (CORE, VICTIM) else 0):
+                if rng.random() < 0.1:
+                    at = rng.uniform(0.5, calm)
+                    self._step(at, "rotate", number)
+                    for thief in thieves:  # before everybody has heard of it, and after
+                        self._step(at + rng.choice((0.001, 0.02, 1.0)), "lie", thief, "outworn")
+        if rng.random() < 0.15 and self.core > 1:
+            self._draw_guest(calm)
+
+    def _draw_guest(self, calm: float) -> None:
+        rng, number = self.rng, len(self.nodes)
+        self.nodes.append(NodeSpec(GUEST, skew=rng.choice((0.0, rng.uniform(-60, 60)))))
+        host = rng.randrange(2)  # the owner, or its delegate
+        for other in {host, *rng.sample(range(self.core), rng.randint(1, self.core))}:
+            self.links.append(LinkSpec(other, number, rng.choice((0.001, 0.03, 0.2))))
+        at = rng.uniform(0.5, calm / 2)
+        self._step(at, "invite", number, host, "writer", "*")
+        for _ in range(rng.randint(1, 6)):
+            name, value = f"p{rng.randrange(2)}", rng.choice(("", "1", "2"))
+            what = rng.choice(("file", "point", "flag", "delete"))
+            self._step(rng.uniform(at, calm), what, number, name, value)
+        for what in ("crash", "trap"):
+            if rng.random() < 0.3:
+                extra = (rng.randint(1, 40),) if what == "trap" else ()
+                self._step(rng.uniform(at, calm - 0.5), what, number, *extra, 2.0)
+
     # --- what goes wrong -----------------------------------------------------------------------
     def draw_faults(self, calm: float) -> None:
         rng = self.rng
@@ -305,10 +348,12 @@ def draw(seed: int) -> Plan:
     blobs = tuple(rng.choice(scale.sizes) for _ in range(rng.randint(*scale.blobs)))
     drawing.draw_work(len(blobs), calm)
     drawing.draw_faults(calm)
+    drawing.rng = random.Random(f"{seed} changes")
+    drawing.draw_changes(calm)
     ends = [step.at + _duration(step) for step in drawing.steps]
     steps = tuple(sorted(drawing.steps, key=lambda s: (s.at, s.what, str(s.args))))
     nodes, links, real = tuple(drawing.nodes), tuple(drawing.links), seed % REAL_EVERY == 0
-    return Plan(seed, nodes, links, blobs, steps, max([calm, *ends]), real)
+    return Plan(seed, nodes, links, blobs, steps, max([calm, *ends]), real, delegates=(1,))
 
 
 PLACE_OF_DURATION = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,22 +30,22 @@ class CheapIdentity(Identity):
     @classmethod
     def from_seed(cls, seed: bytes) -> CheapIdentity:
         """Return the node whose first key has this seed; from now on its signatures verify."""
-        key = _public(seed)
-        _seeds[key] = seed
-        return cls(seed, key)
+        return cls(seed, _published(seed))
 
     @property
     def key(self) -> bytes:
-        """The current public key."""
-        return _public(self.seed)
+        """The current public key; from now on its signatures verify."""
+        return _published(self.seed)
 
     def sign(self, message: bytes) -> bytes:
         """Return 64 bytes that only the holder of the seed can make."""
         return _tag(self.seed, message)
 
 
-def _public(seed: bytes) -> bytes:
-    return hashlib.blake2b(seed, digest_size=32, person=b"public key").digest()
+def _published(seed: bytes) -> bytes:
+    key = hashlib.blake2b(seed, digest_size=32, person=b"public key").digest()
+    _seeds[key] = seed
+    return key
 
 
 def _tag(seed: bytes, message: bytes) -> bytes:
@@ -65,12 +66,19 @@ def identity(seed: bytes, *, real: bool) -> Identity:
 @contextmanager
 def signatures(*, real: bool) -> Iterator[None]:
     """Let the product verify cheap signatures instead of real ones; forget the keys at the end."""
-    before = store.identity.verify, mesh.handshake.verify
+    before = store.identity.verify, mesh.handshake.verify, store.identity.new_incarnation
+    lives = itertools.count(1)
+
+    def new_incarnation(after: int = 0, *, now: float | None = None) -> int:
+        """Number lives as the product does, but the same in every play."""
+        return max(after + 1, int((now or 0.0) * 1000) << 16 | next(lives))
+
+    store.identity.new_incarnation = new_incarnation
     if not real:
         store.identity.verify = verify
         mesh.handshake.verify = verify
     try:
         yield
     finally:
-        store.identity.verify, mesh.handshake.verify = before
+        store.identity.verify, mesh.handshake.verify, store.identity.new_incarnation = before
         _seeds.clear()

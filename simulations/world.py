@@ -79,6 +79,11 @@ class World:
         """Draw a number of seconds."""
         return low + (high - low) * self.rng.random()
 
+    def leap(self, seconds: float) -> None:
+        """Let much time pass in which nothing happens: as if every host had been asleep."""
+        self.now += seconds
+        self._heap = [(moment + seconds, count, timer) for moment, count, timer in self._heap]
+
     def run(self, until: float) -> None:
         """Let time pass.  Raises whatever an event raises; ``now`` is then when it did."""
         while self._heap and self._heap[0][0] <= until:

@@ -64,13 +64,13 @@ class Ledger:
     def __init__(
         self,
         database: Port,
-        signer: Identity,
+        signer: Identity | Keys,
         *,
         clock: Callable[[], float] = time.time,
         directory: Path | None = None,
     ) -> None:
         self._database = database
-        self._keys = Keys(signer, directory)
+        self._keys = signer if isinstance(signer, Keys) else Keys(signer, directory)
         self._clock = clock
         self.council = Council(database, self._keys, self._state, self._govern, clock)
         self._authorities = chain.Authorities()

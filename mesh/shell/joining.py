@@ -17,11 +17,12 @@ from mesh.handshake import Self, Ticket, node_of
 from mesh.invitation import Book
 from mesh.link import Closed, JoinAsked, Link, Received
 from mesh.messages import CONTROL, Message, Root, RootGet
+from mesh.pieces import root_messages
 from mesh.ports import LedgerPort
 from mesh.shell.connection import BROKEN, Connection
 from mesh.shell.links import Links
 from mesh.shell.memory import Memory
-from mesh.sync import ROOT_MAX, root_messages
+from mesh.sync import ROOT_MAX
 from store import rebase, root
 from store.council import can_sign
 from store.errors import (
@@ -149,7 +150,10 @@ class Joining:
         return True
 
     async def guest(self, connection: Connection, message: Message) -> None:
-        """Give an evicted node the documents that it asks for, and end its link."""
+        """Give an evicted node the documents that it asks for; it ends the link when it has them.
+
+        Were we to end it, with words of its own unread, the reset might overtake them.
+        """
         out = connection.node.hex() in self._ledger.authority.evicted()
         if not out or not isinstance(message, RootGet):
             return
@@ -157,7 +161,6 @@ class Joining:
         for part in root_messages((1, data) for data in papers):
             connection.send(part)
             await connection.drained(1 << 20)
-        connection.close("evicted from this mesh")
 
     async def _admit(self, key: bytes, granted: invitation.Granted) -> None:
         """Sign a member in, once: not even a crash in between leaves the invitation to another."""

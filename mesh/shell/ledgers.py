@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import structlog
 import trio
 
-from mesh import sync
+from mesh import pieces, sync
 from mesh.messages import Fork, Heads, Message, Range, Records, Root, RootGet
 from mesh.ports import LedgerPort
 from mesh.shell.links import Links
@@ -27,6 +27,7 @@ RETRY = 1.0  # seconds until a ledger that could not answer is asked again
 GROUP_MAX = 16  # batches judged in one transaction
 ANSWERS_MAX = 16  # answers to one peer under way; what it asks beyond that, it must ask again
 BACKLOG_MAX = 1 << 20  # bytes queued on a link before the next batch is read
+GONE: sync.Reach = (0, b"")
 log = structlog.get_logger(__name__)
 
 
@@ -94,6 +95,7 @@ class Ledgers:
             for (author, incarnation), reach in (await self.ledger.heads()).items()
         }
         now = trio.current_time()
+        heads = {**dict.fromkeys(self.core.heads, GONE), **heads}  # a chain may be cut to nothing
         self._perform(self.core.rooted(root_state(self.ledger.authority), now))
         self._perform(self.core.grown(heads, now))
 
@@ -165,7 +167,7 @@ class Ledgers:
                 return
             data = canonical.encode(batch)
             key = (asked.author, asked.incarnation)
-            for message in sync.records_messages(*key, reach, data):
+            for message in pieces.records_messages(*key, reach, data):
                 connection.send(message)
             reach = batch.head.seq
             await connection.drained(BACKLOG_MAX)
@@ -173,7 +175,7 @@ class Ledgers:
     async def _send_roots(self, asked: sync.ReadRoots) -> None:
         documents = [(1, data) for data in await self.ledger.roots(asked.version)]
         connection = self._links.control.get(asked.peer)
-        for message in sync.root_messages(documents):
+        for message in pieces.root_messages(documents):
             if connection is not None and not connection.link.closed:
                 connection.send(message)
                 await connection.drained(BACKLOG_MAX)

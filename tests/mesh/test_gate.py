@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from mesh import gate
 from mesh.messages import BULK, CONTROL, PROTOCOL, Hello
 from store import root
@@ -38,6 +40,20 @@ async def test_the_evicted_are_let_in_once_a_minute_by_a_key_that_was_theirs() -
     assert porter.refusal(authority, name, hello(one.ledger, two.identity), 0.0) == ""
     assert "lost" in porter.refusal(authority, name, hello(one.ledger, two.identity), 59.0)
     assert porter.refusal(authority, name, hello(one.ledger, two.identity), 61.0) == ""
+
+
+async def test_an_evicted_node_is_known_by_the_key_that_it_took_meanwhile() -> None:
+    one, two = await mesh(2)
+    await one.ledger.council.propose(lambda desk: desk.evict(two.ledger.node))
+    await two.ledger.council.rotate(b"\7" * 32)
+    porter, authority, name = gate.Porter(), one.ledger.authority, one.ledger.mesh
+    said = hello(one.ledger, two.identity, key=two.ledger.identity.key)
+    assert "evicted" in porter.refusal(authority, name, said, 0.0)
+    shown = two.ledger.authority.succession(two.ledger.node)
+    proven = msgspec.structs.replace(said, succession=shown)
+    assert porter.refusal(authority, name, proven, 0.0) == ""
+    stolen = msgspec.structs.replace(proven, key=identity(9).key)
+    assert "evicted" in porter.refusal(authority, name, stolen, 100.0)
 
 
 async def test_news_name_no_ledger_and_are_for_the_evicted_alone() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh import messages as m
+from mesh.pieces import records_messages, root_messages
 from mesh.sync import (
     ASKS_MAX,
     OUTAGE_PAUSE,
@@ -25,8 +26,6 @@ from mesh.sync import (
     ReadRecords,
     ReadRoots,
     Send,
-    records_messages,
-    root_messages,
 )
 from store.errors import RemoteProtocolError
 
@@ -415,3 +414,26 @@ def test_what_is_refused_again_and_again_is_asked_for_ever_less_often() -> None:
     assert pauses[:4] == [60.0] * 4
     assert pauses == sorted(pauses)
     assert pauses[-1] == 3600.0
+
+
+def test_a_chain_whose_end_was_replaced_is_told_as_it_is_now() -> None:
+    """What a thief wrote was cut off, and its author's own came in its place, at the same seq."""
+    core = LedgerSync(NAMES[0], {(NAMES[1], 1): (5, b"t" * 32)}, (1, b"g"), random.Random(1))
+    core.linked(NAMES[2], 0.0)
+    core.grown({(NAMES[1], 1): (5, b"o" * 32)}, 0.0)
+    assert core.heads[NAMES[1], 1] == (5, b"o" * 32)
+    core.grown({(NAMES[1], 1): (0, b"")}, 1.0)  # nothing of it is left
+    said = m.Heads((m.Head(NAMES[1], 1, 1, b"o" * 32),), 1, b"g")
+    assert Send(NAMES[2], m.Range(NAMES[1], 1, 0, 1)) in core.received(NAMES[2], said, 1.0)
+
+
+def test_who_has_less_than_it_said_is_told_what_we_have() -> None:
+    """It had what a thief wrote, at the seq where we have the author's own."""
+    key = (NAMES[1], 1)
+    core = LedgerSync(NAMES[0], {key: (2, b"o" * 32)}, (1, b"g"), random.Random(1))
+    core.linked(NAMES[2], 0.0)
+    core.received(NAMES[2], m.Heads((m.Head(*key, 2, b"t" * 32),), 1, b"g"), 0.0)
+    said = core.received(NAMES[2], m.Heads((m.Head(*key, 1, b"a" * 32),), 1, b"g"), 1.0)
+    assert Send(NAMES[2], m.Heads((m.Head(*key, 2, b"o" * 32),), 1, b"g")) in said
+    told = core.grown({key: (1, b"a" * 32)}, 2.0)
+    assert Send(NAMES[2], m.Heads((m.Head(*key, 1, b"a" * 32),), 1, b"g")) in told

@@ -27,12 +27,12 @@ def test_the_product_checks_them_while_a_history_is_played_and_not_after():
     real = store.identity.verify, mesh.handshake.verify
     with signatures(real=False):
         signer = CheapIdentity.from_seed(SEED)
-        said = signer.sign(b"words")
+        key, said = signer.key, signer.sign(b"words")
         assert store.identity.verify(signer.key, b"words", said)
         assert mesh.handshake.verify(signer.key, b"words", said)
         assert not store.identity.verify(signer.key, b"words", bytes(64))
     assert (store.identity.verify, mesh.handshake.verify) == real
-    assert not verify(signer.key, b"words", said)  # forgotten with its history
+    assert not verify(key, b"words", said)  # forgotten with its history
 
 
 def test_a_share_of_histories_is_signed_in_earnest():
@@ -40,3 +40,23 @@ def test_a_share_of_histories_is_signed_in_earnest():
         signer = identity(SEED, real=True)
         assert store.identity.verify(signer.key, b"words", signer.sign(b"words"))
         assert type(signer) is store.identity.Identity
+
+
+def test_another_key_is_as_cheap_and_the_old_one_stays_at_hand():
+    with signatures(real=False):
+        one = identity(SEED, real=False)
+        two = one.rotate(OTHER)
+        assert type(two) is CheapIdentity
+        assert two.node == one.node
+        assert two.key != one.key
+        assert verify(two.key, b"words", two.sign(b"words"))
+        assert set(two.held()) == {one.key, two.key}
+
+
+def test_lives_are_numbered_alike_in_every_play():
+    plays = []
+    for _ in range(2):
+        with signatures(real=False):
+            plays.append([store.identity.new_incarnation(now=1.0) for _ in range(3)])
+    assert plays[0] == plays[1]
+    assert len(set(plays[0])) == 3
