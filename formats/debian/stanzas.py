@@ -19,6 +19,9 @@ TEXT = 1 << 20  # bytes unpacked at a time
 STANZA_MAX = 4 << 20  # bytes of one stanza
 UNPACKED_MAX = 2 << 30  # bytes of one unpacked index
 FIELDS = re.compile(rb"^([A-Za-z0-9-]+):[ \t]*([^\r\n]*)", re.MULTILINE)
+# Lines that are no field's, and characters that some readers take for the end of a line.
+ODD = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]|^(?![ \t]|[!-,.-9;-~][!-9;-~]*:)(?=.)", re.MULTILINE)
+ONCE = frozenset({"package", "version", "architecture", "filename", "directory"})
 UNREADABLE = (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error)
 
 
@@ -117,10 +120,19 @@ class Reader:
 
 
 def fields_of(stanza: bytes) -> dict[str, str]:
-    """The first lines of a stanza's fields, by lower-case name; the first of a name counts."""
+    """The first lines of a stanza's fields, by lower-case name; none if readers may differ on them.
+
+    Of a repeated field apt takes the last, others the first, and apt allows blanks before the
+    colon: what is judged as one package must not be installed as another.
+    """
     found: dict[str, str] = {}
-    for name, value in FIELDS.findall(stanza):
-        found.setdefault(name.decode().lower(), value.decode("utf-8", "replace").strip())
+    if ODD.search(stanza):
+        return found
+    for raw, value in FIELDS.findall(stanza):
+        name = raw.decode().lower()
+        if name in ONCE and name in found:
+            return {}
+        found.setdefault(name, value.decode("utf-8", "replace").strip())
     return found
 
 

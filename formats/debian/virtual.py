@@ -68,8 +68,8 @@ async def _file(members: Members, path: str) -> Response:
 
 
 def package_name(path: str) -> str:
-    """The package that a file's name begins with."""
-    name = path.rpartition("/")[2]
+    """The package that a file's name begins with, in lower case."""
+    name = path.rpartition("/")[2].lower()
     return name.partition("_")[0].removesuffix(".deb")
 
 
@@ -242,7 +242,7 @@ class Builder:
             for stanza in await self.members.repository.inspect(blob.digest, reader):
                 told = fields_of(stanza)
                 build = (
-                    told.get("package", ""),
+                    told.get("package", "").lower(),  # as apt and dpkg read it
                     told.get("version", ""),
                     told.get("architecture", ""),
                 )

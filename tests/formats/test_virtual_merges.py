@@ -226,6 +226,25 @@ def test_where_a_file_lies_is_told_anew() -> None:
     found = moved(stanza, "Filename", "members/m/")
     assert found == stanza.replace(b"./pool", b"members/m/pool")
     assert fields_of(found)["filename"] == "members/m/pool/a_1_all.deb"
-    assert fields_of(b"Package: a\nPackage: b\n")["package"] == "a"
     assert package_name("pool/main/a/a_1_all.deb") == "a"
     assert package_name("a.deb") == "a"
+    assert package_name("pool/Corp-Tool_1_all.deb") == "corp-tool"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b"Package: corp-tool\n",  # apt takes the last
+        b"package: corp-tool\n",
+        b"Package : corp-tool\n",  # apt takes the blank away
+        b"\r\r\nPackage: corp-tool\n",  # the end of a stanza to apt
+        b"X: y\rPackage: corp-tool\n",
+        b"\x0bPackage: corp-tool\n",
+        b"Filename: pool/corp-tool_9_all.deb\n",
+        b"neither a field nor the rest of one\n",
+    ],
+)
+def test_a_stanza_that_readers_may_differ_on_says_nothing(hidden: bytes) -> None:
+    stanza = b"Package: a\nVersion: 1\nFilename: pool/a_1_all.deb\nSize: 1\n"
+    assert fields_of(stanza + b"Description: x\n more: of it\n")["package"] == "a"
+    assert fields_of(stanza + hidden) == {}

@@ -371,3 +371,17 @@ async def test_a_suite_is_narrowed_by_options_and_signed_by_its_own_key(tmp_path
         assert keys[0] != keys[1]
         for path in ("/dists/none/InRelease", "/members/up/dists/stable/Release"):
             assert (await p.get(path)).status == 404
+
+
+async def test_a_name_in_capitals_is_the_same_package_to_apt(tmp_path: Path) -> None:
+    """apt and dpkg read names in lower case: an upstream's ``Alpha`` would be our ``alpha``."""
+    goods = GOODS["debian"]
+    async with party(tmp_path, "debian", ["up", "ours"]) as p:
+        goods.offer(p.server, "Alpha", {"9.0.0": b"an attack"})
+        assert len(await goods.listed(p, "Alpha", "")) == 1
+        await goods.publish(p, "ours", "alpha", "1.0.0", b"ours")
+        assert len(await goods.listed(p, "alpha", "")) == 1
+        assert await goods.listed(p, "Alpha", "") == {}
+        for path in goods.routes("Alpha", "9.0.0"):
+            answer = await p.get(path)
+            assert b"9.0.0" not in answer.body or answer.status >= 400, path
