@@ -46,7 +46,8 @@ class Connection:
     ) -> None:
         self.link, self.stream, self.dialled = link, stream, dialled
         self.serving = Serving()
-        self.heard_at = world.now
+        self.heard_at = self.begun = world.now
+        self.established_at = 0.0
         self.reason = ""
         self.ended = False
         self.established = False
@@ -118,7 +119,7 @@ class Connection:
                 case Received(message):
                     self._owner.heard(self, message)
                 case Established():
-                    self.established = True
+                    self.established, self.established_at = True, self._world.now
                     self._arm()
                     self._owner.established(self)
                 case Closed(reason):

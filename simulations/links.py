@@ -225,10 +225,10 @@ class Links:
 
     def _prefer_old(self, peer: bytes, new: Connection) -> bool:
         old = self.control.get(peer)
-        if old is None or old.dialled == new.dialled:
+        if old is None or self._world.now - old.heard_at > ALIVE:
             return False
-        if self._world.now - old.heard_at > ALIVE:
-            return False
+        if old.dialled == new.dialled:
+            return not new.dialled and new.begun < old.established_at
         return old.dialled is (self.name < peer)
 
     def _take(self, peer: bytes, connection: Connection) -> None:

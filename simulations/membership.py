@@ -96,8 +96,8 @@ class Membership:
     def rotate(self, number: int) -> None:
         """A member takes another key; the old one falls into a thief's hands."""
         node = self.nodes[number]
-        if not node.alive or not node.life.ledger.authority.is_member(node.identity.node):
-            return
+        if not self.joined(number) or not node.life.ledger.authority.is_member(node.identity.node):
+            return  # a stranger that has changed its key cannot join
         old, self._turns = node.life.ledger.identity, self._turns + 1
         said = f"{self._seed} {node.name} {self._turns}"
         seed = hashlib.sha256(said.encode()).digest()

@@ -68,6 +68,7 @@ class Connection:
         self.attempt: trio.CancelScope | None = None  # around the dial that led here
         self.reason = ""
         self.heard_at = trio.current_time()
+        self.begun = trio.current_time()
         self.established_at = 0.0
         self.received = Meter()
         self.sent = Meter()

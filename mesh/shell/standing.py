@@ -50,14 +50,15 @@ class Standing:
     def _prefer_old(self, old: Connection, new: Connection) -> bool:
         """Tell whether the link that is up stays: both sides must decide alike.
 
-        A second dial by the same side means that it has given up on the first.
+        A second dial by the same side means that it has given up on the first, unless it was under
+        way already when that one came up: then the dialler is about to call it off.
         """
         if trio.current_time() - old.heard_at > ALIVE and not _improves(old, new):
             return False
         if old.relayed is not new.relayed:
             return new.relayed
         if old.dialled == new.dialled:
-            return False
+            return not new.dialled and new.begun < old.established_at
         return old.dialled is (self._node < new.node)
 
     def _replace(self, old: Connection | None, new: Connection) -> None:
