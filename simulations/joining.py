@@ -131,8 +131,12 @@ class Doors:
     # --- the evicted ---------------------------------------------------------------------------
     def greet(self, connection: Connection) -> bool:
         """Tell an evicted node that there is news; whether it is one."""
-        said = gate.news(self._ledger.authority, connection.node)
+        authority = self._ledger.authority
+        said = gate.news(authority, connection.node)
         if said is None or connection.link.channel != CONTROL:
+            if connection.dialled and not authority.is_member(connection.node.hex()):
+                connection.close("no longer a member")
+                return True
             return False
         connection.guest = True
         connection.send(said)

@@ -141,13 +141,17 @@ class Joining:
 
     # --- the evicted ---------------------------------------------------------------------------
     def greet(self, connection: Connection) -> bool:
-        """Tell an evicted node that there is news; whether it is one."""
-        said = gate.news(self._ledger.authority, connection.node)
-        if said is None or connection.link.channel != CONTROL:
-            return False
-        connection.guest(gate.FAREWELL)
-        connection.send(said)
-        return True
+        """Tell an evicted node that there is news; whether a link is not a member's."""
+        authority = self._ledger.authority
+        said = gate.news(authority, connection.node)
+        if said is not None and connection.link.channel == CONTROL:
+            connection.guest(gate.FAREWELL)
+            connection.send(said)
+            return True
+        if connection.dialled and not authority.is_member(connection.node.hex()):
+            connection.close("no longer a member")  # it was one when we began to dial
+            return True
+        return False
 
     async def guest(self, connection: Connection, message: Message) -> None:
         """Give an evicted node the documents that it asks for; it ends the link when it has them.

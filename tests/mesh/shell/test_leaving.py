@@ -64,3 +64,18 @@ async def test_who_was_away_hears_of_it_when_it_comes_back_and_nothing_else(
         await until(lambda: knows(b))
         assert await b.ledger.heads() == heads
         assert b.id not in a.mesh._links.control
+
+
+async def test_who_is_out_before_our_dial_is_through_is_not_linked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await b.mesh.join(await a.mesh.invite(site="s"))
+        await until(lambda: linked(a, b))
+        connection = a.mesh._links.control[b.id]
+        connection.dialled = True
+        assert not a.mesh.joining.greet(connection)
+        monkeypatch.setattr(type(a.ledger.authority), "is_member", lambda self, node: False)
+        assert a.mesh.joining.greet(connection)
+        assert connection.link.closed
