@@ -52,6 +52,7 @@ PING_BUSY = 1.0  # seconds between pings while work is pending
 SILENCE_MAX = 15.0  # seconds, or SILENCE_RTTS round trips, without a byte: the peer is dead
 SILENCE_RTTS = 8
 QUEUE_MAX = 4 * 1024 * 1024  # bytes of control messages a slow peer may make us hold
+JOINED_MAX = 256 * 1024  # bytes written at once: a packet for a header alone costs more than a copy
 PINGS_MAX = 32  # unanswered pings remembered
 
 
@@ -85,8 +86,6 @@ class Closed:
 
 
 Event = Established | JoinAsked | Received | Closed
-
-
 # Judges a member's introduction; the answer is the reason to refuse it, or "".
 Gate = Callable[[Hello], str]
 WRONG_KEY = "the server holds another key than the expected node's"
@@ -320,9 +319,9 @@ class Link:
         if not self._out:
             return b""
         first = self._out.popleft()
-        if self._out and len(first) < CONTROL_FRAME_MAX:
+        if self._out and len(first) < JOINED_MAX:
             parts, size = [first], len(first)
-            while self._out and size + len(self._out[0]) <= CONTROL_FRAME_MAX:
+            while self._out and size + len(self._out[0]) <= JOINED_MAX:
                 parts.append(self._out.popleft())
                 size += len(parts[-1])
             first = b"".join(parts)

@@ -12,7 +12,8 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from mesh.carrier import RELAYED, Accepted, Dialled, Handler, Stream
-from mesh.carriers.tls import HANDSHAKE_TIMEOUT, Quiet, contexts, public_key
+from mesh.carriers.secure import SecureStream
+from mesh.carriers.tls import HANDSHAKE_TIMEOUT, contexts, public_key
 from mesh.relay import detour, parse_detour
 
 RECEIVE_SIZE = 64 * 1024
@@ -80,12 +81,12 @@ class RelayedCarrier:
     async def dial(self, address: str) -> Dialled:
         """Connect to ``relay://RELAY/NODE``.  Raises OSError or trio.BrokenResourceError."""
         raw = await self._open(*parse_detour(address))
-        stream = trio.SSLStream(_as_stream(raw), self._client(), https_compatible=True)
+        stream = SecureStream(_as_stream(raw), self._client())
         try:
             await stream.do_handshake()
-            return Dialled(Quiet(stream), public_key(stream), address)
+            return Dialled(stream, public_key(stream), address)
         except BaseException:
-            await trio.aclose_forcefully(stream.transport_stream)
+            await trio.aclose_forcefully(stream.transport)
             raise
 
     async def serve(
@@ -104,18 +105,16 @@ class RelayedCarrier:
 
     async def take(self, raw: Stream, relay: bytes, source: bytes) -> None:
         """Work a stream that a relay has joined to ours, to its end."""
-        stream = trio.SSLStream(
-            _as_stream(raw), self._server(), server_side=True, https_compatible=True
-        )
+        stream = SecureStream(_as_stream(raw), self._server(), server_side=True)
         try:
             with trio.move_on_after(HANDSHAKE_TIMEOUT) as patience:
                 await stream.do_handshake()
             if self._handler is not None and not patience.cancelled_caught:
-                await self._handler(Accepted(Quiet(stream), detour(relay, source)))
+                await self._handler(Accepted(stream, detour(relay, source)))
         except (trio.BrokenResourceError, OSError):
             return  # a stranger, or the relay; nothing of ours is lost
         finally:
-            await trio.aclose_forcefully(stream.transport_stream)
+            await trio.aclose_forcefully(stream.transport)
 
 
 def _as_stream(raw: Stream) -> trio.abc.Stream:

@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.x509.oid import NameOID
 
 from mesh.carrier import Accepted, Dialled, Handler
+from mesh.carriers.secure import SecureStream
 
 ALPN = "atoll/1"
 HANDSHAKE_TIMEOUT = 10.0  # seconds for TLS; the mesh handshake has its own
@@ -36,7 +37,6 @@ NOTSENT_LOWAT = 128 * 1024  # bytes: what waits in the kernel can no longer be r
 USER_TIMEOUT_MS = 30_000  # unacknowledged for so long: the connection is dead
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 TCP_INFO_SIZE = 160  # bytes of struct tcp_info that reach as far as is read here
-RECEIVE_SIZE = 256 * 1024  # bytes per read; 1 MiB was slower
 TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -74,10 +74,10 @@ class TlsCarrier:
         host, port = parse_address(address)
         raw = await trio.open_tcp_stream(host, port, happy_eyeballs_delay=0.25)
         tune(raw.socket, self._congestion)
-        stream = trio.SSLStream(raw, self._client, https_compatible=True)
+        stream = Counted(raw, self._client)
         try:
             await stream.do_handshake()
-            return Dialled(Quiet(stream), public_key(stream), address)
+            return Dialled(stream, public_key(stream), address)
         except BaseException:
             await trio.aclose_forcefully(raw)
             raise
@@ -132,7 +132,7 @@ class TlsCarrier:
         scope: trio.CancelScope,
         strangers: dict[trio.CancelScope, None],
     ) -> None:
-        stream = trio.SSLStream(raw, self._server, server_side=True, https_compatible=True)
+        stream = Counted(raw, self._server, server_side=True)
         try:
             try:
                 scope.deadline = trio.current_time() + HANDSHAKE_TIMEOUT
@@ -146,33 +146,18 @@ class TlsCarrier:
                 strangers.pop(scope, None)
             if scope.cancelled_caught:
                 return
-            await handler(Accepted(Quiet(stream), format_address(peer[0], peer[1])))
+            await handler(Accepted(stream, format_address(peer[0], peer[1])))
         finally:
             await trio.aclose_forcefully(raw)
 
 
-class Quiet:
-    """An SSLStream that closes at once: the mesh ends links by Goodbye or by silence."""
-
-    def __init__(self, stream: trio.SSLStream[Any]) -> None:
-        self._stream = stream
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send everything."""
-        await self._stream.send_all(data)
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Return some bytes, or none at the end."""
-        return await self._stream.receive_some(max_bytes or RECEIVE_SIZE)
+class Counted(SecureStream):
+    """TLS on a TCP socket, which counts what it sends again."""
 
     def segments(self) -> tuple[int, int] | None:
         """Return how many TCP segments were sent again and sent, or None if nobody counts."""
-        raw = self._stream.transport_stream  # a relayed one is joined from others' sockets
+        raw = self.transport
         return segments(raw.socket) if isinstance(raw, trio.SocketStream) else None
-
-    async def aclose(self) -> None:
-        """Close without a word."""
-        await trio.aclose_forcefully(self._stream.transport_stream)
 
 
 def tune(sock: trio.socket.SocketType, congestion: str) -> None:
@@ -205,17 +190,16 @@ def segments(sock: Any) -> tuple[int, int] | None:
     return None
 
 
-def public_key(stream: trio.SSLStream[Any]) -> bytes:
+def public_key(stream: SecureStream) -> bytes:
     """Return the raw Ed25519 key of the certificate at the other end.
 
     Raises trio.BrokenResourceError if there is none.
     """
-    encoded = stream.getpeercert(binary_form=True)
     try:
-        key = x509.load_der_x509_certificate(encoded or b"").public_key()
+        key = x509.load_der_x509_certificate(stream.certificate()).public_key()
     except ValueError as error:
         raise trio.BrokenResourceError("unreadable certificate") from error
-    if not isinstance(key, Ed25519PublicKey) or stream.selected_alpn_protocol() != ALPN:
+    if not isinstance(key, Ed25519PublicKey) or stream.protocol() != ALPN:
         raise trio.BrokenResourceError("not a node of a mesh")
     return key.public_bytes_raw()
 
@@ -267,6 +251,7 @@ def contexts(seed: bytes) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     for context in (client, server):
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         context.set_alpn_protocols([ALPN])
+    server.num_tickets = 0  # nobody resumes a session
     _load(server, certificate(seed))
     return client, server
 

@@ -189,8 +189,8 @@ class Connection:
             await self._dispatch()
 
     async def _dispatch(self) -> None:
-        self.wake()
         for event in self.link:
+            self._wake_if_due()
             match event:
                 case Received(message):
                     await self._owner.heard(self, message)
@@ -205,6 +205,11 @@ class Connection:
                     self.close(reason)
                     if self.successor:  # what is queued must reach the peer before the end
                         self._scope.deadline = trio.current_time() + HAND_OVER
+        self._wake_if_due()
+
+    def _wake_if_due(self) -> None:
+        """Wake the writer if the link has something to say, as it may of its own accord."""
+        if self.link.queued or self.link.closed:
             self.wake()
 
     async def _write(self) -> None:
