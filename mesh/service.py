@@ -17,7 +17,6 @@ import structlog
 import trio
 
 from mesh import addresses, limits
-from mesh.addresses import INVITATION
 from mesh.cargo import CARGO
 from mesh.carrier import Carrier
 from mesh.exchange import Exchange
@@ -37,8 +36,9 @@ from mesh.shell.memory import Memory
 from mesh.shell.own import Own
 from mesh.shell.relays import Relays
 from mesh.shell.switchboard import Switchboard
-from mesh.shell.transfers import Fetch, Transfers
+from mesh.shell.transfers import Transfers
 from mesh.shell.watching import Watch
+from mesh.shell.writing import Fetch
 from mesh.status import PeerStatus, Relaying, Topology
 from mesh.uplink import Uplink
 from store.blobs import BlobStore
@@ -232,7 +232,7 @@ class Mesh:
             connection.close("joined another mesh")
         self._meeting.renew()
         for address in found.addresses:
-            self._addresses.hint(found.node, address, INVITATION)
+            self._addresses.hint(found.node, address, addresses.INVITATION)
         self._addresses.records.clear()
         self._say_where()
         await self._ledgers.restart()

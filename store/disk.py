@@ -12,6 +12,7 @@ from store.errors import ReadOnlyError, StoreFullError, UnavailableError
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 FAILING = {errno.EIO, errno.EMFILE, errno.ENFILE}  # the disk or the process is in trouble for now
 
 
@@ -49,6 +50,21 @@ def read_exactly(fd: int, size: int, offset: int) -> bytes:
             break
         data += more
     return data
+
+
+def read_cached(fd: int, size: int, offset: int) -> bytes | None:
+    """Read ``size`` bytes that the system has in memory, else return None: never waits for a disk.
+
+    preadv2(2) with RWF_NOWAIT; where there is none, nothing is in memory.
+    """
+    if not NOWAIT:
+        return None
+    buffer = bytearray(size)
+    try:
+        got = os.preadv(fd, [buffer], offset, NOWAIT)
+    except OSError:
+        return None
+    return bytes(buffer) if got == size else None
 
 
 def sync_folder(folder: Path) -> None:

@@ -5,15 +5,14 @@ Spec: mesh.md B.2; design.md section 4.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import trio
 
 from store.bitmap import Bitmap, Missing, Saved
 from store.blobs import BlobStore, Ingested
-from store.chunks import Manifest
 from store.digest import Digest
 from store.errors import (
     BlobUnknownError,
@@ -22,7 +21,8 @@ from store.errors import (
     RangeInvalidError,
     RegistryError,
 )
-from store.partial_folder import PartialFolder
+from store.known import Index, Location
+from store.partial_folder import PartialFiles, twins
 from store.prefix import Prefix
 
 FLUSH_SIZE = 8 << 20  # bytes written between two durable bitmaps at most
@@ -34,28 +34,6 @@ T = TypeVar("T")
 Piece = tuple[int, memoryview]  # a chunk's index, and what should be its bytes
 
 
-class Location(Protocol):
-    """Where the bytes of a chunk lie already."""
-
-    @property
-    def blob(self) -> Digest:
-        """The complete local blob."""
-        ...
-
-    @property
-    def offset(self) -> int:
-        """Where in it the chunk begins."""
-        ...
-
-
-class Index(Protocol):
-    """What knows the chunks of complete local blobs: ``store.chunkindex.ChunkIndex``."""
-
-    async def find(self, sha256s: Sequence[bytes]) -> Mapping[bytes, Location]:
-        """Return where those chunks lie that are here."""
-        ...
-
-
 class PartialBlob:
     """One blob being fetched.  Made by ``Partials.open``; shared by everybody who wants the blob.
 
@@ -63,12 +41,12 @@ class PartialBlob:
     readers of any other get the error.
     """
 
-    def __init__(self, files: PartialFolder) -> None:
+    def __init__(self, files: PartialFiles) -> None:
         self.manifest = files.manifest
         self._files = files
         self._have = files.have
         self._prefix = Prefix(files)
-        self._twins = _twins(self.manifest)
+        self._twins = twins(self.manifest)
         self._unsaved: list[int] = []  # marked in memory, not yet claimed on disk
         self._unsaved_size = 0
         self._flushing = trio.Lock()
@@ -107,6 +85,11 @@ class PartialBlob:
         return self._progress
 
     @property
+    def repeats(self) -> bool:
+        """Whether some chunk fills several places: then more may be here than was written."""
+        return bool(self._twins)
+
+    @property
     def active(self) -> bool:
         """Whether chunks are still taken."""
         return not self._done
@@ -125,19 +108,22 @@ class PartialBlob:
             raise DigestMismatchError(expected, Digest.of(bytes(data)))
         return new > 0
 
-    async def write_run(
-        self, first: int, stop: int, data: bytes | bytearray | memoryview
+    async def write_runs(
+        self, runs: Sequence[tuple[int, int, bytes | bytearray | memoryview]]
     ) -> list[int]:
-        """Store the adjacent chunks ``[first, stop)``; return the indexes of wrong ones.
+        """Store runs of adjacent chunks ``[first, stop)``; return the indexes of wrong ones.
 
-        Like write(), at a fraction of the cost of each chunk.
+        Like write(), at a fraction of the cost of each chunk.  No chunk may be in two runs.
         """
-        self._check_range(first, stop)
-        view, base = memoryview(data).cast("B"), self.manifest.offset(first)
-        starts = [self.manifest.offset(index) - base for index in range(first, stop)]
-        stops = [*starts[1:], len(view)]  # the last takes the rest, so that its length is judged
-        pieces = [view[start:end] for start, end in zip(starts, stops, strict=True)]
-        wrong, _ = await self._write(list(zip(range(first, stop), pieces, strict=True)))
+        pieces: list[Piece] = []
+        for first, stop, data in runs:
+            self._check_range(first, stop)
+            view, base = memoryview(data).cast("B"), self.manifest.offset(first)
+            starts = [self.manifest.offset(index) - base for index in range(first, stop)]
+            stops = [*starts[1:], len(view)]  # the last takes the rest: its length is judged
+            cut = [view[start:end] for start, end in zip(starts, stops, strict=True)]
+            pieces += zip(range(first, stop), cut, strict=True)
+        wrong, _ = await self._write(pieces)
         return wrong
 
     async def _write(self, pieces: Sequence[Piece]) -> tuple[list[int], int]:
@@ -148,7 +134,7 @@ class PartialBlob:
             return [], 0
         self._check()
         with self._using():
-            wrong = await self._in_thread(lambda: self._store(pieces))
+            wrong = await self._work(lambda: self._store(pieces))
             if self._failure is not None:
                 raise self._failure
             if self._done:  # somebody else brought the last chunk, too
@@ -192,7 +178,10 @@ class PartialBlob:
         if self._closed or any(i not in self._have for i in self.manifest.locate(start, stop)):
             raise NoHolderError("these bytes are not here")
         with self._using():
-            return await self._in_thread(lambda: self._files.read(start, stop))
+            if (cached := self._files.read_cached(start, stop)) is not None:
+                await trio.lowlevel.checkpoint()
+                return cached
+            return await self._work(lambda: self._files.read(start, stop))
 
     async def flush(self) -> None:
         """Make everything that has arrived survive a crash.  Raises StoreFullError."""
@@ -213,7 +202,7 @@ class PartialBlob:
             raise RuntimeError(f"{len(self.missing)} chunks are missing")
         blob = self.manifest.blob
         with self._using():
-            while not await self._in_thread(lambda: self._prefix.catch_up(HASH_BATCH)):
+            while not await self._work(lambda: self._prefix.catch_up(HASH_BATCH)):
                 pass  # in batches, so that it can be cancelled
             if self._prefix.digest != blob:
                 mismatch = DigestMismatchError(blob, self._prefix.digest)
@@ -226,7 +215,7 @@ class PartialBlob:
                 await store.adopt(await self._in_thread(self._files.finish), blob)
                 self._done = True
                 with trio.CancelScope(shield=True):
-                    await self._in_thread(self._files.remove)
+                    await self._work(self._files.remove)
         self._announce(())
         return self._ingested()
 
@@ -322,7 +311,7 @@ class PartialBlob:
         unsaved, self._unsaved, self._unsaved_size = self._unsaved, [], 0
         saved = Saved(self._have, Bitmap(len(self.manifest.chunks), unsaved), clean).encode()
         try:
-            await self._in_thread(self._files.sync)
+            await self._work(self._files.sync)
         except RegistryError:
             # The system may have dropped what it failed to write: those chunks are not here.
             for index in unsaved:
@@ -330,7 +319,7 @@ class PartialBlob:
             self._prefix = Prefix(self._files)
             raise
         try:
-            await self._in_thread(lambda: self._files.save(saved))
+            await self._work(lambda: self._files.save(saved))
         except RegistryError:
             self._unsaved = unsaved + self._unsaved
             raise
@@ -356,6 +345,13 @@ class PartialBlob:
             if self._done and not self._users and not self._closed:
                 self._closed = True
                 self._files.close()
+
+    async def _work(self, work: Callable[[], T]) -> T:
+        """Do what waits for no disk if the blob is in memory."""
+        if self._files.blocks:
+            return await self._in_thread(work)
+        await trio.lowlevel.checkpoint()
+        return work()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
@@ -388,13 +384,3 @@ class ChunkBlocks(AsyncIterator[bytes]):
         data = await self._blob.bytes_here(self._start, limit)
         self._start += len(data)
         return data
-
-
-def _twins(manifest: Manifest) -> dict[bytes, list[int]]:
-    """Return the chunks that occur more than once, and where."""
-    first: dict[bytes, int] = {}
-    twins: dict[bytes, list[int]] = {}
-    for index, chunk in enumerate(manifest.chunks):
-        if (before := first.setdefault(chunk.sha256, index)) != index:
-            twins.setdefault(chunk.sha256, [before]).append(index)
-    return twins

@@ -16,6 +16,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 from store import disk
 from store.bitmap import Bitmap, Saved
@@ -27,8 +28,50 @@ DATA, HAVE, MANIFEST = "data", "have", "manifest"
 PROBE_MAX = 64 << 20  # bytes of unclaimed data to hash at most when opening after a crash
 
 
+class PartialFiles(Protocol):
+    """Where the bytes of one partial blob are kept.  ``blocks``: use it in threads only."""
+
+    manifest: Manifest
+    have: Bitmap
+    blocks: bool
+
+    def write(self, indexes: Iterable[int], data: bytes | memoryview) -> None:
+        """Verify a chunk, then write it.  Raises DigestMismatchError, StoreFullError."""
+        ...
+
+    def read(self, start: int, stop: int) -> bytes:
+        """Return bytes ``[start, stop)``, which the caller knows to be here."""
+        ...
+
+    def read_cached(self, start: int, stop: int) -> bytes | None:
+        """Return what ``read`` does if no disk has to be waited for, else None."""
+        ...
+
+    def sync(self) -> None:
+        """Make the bytes written so far durable."""
+        ...
+
+    def save(self, saved: bytes) -> None:
+        """Claim chunks whose bytes are durable."""
+        ...
+
+    def finish(self) -> Path:
+        """Return a durable file of all, ready to be adopted.  Blocks."""
+        ...
+
+    def close(self) -> None:
+        """Let go.  Nobody may read or write any more."""
+        ...
+
+    def remove(self) -> None:
+        """Delete what is on the disk.  Blocks."""
+        ...
+
+
 class PartialFolder:
     """The files of one partial blob.  Writes and reads may run in several threads at once."""
+
+    blocks = True
 
     def __init__(self, folder: Path, manifest: Manifest, fd: int, have: Bitmap) -> None:
         self.folder = folder
@@ -74,6 +117,10 @@ class PartialFolder:
         """Return bytes ``[start, stop)``, which the caller knows to be here."""
         with disk.disk_errors():
             return disk.read_exactly(self._fd, stop - start, start)
+
+    def read_cached(self, start: int, stop: int) -> bytes | None:
+        """Return what ``read`` does if no disk has to be waited for, else None.  Does not block."""
+        return disk.read_cached(self._fd, stop - start, start)
 
     def sync(self) -> None:
         """Make the bytes written so far durable."""
@@ -159,8 +206,10 @@ def _extents(fd: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def remove(folder: Path) -> None:
-    """Delete a partial's folder, whatever is in it."""
+    """Delete a partial's folder, whatever is in it, or the file of a small one."""
     with disk.disk_errors():
+        if folder.is_file():
+            folder.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -171,3 +220,13 @@ def stored_manifest(folder: Path) -> Manifest | None:
     except (FileNotFoundError, NotADirectoryError, ManifestInvalidError):
         return None
     return manifest if (folder / DATA).exists() else None
+
+
+def twins(manifest: Manifest) -> dict[bytes, list[int]]:
+    """Return the chunks that occur more than once, and where."""
+    first: dict[bytes, int] = {}
+    found: dict[bytes, list[int]] = {}
+    for index, chunk in enumerate(manifest.chunks):
+        if (before := first.setdefault(chunk.sha256, index)) != index:
+            found.setdefault(chunk.sha256, [before]).append(index)
+    return found

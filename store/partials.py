@@ -11,7 +11,15 @@ from store.chunks import Manifest
 from store.digest import Digest
 from store.errors import RegistryError
 from store.partial import PartialBlob
-from store.partial_folder import HAVE, MANIFEST, PartialFolder, remove, stored_manifest
+from store.partial_folder import (
+    HAVE,
+    MANIFEST,
+    PartialFiles,
+    PartialFolder,
+    remove,
+    stored_manifest,
+)
+from store.partial_memory import PartialMemory
 
 FLUSH_SECONDS = 2.0  # what kill -9 may cost at most
 
@@ -35,9 +43,13 @@ class Partials:
         async with self._lock:
             self._forget_ended()
             if folder not in self._open:
-                files = await trio.to_thread.run_sync(PartialFolder.open, folder, manifest)
-                self._open[folder] = PartialBlob(files)
+                self._open[folder] = PartialBlob(await self._files(folder, manifest))
             return self._open[folder]
+
+    async def _files(self, folder: Path, manifest: Manifest) -> PartialFiles:
+        if PartialMemory.suits(manifest):
+            return PartialMemory(folder, manifest)
+        return await trio.to_thread.run_sync(PartialFolder.open, folder, manifest)
 
     def current(self, blob: Digest) -> PartialBlob | None:
         """Return the open partial of a blob, if there is one."""

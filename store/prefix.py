@@ -9,7 +9,7 @@ import hashlib
 import threading
 
 from store.digest import Digest
-from store.partial_folder import PartialFolder
+from store.partial_folder import PartialFiles
 
 HASH_AHEAD = 4  # chunks: so far each arrival may push the digest
 
@@ -17,7 +17,7 @@ HASH_AHEAD = 4  # chunks: so far each arrival may push the digest
 class Prefix:
     """The whole-blob SHA-256, pushed forward as chunks arrive so that the end costs little."""
 
-    def __init__(self, files: PartialFolder) -> None:
+    def __init__(self, files: PartialFiles) -> None:
         self._files = files
         self._sha256 = hashlib.sha256()
         self._next = 0  # chunk

@@ -129,7 +129,7 @@ class Blobs:
         if not partial.active or partial.next_missing(part.first, stop) is None:
             return
         before = len(partial.missing)
-        wrong = await partial.write_run(part.first, stop, part.raw)
+        wrong = await partial.write_runs([(part.first, stop, part.raw)])
         if len(partial.missing) < before:
             self._counts.size += len(part.raw)
         self._wrong += len(wrong)

@@ -5,6 +5,7 @@ One fetch per blob, however many ask; it goes on when they leave.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -31,6 +32,7 @@ from mesh.exchange import Exchange
 from mesh.messages import URGENT, ManifestPage, Message
 from mesh.ports import IndexPort, PartialsPort
 from mesh.shell.links import Links
+from mesh.shell.writing import Fetch, Writing
 from store.blobs import BlobStore
 from store.chunking import WHOLE_MAX
 from store.chunks import Manifest
@@ -43,29 +45,12 @@ from store.errors import (
     UnavailableError,
 )
 from store.partial import PartialBlob
+from store.warm import KEPT, WarmFiles
 
 MANIFESTS_MAX = 256  # manifests of local blobs kept at hand
 LOOKUPS_MAX = 8  # questions to the store at a time
 QUESTIONS_MAX = 64  # of one peer that wait for the store; until then it is read no further
-READERS_INTERVAL = 0.1  # seconds between looks at how far waiting clients have come
 log = structlog.get_logger(__name__)
-
-
-class Fetch:
-    """One blob on its way: who waits for it shares this."""
-
-    def __init__(self, blob: Digest) -> None:
-        self.blob = blob
-        self.partial: PartialBlob | None = None
-        self.opened = trio.Event()
-        self.done = trio.Event()
-        self.error: RegistryError | None = None
-
-    def end(self, error: RegistryError | None = None) -> None:
-        """It is here, or will not come."""
-        self.error = error
-        self.opened.set()
-        self.done.set()
 
 
 class Transfers:
@@ -89,13 +74,15 @@ class Transfers:
         self._lookups = trio.CapacityLimiter(LOOKUPS_MAX)
         self._questions: Counter[bytes] = Counter()
         self._answered = trio.Event()
+        self._writing = Writing(self.fetches, self._written, self._fail)
+        self._warm = WarmFiles()
         self._manifests: OrderedDict[bytes, Manifest] = OrderedDict()
         self._wake = trio.Event()
+        self._asleep_until = math.inf  # when the clock is looked at next
         self._tasks: dict[type[object], Callable[[Any], Awaitable[None]]] = {
             LookUp: self._look_up,
             ServeManifest: self._serve_manifest,
             Open: self._open,
-            Write: self._write,
             Finish: self._finish,
             GiveUp: self._give_up,
         }
@@ -103,17 +90,26 @@ class Transfers:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
         async with trio.open_nursery() as nursery:
-            self._start = nursery.start_soon
+            self._start = self._writing.start = nursery.start_soon
             task_status.started()
+            nursery.start_soon(self._tidy_forever)
             while True:
-                self._wake = trio.Event()
-                now = trio.current_time()
+                self._wake, now = trio.Event(), trio.current_time()
                 deadline = self.exchange.deadline(now)
-                with trio.move_on_after(60.0 if deadline is None else max(0.02, deadline - now)):
+                self._asleep_until = math.inf if deadline is None else deadline
+                with trio.move_on_at(self._asleep_until):
                     await self._wake.wait()
                     continue
                 self._follow_readers()
                 self.perform(self.exchange.tick(trio.current_time()))
+
+    async def _tidy_forever(self) -> None:
+        try:
+            while True:
+                await trio.sleep(KEPT)
+                self._warm.tidy(trio.current_time())
+        finally:
+            self._warm.close()
 
     # --- for clients ---------------------------------------------------------------------------
     @asynccontextmanager
@@ -158,7 +154,9 @@ class Transfers:
         """Perform effects in order; those that take time run on their own."""
         for effect in effects:
             self._perform_one(effect)
-        self._wake.set()
+        deadline = self.exchange.deadline(trio.current_time())
+        if deadline is not None and deadline < self._asleep_until:
+            self._wake.set()
 
     def _perform_one(self, effect: Effect) -> None:
         links = self._links
@@ -172,6 +170,8 @@ class Transfers:
             case DropBulk(peer, reason):
                 log.warning("mesh.peer_misbehaves", peer=peer.hex(), why=reason)
                 links.close_bulk(peer, reason)
+            case Write():
+                self._writing.put(effect)
             case LookUp() | ServeManifest():
                 self._questions[effect.peer] += 1
                 self._start(self._answer, effect)
@@ -195,12 +195,8 @@ class Transfers:
 
     async def received_bulk(self, peer: bytes, message: Message) -> None:
         """Take a message about our requests; waits for the disk, so that a fast peer must too."""
-        now = trio.current_time()
-        effects = self.exchange.received_bulk(peer, message, now)
-        self.perform(effect for effect in effects if not isinstance(effect, Write))
-        for effect in effects:
-            if isinstance(effect, Write):
-                await self._write(effect)
+        self.perform(self.exchange.received_bulk(peer, message, trio.current_time()))
+        await self._writing.room(peer)
 
     async def _look_up(self, asked: LookUp) -> None:
         async with self._lookups:
@@ -260,29 +256,11 @@ class Transfers:
         fetch.opened.set()
         self.perform(self.exchange.opened(raw, have(partial), trio.current_time()))
 
-    async def _write(self, effect: Write) -> None:
-        fetch = self.fetches.get(effect.blob)
-        partial = fetch.partial if fetch is not None else None
-        if fetch is None or partial is None:
-            return
-        try:
-            bad = await partial.write_run(effect.first, effect.first + effect.count, effect.data)
-        except RegistryError as error:
-            if self.fetches.get(effect.blob) is fetch and fetch.partial is partial:
-                await partial.abandon(error)  # else whoever gave it up has told the exchange
-                self._fail(effect.blob, error)
-            return
-        self._written(effect, partial, bad)
-
     def _written(self, effect: Write, partial: PartialBlob, bad: list[int]) -> None:
         download = self.exchange.downloads.get(effect.blob)
         if download is None:
             return
-        expected = (
-            download.have | bits.span(effect.first, effect.first + effect.count)
-        ).bit_count()
-        here = len(partial.manifest.chunks) - len(partial.missing)
-        twins = have(partial) if here != expected else None  # one chunk filled several places
+        twins = have(partial) if partial.repeats else None  # one chunk fills several places
         span = (effect.first, effect.count)
         now = trio.current_time()
         self.perform(self.exchange.written(effect.blob, effect.peer, span, bad, now, have=twins))
@@ -348,10 +326,16 @@ class Transfers:
             known = partial.manifest
             return await partial.bytes_here(known.offset(first), known.offset(first + count))
         # One that has just been completed is in the store, and about to be in the index.
-        manifest = partial.manifest if partial else await self.manifest(Digest.sha256(blob))
+        manifest = partial.manifest if partial else self._manifests.get(blob)
+        manifest = manifest or await self.manifest(Digest.sha256(blob))
         if manifest is None:
             raise BlobUnknownError("the blob has gone")
         start, stop = manifest.offset(first), manifest.offset(first + count)
+        digest, now = manifest.blob, trio.current_time()
+        warm = self._warm.read(blob, lambda: self.store.path(digest), start, stop, now)
+        if warm is not None:
+            await trio.lowlevel.checkpoint()
+            return warm
         async with self.store.read(manifest.blob, start=start, stop=stop) as blocks:
             return b"".join([block async for block in blocks])
 

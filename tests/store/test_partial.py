@@ -21,6 +21,7 @@ from store.errors import (
     UnavailableError,
 )
 from store.files import FileStore
+from store.known import Index
 from store.memory import MemoryStore
 from store.partial import PartialBlob
 from store.partials import Partials
@@ -118,9 +119,9 @@ async def test_an_index_out_of_range(blob: PartialBlob, index: int) -> None:
 
 async def test_a_run_of_chunks_in_one_go(blob: PartialBlob, store: FileStore) -> None:
     assert await blob.write(3, chunk(3))
-    assert await blob.write_run(2, 6, b"".join(map(chunk, range(2, 6)))) == []
+    assert await blob.write_runs([(2, 6, b"".join(map(chunk, range(2, 6))))]) == []
     assert [index for index in range(COUNT) if blob.have(index)] == [2, 3, 4, 5]
-    assert await blob.write_run(2, 6, b"") == []
+    assert await blob.write_runs([(2, 6, b"")]) == []
     await fill(blob)
     await blob.complete(store)
     assert await get(store, MANIFEST.blob) == DATA
@@ -129,13 +130,13 @@ async def test_a_run_of_chunks_in_one_go(blob: PartialBlob, store: FileStore) ->
 async def test_the_wrong_chunks_of_a_run_are_named(blob: PartialBlob) -> None:
     data = bytearray(b"".join(map(chunk, range(5))))
     data[MANIFEST.offset(1)] ^= 1
-    assert await blob.write_run(0, 5, data) == [1]
+    assert await blob.write_runs([(0, 5, data)]) == [1]
     assert [index for index in range(COUNT) if blob.have(index)] == [0, 2, 3, 4]
-    assert await blob.write_run(6, 8, chunk(6) + chunk(7) + b"x") == [7]
-    assert await blob.write_run(9, 11, chunk(9)[:-1]) == [9, 10]
+    assert await blob.write_runs([(6, 8, chunk(6) + chunk(7) + b"x")]) == [7]
+    assert await blob.write_runs([(9, 11, chunk(9)[:-1])]) == [9, 10]
     for first, stop in ((COUNT - 1, COUNT + 1), (COUNT + 5, COUNT + 6), (-1, 1), (3, 3)):
         with pytest.raises(RangeInvalidError):
-            await blob.write_run(first, stop, b"")
+            await blob.write_runs([(first, stop, b"")])
 
 
 async def test_a_wrong_manifest_fails_at_the_end(partials: Partials, store: FileStore) -> None:
@@ -327,7 +328,7 @@ class Known:
     offset: int
 
 
-class KnownChunks:
+class KnownChunks(Index):
     """An index over one blob's manifest."""
 
     def __init__(self, manifest: Manifest, shift: int = 0) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from store.errors import StoreFullError
 from store.partials import Partials
+from tests.store.blob_contract import noise
 from tests.store.partial_blobs import COUNT, MANIFEST, drain, fill, manifest_of
 
 
@@ -82,7 +83,7 @@ async def test_loading_makes_the_folder(tmp_path: Path) -> None:
 
 async def test_stale_partials_are_collected_unless_open(partials: Partials) -> None:
     await partials.open(MANIFEST)
-    other = await partials.open(manifest_of(b"another"))
+    other = await partials.open(manifest_of(noise(300 << 10, seed=2)))
     assert await partials.collect(older=4e9) == 0
     await other.close()
     assert await partials.collect(older=0.0) == 0

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
 
 from mesh.effects import Write
 from mesh.exchange import Exchange
@@ -14,7 +15,8 @@ from mesh.messages import GONE, OVERLOADED, Nope
 from mesh.serving import Piece
 from mesh.shell.ledgers import RETRY, Ledgers
 from mesh.shell.switchboard import Switchboard
-from mesh.shell.transfers import Fetch, Transfers
+from mesh.shell.transfers import Transfers
+from mesh.shell.writing import Fetch
 from store.digest import Digest
 from store.errors import BlobUnknownError, NoHolderError, UnavailableError
 
@@ -27,7 +29,7 @@ class FailingPartial:
     def __init__(self) -> None:
         self.error: Exception | None = None
 
-    async def write_run(self, first: int, stop: int, data: bytes) -> list[int]:
+    async def write_runs(self, runs: list[tuple[int, int, bytes]]) -> list[int]:
         raise UnavailableError("input/output error")
 
     async def abandon(self, error: Exception) -> None:
@@ -46,9 +48,15 @@ def transfers() -> tuple[Transfers, Fetch, FailingPartial]:
     return shell, fetch, partial
 
 
+async def written(shell: Transfers) -> None:
+    async with trio.open_nursery() as nursery:
+        shell._writing.start = nursery.start_soon
+        shell._writing.put(Write(BLOB.raw, b"p" * 32, 0, 1, b"x"))
+
+
 async def test_a_fetch_ends_when_the_disk_fails() -> None:
     shell, fetch, partial = transfers()
-    await shell._write(Write(BLOB.raw, b"p" * 32, 0, 1, b"x"))
+    await written(shell)
     assert isinstance(fetch.error, UnavailableError)
     assert fetch.done.is_set()
     assert partial.error is fetch.error
@@ -59,7 +67,7 @@ async def test_a_fetch_ends_when_the_disk_fails() -> None:
 async def test_a_write_into_what_was_given_up_says_nothing() -> None:
     shell, fetch, partial = transfers()
     fetch.partial = None  # its manifest was wrong, say
-    await shell._write(Write(BLOB.raw, b"p" * 32, 0, 1, b"x"))
+    await written(shell)
     assert not fetch.done.is_set()
     assert partial.error is None
 

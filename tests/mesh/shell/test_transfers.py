@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
+from mesh.effects import Effect
+from mesh.exchange import TICK, Exchange
+from mesh.shell.transfers import Transfers
 from store.blobs import Ingested
 from tests.mesh.nodes import Fleet, until
 
@@ -38,3 +43,26 @@ async def test_what_was_asked_of_a_fetch_is_served_through_its_end(
         await until(ended)
         assert transfers.length(raw, manifest.id, 0) == len(first)
         assert await transfers.read(raw, 0, 1) == first
+
+
+async def test_the_clock_is_looked_at_however_much_happens(autojump_clock: trio.abc.Clock) -> None:
+    """What is told and followed now and then must not wait for a moment when nothing happens."""
+    exchange = Exchange(bytes(32), random.Random(1))
+    unused: Any = None
+    transfers = Transfers(exchange, unused, unused, unused, unused)
+    exchange.want(bytes(32), trio.current_time(), size=1_000_000, manifest=bytes(32))
+    ticks: list[float] = []
+    tick = exchange.tick
+
+    def counted(now: float) -> list[Effect]:
+        ticks.append(now)
+        return tick(now)
+
+    exchange.tick = counted  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(transfers.run)
+        for _ in range(200):
+            await trio.sleep(TICK / 10)
+            transfers.perform([])
+        nursery.cancel_scope.cancel()
+    assert 18 <= len(ticks) <= 21
