@@ -22,7 +22,8 @@ from store.errors import RegistryError
 from store.inventory import Row
 from store.uses import Uses
 
-AT_ONCE = 4  # blobs fetched at a time
+SLOTS = 64  # blobs fetched at a time, if they are small: what they cost is round trips
+LARGE, LARGE_SLOTS = 256 << 10, 16  # bytes from which on a blob takes so many slots
 PAGE = 100  # missing blobs looked at in one go
 RETRY, RETRY_MAX = 2.0, 300.0  # seconds before what could not be had is tried again
 FAILED_MAX = 20_000  # failures remembered
@@ -61,7 +62,7 @@ class Repair:
         self._failed: OrderedDict[bytes, tuple[float, float]] = OrderedDict()  # retry at, pause
         self._busy: set[bytes] = set()
         self._looked = -math.inf
-        self._limit = trio.Semaphore(AT_ONCE)
+        self._free, self._freed = SLOTS, trio.Event()
         self.fetched = 0  # bytes, since the start
         self._bytes = self._seconds = self._marked = 0.0
 
@@ -120,7 +121,7 @@ class Repair:
             if row.wanted and not row.held and row.blob not in self._busy:
                 digest = Digest("sha256", row.blob.hex())
                 ids = [use.manifest_id for use in named[str(digest)] if use.manifest_id]
-                await self._limit.acquire()
+                await self._acquire(slots(row.size))
                 if not self._busy:
                     self._marked = trio.current_time()
                 self._busy.add(row.blob)
@@ -139,7 +140,16 @@ class Repair:
             log.info("placement.not_fetched", blob=str(digest), why=str(error))
         finally:
             self._busy.discard(digest.raw)
-            self._limit.release()
+            self._free += slots(size)
+            self._freed.set()
+
+    async def _acquire(self, count: int) -> None:
+        """Wait for room for one blob more.  Only one task may."""
+        await trio.lowlevel.checkpoint()
+        while self._free < count:
+            self._freed = trio.Event()
+            await self._freed.wait()
+        self._free -= count
 
     async def _turn(self, size: int) -> None:
         """Wait for the cap to allow this much more."""
@@ -169,3 +179,8 @@ class Repair:
         self._failed[blob] = (trio.current_time() + pause, pause)
         while len(self._failed) > FAILED_MAX:
             self._failed.popitem(last=False)
+
+
+def slots(size: int) -> int:
+    """Return how many slots a blob takes; one of unknown size may be large."""
+    return 1 if 0 < size <= LARGE else LARGE_SLOTS
