@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from simulations.partition import GUESTS, KINDS, draw, play_month
 from simulations.plan import CORE, GUEST
+from store import conflicts, fold, root
+from store.root import Votes
 
 SEEDS = range(3)
 DAYS = 8
+MONTHS_MAX = 10  # that a planted bug may survive
+Patch = pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -26,3 +33,46 @@ def test_months_have_everything_on_all_sides() -> None:
     assert all(plan.asleep == pytest.approx(30 * 86386) for plan in plans)
     assert KINDS.count(CORE) == 5
     assert [KINDS[guest] for guest in GUESTS] == [GUEST, GUEST]
+
+
+def one_side_decides(patch: Patch) -> None:
+    """The signature of one owner is enough."""
+    honest = root.count_votes
+
+    def count(*args: Any) -> Votes:
+        votes = honest(*args)
+        return votes._replace(missing=0) if votes.signed else votes
+
+    patch.setattr(root, "count_votes", count)
+
+
+def list_no_files(patch: Patch) -> None:
+    """Conflicts of files are not shown."""
+
+    async def files(self: Any, repository: str, **_: Any) -> list[Any]:
+        return []
+
+    patch.setattr(conflicts.Conflicts, "files", files)
+
+
+def mark_nothing(patch: Patch) -> None:
+    """Rival bytes are not marked as a conflict."""
+    honest = fold._released
+    patch.setattr(fold, "_released", lambda *a: honest(*a)._replace(conflicted=False))
+
+
+PLANTED = [
+    (one_side_decides, "without its quorum"),
+    (list_no_files, "does not list the conflict of file"),
+    (mark_nothing, "does not list the conflict of file"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("plant", "symptom"), PLANTED, ids=[p[0].__name__ for p in PLANTED])
+def test_a_few_months_catch_it(plant: Callable[[Patch], None], symptom: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        failures = (play_month(seed, DAYS).failure for seed in range(MONTHS_MAX))
+        failure = next(filter(None, failures), "")
+    assert symptom in failure, f"{MONTHS_MAX} months: {failure or plant.__doc__}"
