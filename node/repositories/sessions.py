@@ -28,6 +28,8 @@ from store.errors import DigestMismatchError, RejectedError, SessionUnknownError
 from store.intake import Intake
 
 BATCH = 1 << 20  # bytes handed to a worker thread at once
+CROWD, BATCH_CROWD = 16, 256 << 10  # sessions at work from which on it is fewer: memory is shared
+PIECES_MAX = 256  # in a batch, however small they are
 LIVE_COUNT = 512  # sessions whose hashing state is kept in memory
 LIVE_MAX = 64 << 20  # bytes of it; a session without it is hashed again at its next piece
 EXPIRES = 24 * 3600.0  # seconds without an append
@@ -102,13 +104,14 @@ class Sessions:
         live = await self._resume(session, ticket)
         with disk_errors():
             descriptor = os.open(self._data(session), os.O_WRONLY | os.O_CLOEXEC)
-        waiting = bytearray()
+        waiting, size = list[bytes](), 0  # not joined: growing buffers would leave holes in memory
         try:
             try:
                 async for chunk in chunks:
-                    waiting += chunk
-                    if len(waiting) >= BATCH:
-                        full, waiting = waiting, bytearray()
+                    waiting.append(chunk)
+                    size += len(chunk)
+                    if size >= self._batch or len(waiting) >= PIECES_MAX:
+                        full, waiting, size = waiting, [], 0
                         await trio.to_thread.run_sync(_extend, descriptor, live, full)
             finally:  # also what came before the client left, or a poor link would never get on
                 if waiting:
@@ -120,6 +123,10 @@ class Sessions:
                 self._live.pop(session, None)
             os.close(descriptor)
         return Session(session, live.size)
+
+    @property
+    def _batch(self) -> int:
+        return BATCH if len(self._busy) <= CROWD else BATCH_CROWD
 
     async def _resume(self, session: str, ticket: Ticket) -> Live:
         live = self._live.get(session)
@@ -184,11 +191,13 @@ class Sessions:
         return self._root / f"{session}.json"
 
 
-def _extend(descriptor: int, live: Live, data: bytearray) -> None:
-    with disk_errors():
-        write_all(descriptor, memoryview(data), live.size)
-    live.intake.update(memoryview(data))
-    live.size += len(data)
+def _extend(descriptor: int, live: Live, pieces: Sequence[bytes]) -> None:
+    for piece in pieces:
+        data = memoryview(piece)
+        with disk_errors():
+            write_all(descriptor, data, live.size)
+        live.intake.update(data)
+        live.size += len(data)
 
 
 def _rehash(file: Path, live: Live) -> None:

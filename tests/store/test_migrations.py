@@ -15,7 +15,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from store import migrations, schema
+from store import bulk, migrations, schema
 from store.database import open_database
 from store.errors import UnavailableError
 
@@ -106,6 +106,20 @@ async def test_every_step_can_be_undone_and_done_again(empty_url: str, name: str
         assert await database.write(down) == [migrations.version_table(name)]
         await database.write(lambda c: migrations.upgrade(c, name))
         assert await database.write(lambda c: differences(c, name)) == []
+
+
+async def test_totals_are_added_up_by_the_upgrade(empty_url: str) -> None:
+    rows = [("pypi", "a", 2, 30, 1), ("pypi", "b", 1, 4, 1), ("npm", "tags only", 0, 0, 1)]
+
+    def back(connection: sa.Connection) -> None:
+        command.downgrade(migrations.configuration(connection, "facts"), "facts0004")
+        bulk.insert(connection, schema.packages, rows)
+
+    async with open_database(empty_url, schema.facts) as database:
+        await database.write(back)
+        await database.write(lambda c: migrations.upgrade(c, "facts"))
+        found = await database.read(lambda c: c.execute(sa.select(schema.totals)).all())
+    assert [tuple(row) for row in found] == [("pypi", 3, 34)]
 
 
 @pytest.mark.parametrize("name", NAMES)
