@@ -24,6 +24,8 @@ COMMANDS = {
     "token": "cli.tokens:token",
     "mesh": "cli.mesh:mesh",
     "mirror": "cli.mirror:mirror",
+    "search": "cli.search:search",
+    "browse": "cli.search:browse",
     "pin": "cli.pins:pin",
     "client": "cli.clients:client",
     "export": "cli.bundles:export",

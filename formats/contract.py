@@ -23,6 +23,7 @@ from typing import Protocol
 
 import msgspec
 
+from formats.describing import Describe
 from formats.parts import (
     BodyDecoder,
     Form,
@@ -179,6 +180,7 @@ class BlobContent:
     digest: Digest
     size: int
     manifest_id: bytes = b""
+    artifact: Artifact | None = None  # of which it is the content: its downloads are counted
 
 
 class Arriving(Protocol):
@@ -288,7 +290,7 @@ def blob_response(
 ) -> Response:
     """Name an artifact's blob.  Immutable unless the artifact is mutable."""
     return Response(
-        content=BlobContent(artifact.digest, artifact.size, artifact.manifest_id),
+        content=BlobContent(artifact.digest, artifact.size, artifact.manifest_id, artifact),
         media_type=media_type,
         headers=tuple(headers),
         etag=str(artifact.digest),
@@ -329,6 +331,8 @@ class Format:
     remote: Remote | None = None  # how upstreams of this format are proxied
     virtual: Virtual | None = None  # how several repositories answer as one
     releases: Releases = field(default_factory=Releases)  # what its versions are made of
+    describe: Describe | None = None  # where a version's description is, for search
+    primary: tuple[str, ...] = ()  # roles of files whose downloads count; empty: of all
 
     def __iter__(self) -> Iterator[Route]:
         return iter(self.routes)

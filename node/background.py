@@ -31,6 +31,8 @@ class Background:
             nursery.start_soon(self._share_keys)
             nursery.start_soon(self._placement)
             nursery.start_soon(self._core.mirrors.keep, self._core.catalog)
+            nursery.start_soon(self._core.search.run, self._core.ledger)
+            nursery.start_soon(self._core.usage.run)
             if self._core.config.blobs.gc_interval > 0:
                 nursery.start_soon(self._garbage)
 
@@ -46,6 +48,7 @@ class Background:
             "sweep sessions": self._sweep_sessions,
             "expire staged uploads": core.staging.expire,
             "expire the audit log": core.audit.expire,
+            "trim the journal": core.journal.trim,
             "remove expired tokens": core.accounts.expire,
             "share signing keys": core.keyring.share,
             "share upstream credentials": core.engine.parts.vault.share,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from node.upstream.settings import judge_url
 from store.errors import RejectedError
 
 PREFIX = "ATOLL_"
+INDEX_NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 class ConfigError(RejectedError):
@@ -108,6 +110,14 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     writes_per_minute: int = 6000  # per principal or address
 
 
+class Searching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Meilisearch server to ask before the node's own index; empty: none."""
+
+    meilisearch_url: str = ""
+    meilisearch_key: str = ""
+    meilisearch_index: str = "atoll"
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Structured logs on standard error."""
 
@@ -125,6 +135,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mesh: Mesh = Mesh()
     access: Access = Access()
     upstream: Upstreams = Upstreams()
+    search: Searching = Searching()
     log: Log = Log()
 
     @property
@@ -154,7 +165,9 @@ def _keys(model: type[msgspec.Struct], prefix: str = "") -> dict[str, Any]:
 
 
 KEYS = _keys(Config)
-SECRET = frozenset({"access.admin_password", "database.url"})  # never printed
+SECRET = frozenset(
+    {"access.admin_password", "database.url", "search.meilisearch_key"}
+)  # never printed
 FOREIGN = frozenset({"ATOLL_CONFIG", "ATOLL_TOKEN"})  # of commands, and no setting
 FILE = "atoll.toml"  # in the data directory: read when no other file is named
 
@@ -306,6 +319,7 @@ def _judge(config: Config) -> None:
         split_address(config.mesh.libp2p_listen)
     _judge_addresses(config.http)
     _judge_upstreams(config.upstream)
+    _judge_search(config.search)
     try:
         parse_all(config.mesh.links)
     except RejectedError as error:
@@ -327,6 +341,13 @@ def _judge_upstreams(upstream: Upstreams) -> None:
             raise ConfigError(f"upstream.allow: {error}") from None
     if upstream.proxy:
         judge_url(upstream.proxy, "upstream.proxy")
+
+
+def _judge_search(search: Searching) -> None:
+    if search.meilisearch_url:
+        judge_url(search.meilisearch_url, "search.meilisearch_url")
+    if not INDEX_NAME.fullmatch(search.meilisearch_index):
+        raise ConfigError("search.meilisearch_index: letters, digits, - and _ only")
 
 
 def _judge_addresses(http: Http) -> None:

@@ -25,13 +25,16 @@ from node.repositories.remote.mirroring import Mirrors
 from node.repositories.sessions import Sessions
 from node.repositories.virtual.answering import Counts, Merger, VirtualAnswers
 from node.repositories.virtual.members import OUTSIDE, Crew, gather
+from node.search.service import Search
 from node.signing import Keyring
+from node.usage import UsageCounter
 from store import hlc
 from store.audit import AuditLog
 from store.catalog import Catalog
 from store.conflicts import Conflicts
 from store.digest import Digest
 from store.identity import Identity
+from store.journal import Journal
 from store.ledger import Ledger
 from store.partials import Partials
 from store.references import References
@@ -68,6 +71,9 @@ class Core:
     formats: Sequence[Format]
     placer: Placer
     partials: Partials
+    journal: Journal = field(init=False)  # these three by ``node.service``, once the core stands
+    search: Search = field(init=False)
+    usage: UsageCounter = field(init=False)
     mirrors: Mirrors = field(init=False)
     merger: Merger = field(init=False)
     promotions: Promotions = field(init=False)

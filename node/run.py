@@ -188,4 +188,5 @@ def _health(core: Core) -> Health:
 
 def _observe(core: Core, log_access: AccessLog, seen: Observation) -> None:
     core.metrics.request(seen)
+    core.usage.seen(seen)
     log_access(seen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from formats import discover
+from formats.contract import Format
 from node import control, reserve
 from node.access.accounts import Accounts, Writer
 from node.access.gate import Gate
@@ -34,8 +35,11 @@ from node.repositories.remote.promises import Promises
 from node.repositories.remote.vault import Vault
 from node.repositories.rendered import RenderCache
 from node.repositories.sessions import Sessions
+from node.search.documents import Source
+from node.search.service import open_search
 from node.settled import settle
 from node.signing import Keyring
+from node.usage import UsageCounter
 from store import schema
 from store.audit import AuditLog
 from store.catalog import Catalog
@@ -44,11 +48,13 @@ from store.conflicts import Conflicts
 from store.database import Database, open_database
 from store.facts import Fact
 from store.files import FileStore
+from store.journal import Journal
 from store.ledger import Change, Ledger
 from store.partials import Partials
 from store.projection import Touched
 from store.references import References
 from store.staging import Staging
+from store.usage import UsageLog
 
 log = structlog.get_logger(__name__)
 SWITCH_INTERVAL = 1e-4  # seconds: with the default, a busy trio loop starves worker threads
@@ -73,6 +79,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         store = await _blob_store(config)
         blobs = Blobs(store, ChunkIndex(local, store))
         core = await _assemble(stack, config, ledger, facts, local, blobs)
+        _add_followers(core, facts, local)
         ledger.observe(partial(_follow, core))
         ledger.observe(core.placer.follow)
         core.placer.in_use = partial(in_use, core)
@@ -123,6 +130,33 @@ async def _assemble(
         placer=Placer(config, ledger, directory, blobs, facts, local),
         partials=Partials(path / "partial"),
     )
+
+
+def _add_followers(core: Core, facts: Database, local: Database) -> None:
+    """Wire what follows the catalog, and counts what is read of it."""
+    ledger = core.ledger
+    core.journal, forms = Journal(facts), partial(_form, core.directory, core.formats)
+    source = Source(core.catalog, core.blobs, forms)
+    core.search = open_search(core.config.search, local, ledger, core.journal, source)
+    kept = UsageLog(facts, local, ledger.node)
+    core.usage = UsageCounter(kept, ledger, partial(_is_primary, forms))
+
+
+def _form(
+    directory: Directory, formats: Sequence[Format], repository: str
+) -> tuple[str, Format | None]:
+    """The format key of a repository, and its format."""
+    entry = directory.get(RepositoryEntry, repository)
+    key = entry.format if entry is not None else ""
+    return key, next((each for each in formats if key in each.keys), None)
+
+
+def _is_primary(
+    forms: Callable[[str], tuple[str, Format | None]], repository: str, role: str
+) -> bool:
+    """Whether a file of this role is what people download, not what belongs to it."""
+    _, found = forms(repository)
+    return found is None or not found.primary or role in found.primary
 
 
 def _services(

@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 from store.errors import RejectedError
-from store.facts import AUTHORITY, Cached, Fact, Flag, Point, Publish, Setting
+from store.facts import AUTHORITY, Cached, Fact, Flag, Point, Publish, Setting, Used
 from store.records import Header, SignedHead
 from store.root import (
     ADMIN,
@@ -265,6 +265,8 @@ def _refusal(view: View, header: Header, facts: list[Fact]) -> str | None:
     if rights is None:
         return f"its author is not a member in root version {view.document.version}"
     for fact in facts:
+        if type(fact) is Used and fact.node != header.author:
+            return "its author counts for another node"
         reason = _refuse_fact(rights, header.scope, fact)
         if reason:
             return f"{reason} (root version {view.document.version})"
@@ -274,7 +276,8 @@ def _refusal(view: View, header: Header, facts: list[Fact]) -> str | None:
 def _refuse_fact(rights: Rights, scope: str, fact: Any) -> str | None:
     if type(fact) in AUTHORITY:
         return _refuse_setting(rights, fact)
-    if WRITER not in rights.roles and not (type(fact) is Cached and MIRROR in rights.roles):
+    mirrors = type(fact) in (Cached, Used) and MIRROR in rights.roles
+    if WRITER not in rights.roles and not mirrors:
         return "its author may not write"
     if not in_scope(rights.scopes, scope):
         return f"its author may not write to {scope[:80]!r}"
@@ -288,7 +291,7 @@ def _refuse_fact(rights: Rights, scope: str, fact: Any) -> str | None:
 
 def _reserves(reserved: Reserved, scope: str, fact: Any) -> bool:
     """Whether a reservation is about what a fact says; a whole repository's is about them all."""
-    if not in_scope((reserved.repositories,), scope) or type(fact) is Cached:
+    if not in_scope((reserved.repositories,), scope) or type(fact) in (Cached, Used):
         return False
     if not reserved.prefix:
         return True

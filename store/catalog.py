@@ -19,6 +19,7 @@ from store.database import Database
 from store.digest import Digest
 from store.lookups import ROWS_MAX, Lookups, weight
 from store.paging import Paged, like, prefix_end, storable
+from store.records import USAGE
 from store.revisions import Revisions
 from store.rows import Artifact, FlagRow, PackageRow, Pointer, RepositoryStatistics, SettingRow
 from store.schema import files, flags, packages, pointers, records, settings, totals
@@ -320,16 +321,20 @@ def between(column: sa.Column[str], prefix: str, after: str) -> list[sa.ColumnEl
 
 
 def newest_after(scope: str) -> Callable[[sa.Connection], tuple[str | None, int]]:
-    """A unit that finds the next scope and the newest valid record in it: two index searches."""
+    """A unit that finds the next scope and the newest valid change of it: two index searches.
+
+    That something was downloaded changes nothing that anybody serves.
+    """
 
     def unit(connection: sa.Connection) -> tuple[str | None, int]:
         query = sa.select(sa.func.min(records.c.scope)).where(records.c.scope > scope)
         found: str | None = connection.execute(query).scalar()
         if found is None:
             return None, 0
-        latest = sa.select(sa.func.max(records.c.hlc)).where(
-            records.c.scope == found, records.c.status == "valid"
+        latest = sa.select(records.c.hlc).where(
+            records.c.scope == found, records.c.status == "valid", records.c.kind != USAGE
         )
-        return found, connection.execute(latest).scalar() or 0
+        newest = connection.execute(latest.order_by(records.c.hlc.desc()).limit(1)).scalar()
+        return found, newest or 0
 
     return unit

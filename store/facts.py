@@ -127,7 +127,27 @@ class Cached(msgspec.Struct, array_like=True, frozen=True, tag=9):
     files: tuple[File, ...]
 
 
-Fact = Publish | Point | Flag | Delete | Restore | Confirm | Resolve | Setting | Cached
+class Use(msgspec.Struct, array_like=True, frozen=True):
+    """How often one node has sent a version so far, and when last (milliseconds since 1970)."""
+
+    package: str
+    version: str
+    downloads: int
+    last: int
+
+
+class Used(msgspec.Struct, array_like=True, frozen=True, tag=10):
+    """What a node has counted of a repository's versions: totals, so that saying it twice is once.
+
+    ``node`` is the author: nobody counts for another.  All nodes' totals add up (a G-counter).
+    """
+
+    repository: str
+    node: str
+    uses: tuple[Use, ...]
+
+
+Fact = Publish | Point | Flag | Delete | Restore | Confirm | Resolve | Setting | Cached | Used
 
 
 class Body(msgspec.Struct, array_like=True, frozen=True):

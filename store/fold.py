@@ -27,9 +27,10 @@ from store.facts import (
     Resolve,
     Restore,
     Setting,
+    Used,
 )
 
-FILE, POINTER, FLAG, SETTING = "fpms"  # first character of a cell's key
+FILE, POINTER, FLAG, SETTING, USE = "fpmsu"  # first character of a cell's key
 CARRIERS = (Publish, Cached)  # facts that bring files
 
 
@@ -104,6 +105,11 @@ def file_cell(repository: str, path: str) -> str:
     return f"{FILE}{len(repository)}:{repository}{path}"
 
 
+def use_cell(repository: str, package: str, version: str, node: str) -> str:
+    """The cell of what one node counts of a version."""
+    return cell_key(USE, repository, node, package, version)
+
+
 def cells_of(fact: Any) -> list[tuple[str, Any]]:
     """The cells that a fact speaks about, each with the part of the fact that concerns it."""
     kind = type(fact)
@@ -120,6 +126,12 @@ def cells_of(fact: Any) -> list[tuple[str, Any]]:
         return [(cell_key(FLAG, *parts_of), fact)]
     if kind is Setting:
         return [(cell_key(SETTING, fact.kind, fact.key), fact)]
+    if kind is Used:
+        place, alone = fact.repository, msgspec.structs.replace
+        return [
+            (use_cell(place, use.package, use.version, fact.node), alone(fact, uses=(use,)))
+            for use in fact.uses
+        ]
     return [(file_cell(fact.repository, fact.path), fact)]
 
 
@@ -279,6 +291,17 @@ def resolve_setting(claims: Sequence[Claim]) -> RegisterState:
     return _register(max(current, key=lambda claim: (_narrowness(claim), *claim.recency)), current)
 
 
+def resolve_use(claims: Sequence[Claim]) -> Claim:
+    """The claim with the highest total: totals only grow, whatever order they arrive in."""
+    return max(claims, key=lambda claim: (use_of(claim)[2:], claim.recency))
+
+
+def use_of(claim: Claim) -> tuple[str, str, int, int]:
+    """The one use of a Used claim: package, version, downloads, last."""
+    (use,) = claim.fact.uses
+    return use.package, use.version, use.downloads, use.last
+
+
 def _narrowness(claim: Claim) -> int:
     """2 for a removal, 1 for a value that switches itself off, 0 for a live one."""
     value: bytes | None = claim.fact.value
@@ -300,9 +323,11 @@ def read_value(value: bytes) -> dict[str, Any]:
 
 def resolve(
     cell: str, claims: Sequence[Claim], rules: Rules = NO_RULES
-) -> FileState | RegisterState:
-    """The state of any cell that has a claim."""
+) -> FileState | RegisterState | Claim:
+    """The state of any cell that has a claim; of a use, the claim that counts."""
     kind = cell[0]
+    if kind == USE:
+        return resolve_use(claims)
     if kind == FILE:
         return resolve_file(claims, rules)
     if kind == POINTER:

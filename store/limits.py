@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from store.digest import LENGTHS
-from store.facts import METADATA_INLINE_MAX, Fact, File, Setting
+from store.facts import METADATA_INLINE_MAX, Fact, File, Setting, Used
 from store.fold import CARRIERS
 from store.records import kind_of, scope_of
 
@@ -23,6 +23,8 @@ VALUE_MAX = 48 << 10  # bytes of a pointer, flag or setting
 SIZE_MAX = (1 << 63) - 1
 SEEN_MAX = 1024  # record ids in one ``seen``
 CHECKSUMS_MAX = 16
+USES_MAX = 1000  # versions in one fact
+COUNT_MAX = (1 << 48) - 1  # of a thousand nodes together still a 63-bit number
 HASH_SIZE = 32
 DIGEST = re.compile("|".join(f"{name}:[0-9a-f]{{{size}}}" for name, size in LENGTHS.items()))
 
@@ -34,6 +36,8 @@ def malformed(fact: Any) -> str | None:
         for file in fact.files:
             reason = reason or _file(file)
         return reason
+    if type(fact) is Used:
+        return _uses(fact)
     values = [getattr(fact, name) for name in fact.__struct_fields__]
     reason = _texts(*[value for value in values if type(value) is str])
     if reason:
@@ -65,6 +69,16 @@ def _texts(*texts: str) -> str | None:
         return None
     if max(map(len, texts)) > TEXT_MAX or len(joined.encode()) > KEY_MAX:
         return f"{joined[:40]!r} is too long"
+    return None
+
+
+def _uses(fact: Used) -> str | None:
+    if len(fact.node) != 2 * HASH_SIZE or not 1 <= len(fact.uses) <= USES_MAX:
+        return "it counts for no node, or nothing, or too much"
+    for use in fact.uses:
+        reason = _texts(fact.repository, fact.node, use.package, use.version)
+        if reason or not (0 <= use.downloads <= COUNT_MAX and 0 <= use.last <= COUNT_MAX):
+            return reason or "a count that cannot be"
     return None
 
 

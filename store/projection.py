@@ -15,7 +15,7 @@ from store import bulk, canonical, counting, fold, journal, pruning, records
 from store.authority import Authority
 from store.bulk import chunks
 from store.counting import Delta
-from store.fold import FILE, FLAG, POINTER, SETTING, Claim, FileState, Rules
+from store.fold import FILE, FLAG, POINTER, SETTING, USE, Claim, FileState, Rules
 from store.journal import Entry
 from store.paging import grouped
 from store.schema import burnt, claims, files, settings
@@ -167,7 +167,13 @@ class Tables:
         kinds: dict[str, list[str]] = {}
         for cell in sorted(new.keys() | old.keys()):
             kinds.setdefault(cell[0], []).append(cell)
-        for kind in (SETTING, FILE, POINTER, FLAG):  # settings first: they bring rules for files
+        for kind in (
+            SETTING,
+            FILE,
+            POINTER,
+            FLAG,
+            USE,
+        ):  # settings first: they bring rules for files
             if kind in kinds:
                 moved = self._fold_kind(kind, kinds[kind], old, new)
                 if kind == SETTING:
@@ -230,7 +236,7 @@ class Tables:
         changed: dict[Key, Moved] = {}
         for cell, key in keys.items():
             moved = (before.get(key), after.get(key))
-            if moved[0] != moved[1]:
+            if moved[0] != moved[1] and kind != USE:  # which changes nothing that anybody serves
                 changed[key] = moved
                 about = new.get(cell) or old[cell]
                 newest = about[0] if len(about) == 1 else max(about, key=_time)

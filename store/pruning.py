@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from store import bulk, canonical, fold
 from store.bulk import chunks
 from store.facts import Cached, Publish, Restore
-from store.fold import FILE, Claim
+from store.fold import FILE, USE, Claim
 from store.records import ZERO, read_body
 from store.schema import claims, records
 
 PRUNE_AT = 64  # claims of one cell
+PRUNE_USES_AT = 4  # the same of a use, which is told every hour
 PAGE = 500  # records read at once
 MARK = canonical.encode(Restore("", "", ()))  # of record ZERO, which no record is
 
@@ -28,6 +29,9 @@ def superfluous(cell: str, about: Sequence[Claim], arrived: Iterable[bytes]) -> 
     """The records whose claims about a cell may go.  ``arrived`` count, here or pruned before."""
     if cell[0] == FILE:
         return _old_revisions(about)
+    if cell[0] == USE:
+        counts = fold.resolve_use(about)
+        return {claim.record for claim in about} - {counts.record}
     present = {id_: frozenset(c.fact.seen) for id_, c in fold.latest(about).items()}
     known = present.keys() | set(arrived)
     superseded = frozenset[bytes]().union(*present.values())
@@ -54,7 +58,7 @@ def _old_revisions(about: Sequence[Claim]) -> set[bytes]:
 def prune_all(connection: sa.Connection, about: Mapping[str, Sequence[Claim]]) -> None:
     """Prune the cells that have many claims."""
     for cell, found in about.items():
-        if len(found) >= PRUNE_AT:
+        if len(found) >= (PRUNE_USES_AT if cell[0] == USE else PRUNE_AT):
             prune(connection, cell, found)
 
 

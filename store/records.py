@@ -15,9 +15,9 @@ import msgspec
 
 from store import canonical, identity
 from store.errors import RejectedError
-from store.facts import AUTHORITY, Body, Cached, Fact
+from store.facts import AUTHORITY, Body, Cached, Fact, Used
 
-CONTENT, AUTHORITY_KIND, CACHED = 1, 2, 3  # Header.kind: what a partial replica selects by
+CONTENT, AUTHORITY_KIND, CACHED, USAGE = range(1, 5)  # Header.kind: partial replicas select by it
 BODY_MAX = 56 << 10  # bytes; header, body and head together fit one control frame of 64 KiB
 HEADER_MAX = 1 << 10  # bytes
 BATCH_MAX = 60 << 10  # bytes between two signed heads, so that every range answer fits one frame
@@ -156,6 +156,8 @@ def kind_of(fact: Any) -> int:
     """Which kind of record may carry a fact."""
     if type(fact) in AUTHORITY:
         return AUTHORITY_KIND
+    if type(fact) is Used:
+        return USAGE
     return CACHED if type(fact) is Cached else CONTENT
 
 

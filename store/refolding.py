@@ -29,6 +29,7 @@ CELLS: dict[str, Callable[..., str]] = {
     "pointers": partial(fold.cell_key, fold.POINTER),
     "flags": partial(fold.cell_key, fold.FLAG),
     "settings": partial(fold.cell_key, fold.SETTING),
+    "uses": fold.use_cell,
 }
 TABLES = [schema.facts.tables[name] for name in CELLS]
 Row = tuple[Any, ...]

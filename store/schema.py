@@ -207,6 +207,18 @@ packages = sa.Table(  # one row per package that has a visible file or pointer; 
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
 
+uses = sa.Table(  # how often each node says that it has sent a version, and when last
+    "uses",
+    facts,
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("package", NAME, primary_key=True),
+    sa.Column("version", NAME, primary_key=True),
+    sa.Column("node", sa.String(64), primary_key=True),
+    sa.Column("downloads", sa.BigInteger, nullable=False),
+    sa.Column("last", sa.BigInteger, nullable=False),  # milliseconds since 1970
+    sa.Column("hlc", sa.BigInteger, nullable=False),
+)
+
 journal = sa.Table(  # what each commit changed, in the order of commits on this node
     "journal",
     facts,

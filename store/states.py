@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from store import canonical, fold
-from store.fold import FILE, FLAG, POINTER, SETTING, FileState, RegisterState
-from store.schema import files, flags, pointers, settings
+from store.fold import FILE, FLAG, POINTER, SETTING, USE, Claim, FileState, RegisterState
+from store.schema import files, flags, pointers, settings, uses
 
 Key = tuple[str, ...]
 Row = tuple[Any, ...]
 
-TABLES = {FILE: files, POINTER: pointers, FLAG: flags, SETTING: settings}
+TABLES = {FILE: files, POINTER: pointers, FLAG: flags, SETTING: settings, USE: uses}
 KEYS = {kind: tuple(column.name for column in t.primary_key) for kind, t in TABLES.items()}
 HLC = {kind: list(table.columns.keys()).index("hlc") for kind, table in TABLES.items()}
 PACKAGE, VERSION, SIZE, DIGEST, MUTABLE = (
@@ -29,6 +29,8 @@ def key_of(kind: str, fact: Any) -> Key:
     """The primary key of the row of the cell that a fact is about."""
     if kind == FILE and hasattr(fact, "files"):
         return (fact.repository, fact.files[0].path)
+    if kind == USE:
+        return (fact.repository, fact.uses[0].package, fact.uses[0].version, fact.node)
     return tuple([getattr(fact, name) for name in KEYS[kind]])
 
 
@@ -74,8 +76,15 @@ def burnt_row(state: FileState, key: Key) -> Row | None:
     return (*key, state.burnt, state.hlc, b"".join(state.tombstones))
 
 
-def register_row(kind: str, state: RegisterState, key: Key) -> Row | None:
-    """A row of ``pointers``, ``flags`` or ``settings``; None while it reads as absent."""
+def use_row(claim: Claim, key: Key) -> Row:
+    """A row of ``uses``."""
+    return (*key, *fold.use_of(claim)[2:], claim.hlc)
+
+
+def register_row(kind: str, state: RegisterState | Claim, key: Key) -> Row | None:
+    """A row of any other table; None while it reads as absent."""
+    if isinstance(state, Claim):
+        return use_row(state, key)
     if state.value is None:
         return None
     ids = b"".join(state.records)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from formats.contract import BLOB, Format, Route, Scope
-from formats.debian import incoming, mirroring, reading, writing
+from formats.debian import describing, incoming, mirroring, reading, writing
 from formats.debian.releases import RELEASES
 from formats.debian.upstream import REMOTE
 from formats.debian.virtual import VIRTUAL
@@ -69,4 +69,6 @@ FORMAT = Format(
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
     releases=RELEASES,
+    describe=describing.DESCRIBE,
+    primary=("deb", "dsc"),
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from formats.contract import BLOB, Format, Route, Scope
-from formats.maven import mirroring, reading, writing
+from formats.maven import describing, mirroring, reading, writing
 from formats.maven.releases import RELEASES
 from formats.maven.upstream import REMOTE
 from formats.maven.virtual import VIRTUAL
@@ -73,4 +73,6 @@ FORMAT = Format(
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
     releases=RELEASES,
+    describe=describing.DESCRIBE,
+    primary=("file",),
 )

@@ -19,7 +19,7 @@ from formats.contract import (
     Scope,
     json_response,
 )
-from formats.npm import accounts, mirroring, pages, search, update
+from formats.npm import accounts, describing, mirroring, pages, search, update
 from formats.npm.body import PackumentDecoder
 from formats.npm.publish import put_package
 from formats.npm.upstream import REMOTE
@@ -124,4 +124,6 @@ FORMAT = Format(
     client_settings=CLIENT_SETTINGS,
     remote=replace(REMOTE, wishes=mirroring.wishes),
     virtual=VIRTUAL,
+    describe=describing.DESCRIBE,
+    primary=("tarball",),
 )

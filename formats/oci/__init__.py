@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from formats.contract import Body, BodyKind, Format, RootRoute, Route, Scope
-from formats.oci import blobs, listings, manifests, mirroring, removal, roots
+from formats.oci import blobs, describing, listings, manifests, mirroring, removal, roots
 from formats.oci.documents import MANIFEST_MAX
 from formats.oci.errors import challenge, error_body
 from formats.oci.releases import RELEASES
@@ -95,4 +95,6 @@ FORMAT = Format(
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
     releases=RELEASES,
+    describe=describing.DESCRIBE,
+    primary=("manifest",),
 )

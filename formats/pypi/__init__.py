@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from formats.contract import FORM, Body, BodyKind, Format, Response, Route, Scope
-from formats.pypi import legacy, marks, mirroring, pages
+from formats.pypi import describing, legacy, marks, mirroring, pages
 from formats.pypi.releases import RELEASES
 from formats.pypi.upload import upload
 from formats.pypi.upstream import REMOTE
@@ -94,4 +94,6 @@ FORMAT = Format(
     remote=replace(REMOTE, wishes=mirroring.wishes, follow=mirroring.follow),
     virtual=VIRTUAL,
     releases=RELEASES,
+    describe=describing.DESCRIBE,
+    primary=("dist",),
 )

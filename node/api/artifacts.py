@@ -45,17 +45,6 @@ class PackageList(msgspec.Struct):
     next: str | None
 
 
-class FoundPackage(msgspec.Struct):
-    repository_key: str
-    name: str
-    files: int
-    size_bytes: int
-
-
-class FoundPackages(msgspec.Struct):
-    items: list[FoundPackage]
-
-
 async def view(call: Call, artifact: Artifact) -> ArtifactView:
     """An artifact, and whether its bytes are on this node."""
     path = quote(artifact.path)
@@ -145,6 +134,8 @@ async def download(call: Call) -> Raw:
         ) as chunks:
             async for chunk in chunks:
                 yield chunk
+        if isinstance(artifact, Artifact):
+            call.core.usage.sent(artifact, begun=True)
 
     return Raw(
         stream=stream(),
@@ -174,39 +165,3 @@ async def delete_artifact(call: Call) -> None:
         Delete(artifact.repository, artifact.path, (artifact.record,), "deleted by request")
     )
     await call.note("artifact.delete", artifact.path)
-
-
-@table.route(
-    "GET", "/search/checksum", Access.OPEN, answer=ArtifactList, parameters=("sha256", "sha512")
-)
-async def search_checksum(call: Call) -> ArtifactList:
-    """Find files by digest, in the repositories that the caller may read."""
-    items: list[ArtifactView] = []
-    for algorithm in ("sha256", "sha512"):
-        value = call.query.get(algorithm)
-        if value is None:
-            continue
-        digest = Digest.parse(f"{algorithm}:{value.lower()}")
-        for each in await call.core.catalog.by_digest(None, digest):
-            entry = call.core.entry(each.repository)
-            if entry is not None and call.core.gate.may(call.caller, "read", entry):
-                items.append(await view(call, each))
-    return ArtifactList(items, None)
-
-
-@table.route("GET", "/search/quick", Access.OPEN, answer=FoundPackages, parameters=("q", "limit"))
-async def search_quick(call: Call) -> FoundPackages:
-    """Find packages by a part of their name or of a file's path."""
-    limit = max(1, call.number("limit", 20, 100))
-    keys = [
-        entry.key
-        for entry in call.core.directory_repositories()
-        if call.core.gate.may(call.caller, "read", entry)
-    ]
-    text = call.query.get("q", "").strip()
-    if not text:  # looking for nothing in particular would look at everything
-        return FoundPackages([])
-    found = await call.core.catalog.search(text, repositories=keys, limit=limit)
-    return FoundPackages(
-        [FoundPackage(each.repository, each.package, each.files, each.size) for each in found]
-    )

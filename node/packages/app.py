@@ -175,6 +175,7 @@ class Exchange:
         try:
             response = await self._respond()
             await self.responder.answer(response)
+            self._note(response)
         except RegistryError as error:
             await self._fail(error)
         except BaseExceptionGroup as group:
@@ -182,6 +183,12 @@ class Exchange:
             if inner is None:
                 raise
             await self._fail(inner)
+
+    def _note(self, response: Response) -> None:
+        """Notice which file was sent, if one was."""
+        if self.responder.begun is not None and not isinstance(response.content, bytes):
+            self.seen.artifact = getattr(response.content, "artifact", None)
+            self.seen.begun = self.responder.begun
 
     async def _respond(self) -> Response:
         if self._scope.get("query_string"):

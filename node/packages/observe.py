@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import trio
 
 from node.http.asgi import Scope
+from store.rows import Artifact
 
 
 @dataclass(slots=True)
@@ -24,6 +26,8 @@ class Observation:
     sent: int = 0
     received: int = 0
     error: str = ""
+    artifact: Artifact | Callable[[], Artifact | None] | None = None  # the file that was sent
+    begun: bool = False  # from its first byte on
     id: str = field(default_factory=lambda: os.urandom(8).hex())
     began: float = field(default_factory=trio.current_time)
 

@@ -55,6 +55,7 @@ class Responder:
         self.private = private
         self._changed: tuple[float, float] | None = None
         self.started = False
+        self.begun: bool | None = None  # content was sent, from its first byte on or not
         self.status = 0
         self.sent = 0
 
@@ -125,6 +126,8 @@ class Responder:
         """Send a span of the content; None is all of it, when nobody knows how much that is."""
         content = response.content
         empty = span is not None and span.stop == span.start
+        if self._method == "GET" and status in {200, 206}:
+            self.begun = span is None or span.start == 0
         if self._method == "HEAD" or empty or status in BODILESS:
             await self._start(status, headers, _reason(response))
             await self._finish()

@@ -316,7 +316,7 @@ class RemoteAnswers:
             response = self._remote.respond(request, aim, Kept(origin_of(held), b"", held))
             return replace(
                 response,
-                content=BlobContent(held.digest, held.size, held.manifest_id),
+                content=BlobContent(held.digest, held.size, held.manifest_id, held),
                 etag=str(held.digest),
                 modified=held.published,
                 immutable=self._class(aim) is Freshness.IMMUTABLE,
@@ -327,7 +327,9 @@ class RemoteAnswers:
         response = self._remote.respond(request, aim, Kept(flight.origin))
         sha256 = flight.promise.digests.get("sha256", "")
         return replace(
-            response, content=Following(flight.spool), etag=f"sha256:{sha256}" if sha256 else ""
+            response,
+            content=Following(flight.spool, lambda: flight.artifact),
+            etag=f"sha256:{sha256}" if sha256 else "",
         )
 
     async def _head(self, request: Request, aim: Aim) -> Response:

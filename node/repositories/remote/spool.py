@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from store.blobs import Ingested
 from store.disk import disk_errors, write_all
 from store.errors import RegistryError, UpstreamError
 from store.intake import Intake
+from store.rows import Artifact
 
 WITHHELD = 64 << 10  # bytes at the end that wait for the verdict
 STEP = 1 << 20  # bytes after which readers are woken: each time costs every one of them a turn
@@ -158,10 +159,12 @@ def _told_again(error: BaseException) -> BaseException:
 
 
 class Following:
-    """The contract's ``Arriving`` over a spool."""
+    """The contract's ``Arriving`` over a spool; ``artifact`` gives what it is kept as."""
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
+    def __init__(
+        self, spool: Spool, artifact: Callable[[], Artifact | None] = lambda: None
+    ) -> None:
+        self._spool, self.artifact = spool, artifact
 
     @property
     def size(self) -> int | None:

@@ -18,12 +18,14 @@ from store.facts import File, Point, Publish
 from tests.node.world import PASSWORD, Answer, World, world
 
 OWN = (  # toured apart
+    "browse",
     "bundles",
     "invitations",
     "members",
     "mirrors",
     "placement",
     "roots",
+    "search",
     "transfers",
     "couriers",
     "upstreams",
@@ -88,10 +90,11 @@ async def tour_artifacts(node: World, call: Any) -> None:
     assert [each["path"] for each in listed["items"]] == ["a/b.txt"]
     assert (await call("GET", "/repositories/{key}/packages", key="mine"))["items"] == ["a"]
     sha = toured_put["checksum_sha256"]
-    found = await call("GET", f"/search/checksum?sha256={sha.upper()}")
+    found = (await node.api("GET", f"/search/checksum?sha256={sha.upper()}")).json
     assert [each["path"] for each in found["items"]] == ["a/b.txt"]
-    assert (await call("GET", "/search/quick?q=B.TX"))["items"][0]["repository_key"] == "mine"
-    assert (await call("GET", "/search/quick"))["items"] == []
+    quick = (await node.api("GET", "/search/quick?q=B.TX")).json
+    assert quick["items"][0]["repository_key"] == "mine"
+    assert (await node.api("GET", "/search/quick")).json["items"] == []
     sent = await node.api("GET", "/repositories/mine/download/a/b.txt")
     assert (sent.status, sent.body, sent.headers["content-length"]) == (200, b"hello", "5")
     head = await node.ask("HEAD", "/api/v1/repositories/mine/download/a/b.txt", b"", control(node))

@@ -1,0 +1,228 @@
+"""Keeps the local index in step with the catalog, by following the journal.
+
+Publishing never waits for it: it reads what was committed a moment ago, in pages, with rests.  What
+it cannot know from the journal (a new version of the program, a restored backup, a node that was
+away for longer than the journal reaches) it makes again from the catalog while the old index goes
+on answering.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import structlog
+import trio
+
+from node.search.documents import Source
+from store.fold import FILE, POINTER
+from store.followers import Followers
+from store.journal import Journal, Positioned
+from store.search import Document, DocumentKey, SearchIndex
+
+VERSION = 1  # of what documents hold: raising it makes every node index anew
+PAGE = 400  # changes that are taken at once
+BATCH = 50  # documents of one transaction: others write there too
+GATHER = 0.2  # seconds over which changes are gathered
+REST = 0.005  # seconds between pages, for everybody else
+NAME = "search"
+log = structlog.get_logger(__name__)
+
+
+class State(msgspec.Struct):
+    """What the index holds.  ``turn`` counts rebuilds; ``complete``: the last one ended."""
+
+    incarnation: int = 0
+    position: int = 0
+    version: int = 0
+    turn: int = 0
+    complete: bool = False
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a rebuild has done so far, for people."""
+
+    running: bool = False
+    documents: int = 0
+    began: float = 0.0
+    ended: float = 0.0
+
+
+class Indexer:
+    """Writes one index.  ``incarnation`` tells which life of the node the journal is of."""
+
+    def __init__(
+        self,
+        index: SearchIndex,
+        source: Source,
+        journal: Journal,
+        followers: Followers,
+        incarnation: Callable[[], int],
+        *,
+        keep_gone: bool = False,
+    ) -> None:
+        self.index, self._source, self._journal = index, source, journal
+        self._followers, self._incarnation = followers, incarnation
+        self._keep_gone = keep_gone
+        self.state: State | None = None
+        self.progress = Progress()
+        self.changed = trio.Event()  # set, and replaced, whenever the index has changed
+        self.due = trio.Event()  # set, and replaced, when a rebuild is wanted
+        self.following = False  # a task runs ``run``
+        self._wanted = False  # a rebuild
+        self._turn = trio.Lock()  # one writer at a time
+
+    # --- following -------------------------------------------------------------------------------
+    async def run(self, grown: trio.MemoryReceiveChannel[None]) -> None:
+        """Follow until cancelled; ``grown`` receives something whenever there is more to read."""
+        self.following = True
+        try:
+            while True:
+                await self.step()
+                await self._until_more(grown)
+                await trio.sleep(GATHER)
+        finally:
+            self.following = False
+
+    async def ensure(self) -> None:
+        """Let a query see what was committed a moment ago; all, where nobody follows."""
+        if self.following:
+            await self.catch_up()
+        else:
+            await self.step()
+
+    async def _until_more(self, grown: trio.MemoryReceiveChannel[None]) -> None:
+        async def look() -> None:
+            await grown.receive()
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await self.due.wait()
+            nursery.cancel_scope.cancel()
+
+    async def step(self) -> None:
+        """Index all that has changed; everything there is, where that cannot be known."""
+        if await self._must_rebuild():
+            await self._rebuild()
+        while await self.catch_up():  # noqa: ASYNC110  a rest between pages
+            await trio.sleep(REST)
+
+    async def catch_up(self) -> int:
+        """Index the next page of changes; how many there were.  Anybody may call it."""
+        async with self._turn:
+            state = await self._loaded()
+            found = await self._journal.after(state.position, PAGE)
+            if not found:
+                return 0
+            await self._write(await self._keys(found), state.turn)
+            state.position = found[-1].position
+            await self._followers.keep(NAME, state)
+        self._tell()
+        return len(found)
+
+    async def pending(self) -> int:
+        """How many changes are not indexed yet."""
+        position = self.state.position if self.state is not None else 0
+        return max(0, await self._journal.newest() - position)
+
+    def rebuild(self) -> None:
+        """Have everything indexed anew, by the task that follows."""
+        self._wanted = True
+        self.progress = Progress(running=True, began=time.time())
+        self.due.set()
+
+    async def _loaded(self) -> State:
+        if self.state is None:
+            await self.index.prepare()
+            self.state = await self._followers.load(NAME, State) or State()
+            if not self.state.position and not self.state.complete:  # changes before are walked
+                self.state.position = await self._journal.newest()
+        return self.state
+
+    async def _must_rebuild(self) -> bool:
+        async with self._turn:
+            state = await self._loaded()
+            oldest, newest = await self._journal.bounds()
+            return (
+                self._wanted
+                or not state.complete
+                or state.version != VERSION
+                or state.incarnation != self._incarnation()
+                or not oldest <= state.position <= newest
+            )
+
+    async def _keys(self, found: Sequence[Positioned]) -> list[DocumentKey]:
+        """The documents that changes are about, each once."""
+        keys: dict[DocumentKey, None] = {}
+        pointed: dict[tuple[str, str], None] = {}
+        for _, each in found:
+            place = each.repository, each.package
+            if each.kind == FILE:
+                keys[DocumentKey(*place, each.version, "" if each.version else each.name)] = None
+            elif each.kind == POINTER:
+                keys[DocumentKey(*place, each.detail)] = None
+                pointed[place] = None
+        for repository, package in pointed:  # whatever a tag pointed to before
+            for version in await self.index.tagged(repository, package):
+                keys[DocumentKey(repository, package, version)] = None
+        return [key for key in keys if key.version or key.path]
+
+    async def _write(self, keys: Iterable[DocumentKey], turn: int) -> int:
+        """Make and store documents, a few in each transaction; how many there are."""
+        made: list[Document] = []
+        gone: list[DocumentKey] = []
+        written = 0
+        for key in keys:
+            document = await self._source.make(key)
+            if document is None:
+                gone.append(key)
+            else:
+                made.append(document)
+            if len(made) + len(gone) >= BATCH:
+                written += len(made)
+                await self._put(made, gone, turn)
+                made, gone = [], []
+        await self._put(made, gone, turn)
+        return written + len(made)
+
+    async def _put(self, made: Sequence[Document], gone: Sequence[DocumentKey], turn: int) -> None:
+        if made or gone:
+            await self.index.put(made, gone, turn=turn, keep_gone=self._keep_gone)
+
+    def _tell(self) -> None:
+        changed, self.changed = self.changed, trio.Event()
+        changed.set()
+
+    # --- rebuilding ------------------------------------------------------------------------------
+    async def _rebuild(self) -> None:
+        """Walk over the catalog, with looks at what changes meanwhile, then drop what is old."""
+        self._wanted, self.due = False, trio.Event()
+        self.progress = Progress(running=True, began=time.time())
+        async with self._turn:
+            state = await self._loaded()
+            state.turn, state.complete, state.version = state.turn + 1, False, VERSION
+            state.incarnation, state.position = self._incarnation(), await self._journal.newest()
+            await self._followers.keep(NAME, state)
+        last: DocumentKey | None = None
+        while page := await self._source.after(last):
+            last = page[-1]
+            async with self._turn:
+                self.progress.documents += await self._write(page, state.turn)
+            self._tell()
+            await self.catch_up()
+            await trio.sleep(REST)
+        dropped = 1
+        while dropped:
+            dropped = await self.index.drop_older(state.turn, keep_gone=self._keep_gone)
+            await trio.sleep(REST)
+        async with self._turn:
+            state.complete = True
+            await self._followers.keep(NAME, state)
+        self._tell()
+        self.progress.running, self.progress.ended = False, time.time()
+        taken = round(self.progress.ended - self.progress.began, 3)
+        log.info("search.rebuilt", documents=self.progress.documents, seconds=taken)

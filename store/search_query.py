@@ -1,0 +1,68 @@
+"""What to look for, and how each database's full-text language says it.  Pure.
+
+Terms hold words of letters and digits only, so that nothing anybody types is read as part of
+either language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+NAMES, WORDS, FILENAMES = "names", "words", "filenames"
+WEIGHTS = {NAMES: "A", WORDS: "B", FILENAMES: "C"}  # PostgreSQL's, best first
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """Words that follow each other; the last one is a beginning unless ``whole``.
+
+    Each word is letters and digits only.  ``column`` is NAMES, WORDS, FILENAMES or "" for any.
+    """
+
+    words: tuple[str, ...]
+    column: str = ""
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for.  ``repositories`` are those that the caller may read: nothing else counts.
+
+    Without terms everything that the filters leave is found, newest first.
+    """
+
+    repositories: Sequence[str]
+    terms: tuple[Term, ...] = ()
+    formats: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
+    package: str = ""
+    version: str = ""
+    tag: str = ""
+    latest: bool = True  # only the newest version of each package
+    exact: str = ""  # a name to put first
+
+
+def fts5(terms: Iterable[Term]) -> str:
+    """The terms in FTS5's language.  Words hold letters and digits only, so nothing is quoted."""
+    parts = []
+    for term in terms:
+        phrase = f'"{" ".join(term.words)}"' + ("" if term.whole else " *")
+        parts.append(f"{term.column} : {phrase}" if term.column else phrase)
+    return " AND ".join(parts)
+
+
+def tsquery(terms: Iterable[Term]) -> str:
+    """The terms in PostgreSQL's language."""
+    parts = []
+    for term in terms:
+        weight = WEIGHTS.get(term.column, "")
+        marks = [weight] * len(term.words)
+        if not term.whole:
+            marks[-1] = f"*{weight}"
+        words = (
+            f"'{word}'" + (f":{mark}" if mark else "")
+            for word, mark in zip(term.words, marks, strict=True)
+        )
+        parts.append(f"({' <-> '.join(words)})")
+    return " & ".join(parts)
