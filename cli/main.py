@@ -26,6 +26,8 @@ COMMANDS = {
     "mirror": "cli.mirror:mirror",
     "search": "cli.search:search",
     "browse": "cli.search:browse",
+    "events": "cli.events:events",
+    "webhook": "cli.events:webhook",
     "pin": "cli.pins:pin",
     "client": "cli.clients:client",
     "export": "cli.bundles:export",

@@ -33,6 +33,7 @@ class Background:
             nursery.start_soon(self._core.mirrors.keep, self._core.catalog)
             nursery.start_soon(self._core.search.run, self._core.ledger)
             nursery.start_soon(self._core.usage.run)
+            nursery.start_soon(self._core.webhooks.run)
             if self._core.config.blobs.gc_interval > 0:
                 nursery.start_soon(self._garbage)
 

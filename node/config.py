@@ -118,6 +118,12 @@ class Searching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     meilisearch_index: str = "atoll"
 
 
+class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where webhooks may lead."""
+
+    allow: tuple[str, ...] = ()  # networks, addresses and host names that are private, yet told
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Structured logs on standard error."""
 
@@ -136,6 +142,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     access: Access = Access()
     upstream: Upstreams = Upstreams()
     search: Searching = Searching()
+    webhooks: Hooks = Hooks()
     log: Log = Log()
 
     @property
@@ -320,6 +327,7 @@ def _judge(config: Config) -> None:
     _judge_addresses(config.http)
     _judge_upstreams(config.upstream)
     _judge_search(config.search)
+    _judge_allowed("webhooks.allow", config.webhooks.allow)
     try:
         parse_all(config.mesh.links)
     except RejectedError as error:
@@ -333,12 +341,16 @@ def _value(config: Config, key: str) -> Any:
     return found
 
 
-def _judge_upstreams(upstream: Upstreams) -> None:
-    for each in upstream.allow:
+def _judge_allowed(name: str, allowed: tuple[str, ...]) -> None:
+    for each in allowed:
         try:
             as_network(each)
         except ValueError as error:
-            raise ConfigError(f"upstream.allow: {error}") from None
+            raise ConfigError(f"{name}: {error}") from None
+
+
+def _judge_upstreams(upstream: Upstreams) -> None:
+    _judge_allowed("upstream.allow", upstream.allow)
     if upstream.proxy:
         judge_url(upstream.proxy, "upstream.proxy")
 

@@ -15,6 +15,9 @@ from node.blobs import Blobs
 from node.config import Config
 from node.control import Control
 from node.directory import Directory, RepositoryEntry, UserEntry
+from node.events.stream import Streams
+from node.events.webhooks import Webhooks
+from node.keys import NodeKeys
 from node.metrics import Metrics
 from node.promotion.service import Promotions
 from node.repositories.local import LocalRepository, Services
@@ -71,9 +74,12 @@ class Core:
     formats: Sequence[Format]
     placer: Placer
     partials: Partials
-    journal: Journal = field(init=False)  # these three by ``node.service``, once the core stands
+    journal: Journal = field(init=False)  # these by ``node.service``, once the core stands
     search: Search = field(init=False)
     usage: UsageCounter = field(init=False)
+    streams: Streams = field(init=False)
+    webhooks: Webhooks = field(init=False)
+    keys: NodeKeys = field(init=False)
     mirrors: Mirrors = field(init=False)
     merger: Merger = field(init=False)
     promotions: Promotions = field(init=False)

@@ -177,6 +177,24 @@ class CarriageEntry(Entry, kw_only=True):
         return self.node
 
 
+class WebhookEntry(Entry, kw_only=True):
+    """Where events are sent, and by which node; its secret is sealed to that one."""
+
+    id: str
+    name: str = ""
+    url: str
+    node: str
+    events: tuple[str, ...] = ()  # patterns of types; empty: all
+    repositories: tuple[str, ...] = ()  # patterns; empty: all, and what is about none
+    sealed: str = ""
+    disabled: bool = False
+
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.id
+
+
 KINDS: Mapping[str, type[Entry]] = {
     "repository": RepositoryEntry,
     "user": UserEntry,
@@ -186,6 +204,7 @@ KINDS: Mapping[str, type[Entry]] = {
     "placement": PlacementEntry,
     "pin": PinEntry,
     "carriage": CarriageEntry,
+    "webhook": WebhookEntry,
 }
 
 

@@ -74,6 +74,7 @@ async def _serve_until(
     ready(core.http_urls[0])
     services.start_soon(_warm, front)
     await stop.wait()
+    core.streams.stopping.set()
     drain = core.config.http.drain
     with trio.CancelScope(shield=True, deadline=trio.current_time() + drain):
         await core.http_stopped.wait()

@@ -22,6 +22,9 @@ from node.blobs import Blobs, Store
 from node.config import Config
 from node.core import Core
 from node.directory import Directory, RepositoryEntry, UserEntry
+from node.events.sender import GuardedSender
+from node.events.stream import Streams
+from node.events.webhooks import Webhooks
 from node.garbage import in_use
 from node.keys import NodeKeys
 from node.metrics import Metrics
@@ -39,6 +42,7 @@ from node.search.documents import Source
 from node.search.service import open_search
 from node.settled import settle
 from node.signing import Keyring
+from node.upstream.guard import Guard
 from node.usage import UsageCounter
 from store import schema
 from store.audit import AuditLog
@@ -46,8 +50,10 @@ from store.catalog import Catalog
 from store.chunkindex import ChunkIndex
 from store.conflicts import Conflicts
 from store.database import Database, open_database
+from store.deliveries import Deliveries
 from store.facts import Fact
 from store.files import FileStore
+from store.followers import Followers
 from store.journal import Journal
 from store.ledger import Change, Ledger
 from store.partials import Partials
@@ -80,6 +86,7 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         blobs = Blobs(store, ChunkIndex(local, store))
         core = await _assemble(stack, config, ledger, facts, local, blobs)
         _add_followers(core, facts, local)
+        _add_events(core, local, stack)
         ledger.observe(partial(_follow, core))
         ledger.observe(core.placer.follow)
         core.placer.in_use = partial(in_use, core)
@@ -140,6 +147,29 @@ def _add_followers(core: Core, facts: Database, local: Database) -> None:
     core.search = open_search(core.config.search, local, ledger, core.journal, source)
     kept = UsageLog(facts, local, ledger.node)
     core.usage = UsageCounter(kept, ledger, partial(_is_primary, forms))
+
+
+def _add_events(core: Core, local: Database, stack: AsyncExitStack) -> None:
+    """Wire the event stream and the webhooks."""
+    config, ledger, directory = core.config, core.ledger, core.directory
+    core.keys = NodeKeys(ledger)
+    core.streams = Streams(core.journal, ledger, directory, core.gate)
+    guard = Guard(config.webhooks.allow)
+    proxy, ca_file = config.upstream.proxy, config.upstream.ca_file
+    sender = GuardedSender(guard, proxy=proxy, ca_file=ca_file)
+    stack.push_async_callback(sender.close)
+    core.webhooks = Webhooks(
+        core.journal,
+        ledger,
+        directory,
+        Followers(local),
+        Deliveries(local),
+        core.keys.unseal,
+        sender,
+        core.metrics,
+    )
+    open_streams = core.metrics.gauge("event_streams", "Event streams that are open")
+    open_streams.set_function(lambda: core.streams.count)
 
 
 def _form(

@@ -13,7 +13,8 @@ import structlog
 import trio
 
 from node.packages.observe import Observation
-from store.errors import RegistryError
+from store.errors import DeniedError, RegistryError
+from store.facts import Used
 from store.ledger import Ledger
 from store.rows import Artifact
 from store.usage import Usage, UsageLog, VersionKey
@@ -113,7 +114,16 @@ class UsageCounter:
         told = 0
         async with self._turn:
             while untold := await self.kept.untold():
-                await self._ledger.append(self.kept.facts(untold), actor="usage")
+                for fact in self.kept.facts(untold):
+                    told += await self._say(fact)
                 await self.kept.tell_done(untold)
-                told += len(untold)
         return told
+
+    async def _say(self, fact: Used) -> int:
+        """Write one record; where this node may not write, its counts stay its own."""
+        try:
+            await self._ledger.append([fact], actor="usage")
+        except DeniedError as error:
+            log.debug("usage.not_said", repository=fact.repository, error=str(error))
+            return 0
+        return len(fact.uses)

@@ -85,3 +85,23 @@ own_uses = sa.Table(  # what this node has counted, and how much of it the ledge
     sa.Column("told", sa.Boolean, nullable=False),
 )
 sa.Index("own_uses_told", own_uses.c.told)
+
+deliveries = sa.Table(  # events for the webhooks that this node owns
+    "deliveries",
+    local,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("webhook", KEY, nullable=False),
+    sa.Column("event", sa.String(64), nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("state", sa.String(12), nullable=False),  # pending | delivered | dead
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("due", sa.Float, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),  # of the last answer; 0: none
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Column("ended", sa.Float, nullable=False),
+    sqlite_autoincrement=True,  # an id is never used again
+)
+sa.Index("deliveries_due", deliveries.c.state, deliveries.c.due)
+sa.Index("deliveries_webhook", deliveries.c.webhook, deliveries.c.state, deliveries.c.id)

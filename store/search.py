@@ -41,6 +41,11 @@ SQLITE = (
         INSERT INTO search_text(search_text, rowid, names, words, filenames)
         VALUES ('delete', old.id, old.names, old.words, old.filenames); END""",
 )
+SQLITE_GONE = (
+    "DROP TRIGGER IF EXISTS search_text_insert",
+    "DROP TRIGGER IF EXISTS search_text_delete",
+    "DROP TABLE IF EXISTS search_text",
+)
 POSTGRESQL = (f"CREATE INDEX IF NOT EXISTS search_text ON search_documents USING gin (({VECTOR}))",)
 
 
@@ -107,6 +112,20 @@ class SearchIndex:
                 connection.exec_driver_sql(statement)
 
         await self._database.write(unit)
+
+    async def reset(self) -> None:
+        """Throw everything away, and make it anew, empty: for an index that is damaged."""
+        lite = self._database.dialect == "sqlite"
+        statements = SQLITE_GONE if lite else ("DROP INDEX IF EXISTS search_text",)
+
+        def unit(connection: sa.Connection) -> None:
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+            connection.execute(sa.delete(search_digests))
+            connection.execute(sa.delete(search_documents))
+
+        await self._database.write(unit)
+        await self.prepare()
 
     # --- writing ---------------------------------------------------------------------------------
     async def put(

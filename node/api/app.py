@@ -14,7 +14,6 @@ from quart import Response as QuartResponse
 from quart import request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from node.access.gate import Caller
 from node.access.rates import RateLimit
 from node.api import (
     artifacts,
@@ -23,6 +22,7 @@ from node.api import (
     bundles,
     conflicts,
     couriers,
+    events,
     invitations,
     members,
     mirrors,
@@ -40,6 +40,7 @@ from node.api import (
     virtuals,
 )
 from node.api.contract import PREFIX, Access, Call, Endpoint, Raw, decode
+from node.api.identity import identify
 from node.api.openapi import ErrorBody, document
 from node.core import VERSION, Core
 from node.http.quart import NodeQuart
@@ -68,6 +69,7 @@ TABLES = (
     browse.table,
     search.table,
     conflicts.table,
+    events.table,
     transfers.table,
     couriers.table,
     uploads.table,
@@ -161,6 +163,7 @@ async def _answer(
     if endpoint.method not in SAFE and caller.kind != "operator":
         writes.take(caller.name or address, trio.current_time())
     call = Call(core, caller, params, dict(request.args.items()), headers, _root(urls))
+    call.address = address
     admit(core, endpoint, call)
     if endpoint.streams:
         call.chunks = Received()
@@ -171,17 +174,6 @@ async def _answer(
     if isinstance(found, Raw):
         return await _raw(found)
     return _json(endpoint.status, found)
-
-
-async def identify(core: Core, headers: Mapping[str, str], address: str) -> Caller:
-    """The caller behind a request; the control secret makes it the operator."""
-    scheme, _, value = headers.get("authorization", "").partition(" ")
-    if scheme == "Control" and core.control.accepts(value.strip(), address):
-        return core.operator()
-    caller = await core.accounts.caller(headers, address=address, native=False)
-    if caller.access is not None:  # minted for one protocol's repositories, or for refreshing
-        raise UnauthorizedError("this token is not for the management API")
-    return caller
 
 
 def admit(core: Core, endpoint: Endpoint, call: Call) -> None:

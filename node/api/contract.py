@@ -62,6 +62,7 @@ class Call:
     body: Any = None
     chunks: AsyncIterator[bytes] | None = None
     entry: RepositoryEntry | None = None
+    address: str = ""  # of the client
 
     @property
     def repository(self) -> RepositoryEntry:

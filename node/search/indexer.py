@@ -73,6 +73,7 @@ class Indexer:
         self.due = trio.Event()  # set, and replaced, when a rebuild is wanted
         self.following = False  # a task runs ``run``
         self._wanted = False  # a rebuild
+        self._damaged = False
         self._turn = trio.Lock()  # one writer at a time
 
     # --- following -------------------------------------------------------------------------------
@@ -106,6 +107,10 @@ class Indexer:
 
     async def step(self) -> None:
         """Index all that has changed; everything there is, where that cannot be known."""
+        if self._damaged:
+            async with self._turn:
+                await self.index.reset()
+                self._damaged = False
         if await self._must_rebuild():
             await self._rebuild()
         while await self.catch_up():  # noqa: ASYNC110  a rest between pages
@@ -129,9 +134,10 @@ class Indexer:
         position = self.state.position if self.state is not None else 0
         return max(0, await self._journal.newest() - position)
 
-    def rebuild(self) -> None:
-        """Have everything indexed anew, by the task that follows."""
+    def rebuild(self, *, damaged: bool = False) -> None:
+        """Have everything indexed anew, by the task that follows; ``damaged``: from nothing."""
         self._wanted = True
+        self._damaged = self._damaged or damaged
         self.progress = Progress(running=True, began=time.time())
         self.due.set()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import sqlalchemy as sa
 import structlog
 import trio
 
@@ -20,14 +21,16 @@ from node.search.indexer import Indexer
 from node.search.meilisearch import FACETS, Meilisearch
 from store.database import Database
 from store.digest import Digest
-from store.errors import DigestInvalidError, RegistryError
+from store.errors import DigestInvalidError, RegistryError, UnavailableError
 from store.followers import Followers
 from store.journal import Journal
 from store.ledger import Ledger
 from store.search import MATCH_MAX, DocumentKey, SearchIndex
 from store.search_query import Query
 
+WARM_AFTER = 1.0  # seconds after the start: the first requests have the processor to themselves
 RETRY = 30.0  # seconds after following failed
+DAMAGED_RETRY = 1.0  # seconds before a damaged index is made anew
 FEED_RETRY = 15.0  # seconds after Meilisearch could not be fed
 FACET_MAX = 100  # values of one facet
 log = structlog.get_logger(__name__)
@@ -73,12 +76,17 @@ class Search:
 
     async def _follow(self, ledger: Ledger) -> None:
         grown = ledger.subscribe()
+        await trio.sleep(WARM_AFTER)
         while True:
             try:
                 await self.indexer.run(grown)
             except RegistryError as error:
                 log.warning("search.failed", error=str(error))
                 await trio.sleep(RETRY)
+            except sa.exc.DatabaseError as error:  # all that is in it can be made again
+                log.error("search.damaged", error=str(error.orig))
+                self.indexer.rebuild(damaged=True)
+                await trio.sleep(DAMAGED_RETRY)
 
     async def _feed(self, meili: Meilisearch) -> None:
         while True:
@@ -101,7 +109,15 @@ class Search:
         """A page of what matches, and how the matches divide."""
         if not query.repositories:
             return Page((), 0, True, {name: {} for name in FACETS}, "local")
-        await self.indexer.ensure()  # whoever published a moment ago finds it
+        try:
+            await self.indexer.ensure()  # whoever published a moment ago finds it
+            return await self._search(query, limit, offset)
+        except sa.exc.DatabaseError as error:
+            log.error("search.damaged", error=str(error.orig))
+            self.indexer.rebuild(damaged=True)
+            raise UnavailableError("the search index is damaged, and made anew") from error
+
+    async def _search(self, query: Query, limit: int, offset: int) -> Page:
         if self.meili is not None and self.meili.ready and self.meili.can(query):
             try:
                 return await self._outside(self.meili, query, limit, offset)

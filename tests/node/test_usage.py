@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from node import usage
-from store.errors import DeniedError
+from store.errors import DeniedError, UnavailableError
 from store.facts import File, Publish
 from tests.node.search.support import append, blob, npm
 from tests.node.world import World, world
@@ -79,21 +79,31 @@ async def test_what_cannot_be_told_is_kept(tmp_path: Path, monkeypatch: pytest.M
         counter = node.core.usage
 
         async def refuse(*_: object, **__: object) -> None:
-            raise DeniedError("may not write")
+            raise UnavailableError("not now")
+
+        async def deny(*_: object, **__: object) -> None:
+            raise DeniedError("may not write here")
 
         await node.ask("GET", "/npm/npm/demo/-/demo-1.0.0.tgz")
         with monkeypatch.context() as patched:
             patched.setattr(node.core.ledger, "append", refuse)
-            with pytest.raises(DeniedError):
+            with pytest.raises(UnavailableError):
                 await counter.tell()
         with monkeypatch.context() as patched:
             patched.setattr(counter.kept, "add", refuse)
             await node.ask("GET", "/npm/npm/demo/-/demo-1.0.0.tgz")
-            with pytest.raises(DeniedError):
+            with pytest.raises(UnavailableError):
                 await counter.keep()
         assert await counter.tell() == 1
         assert await count(node, "demo") == 2
         assert await counter.tell() == 0
+        await node.ask("GET", "/npm/npm/demo/-/demo-1.0.0.tgz")
+        with monkeypatch.context() as patched:
+            patched.setattr(node.core.ledger, "append", deny)
+            assert await counter.tell() == 0  # this node may not: nobody waits for it
+        await node.ask("GET", "/npm/npm/demo/-/demo-1.0.0.tgz")
+        assert await counter.tell() == 1
+        assert await count(node, "demo") == 4
 
 
 async def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from tests.node.world import PASSWORD, Answer, World, world
 OWN = (  # toured apart
     "browse",
     "bundles",
+    "events",
     "invitations",
     "members",
     "mirrors",

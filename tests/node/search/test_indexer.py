@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from node.search import documents, indexer
+from node.search import documents, indexer, service
 from node.search.asking import read
 from store.facts import Delete, File, Point, Publish
 from tests.node.search.support import append, blob, npm
@@ -105,7 +105,8 @@ async def test_the_walk_names_everything_once(
             assert [tuple(key) async for key in _keys(node)] == expected
 
 
-async def test_a_task_follows(tmp_path: Path) -> None:
+async def test_a_task_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "WARM_AFTER", 0.0)
     async with world(tmp_path) as node, trio.open_nursery() as nursery:
         nursery.start_soon(node.core.search.run, node.core.ledger)
         indexer_ = node.core.search.indexer

@@ -1,0 +1,1 @@
+"""Events: what the journal says, as a stream for whoever listens and as signed webhooks."""
