@@ -73,15 +73,29 @@ class UsageLog:
         untold = sum(max(0, own[key][0] - known.get(key, (0, 0))[0]) for key in own)
         return Usage(int(downloads) + untold, max([last, *(own[k][1] for k in own)]) / 1000)
 
-    async def versions(self, repository: str, package: str, limit: int = 1000) -> dict[str, Usage]:
-        """How each version of a package was used, by what the ledger says."""
-        if not storable(repository, package):
+    async def versions(
+        self, repository: str, package: str, versions: Sequence[str]
+    ) -> dict[str, Usage]:
+        """How each of a page of versions was used, by two queries."""
+        if not storable(repository, package, *versions):
             return {}
-        query = sa.select(u.version, sa.func.sum(u.downloads), sa.func.max(u.last))
-        query = query.where(u.repository == repository, u.package == package).group_by(u.version)
-        query = query.order_by(u.version).limit(limit)
-        rows = await self._facts.read(lambda connection: connection.execute(query).all())
-        return {version: Usage(int(count), last / 1000) for version, count, last in rows}
+        said = sa.select(u.version, u.node, u.downloads, u.last).where(
+            u.repository == repository, u.package == package, u.version.in_(list(versions))
+        )
+        mine = sa.select(o.version, sa.literal(self._node), o.downloads, o.last).where(
+            o.repository == repository, o.package == package, o.version.in_(list(versions))
+        )
+        rows = list(await self._facts.read(lambda connection: connection.execute(said).all()))
+        rows += await self._local.read(lambda connection: connection.execute(mine).all())
+        totals: dict[tuple[str, str], int] = {}
+        last: dict[str, int] = {}
+        for version, node, downloads, at in rows:
+            totals[version, node] = max(downloads, totals.get((version, node), 0))
+            last[version] = max(at, last.get(version, 0))
+        found = dict.fromkeys(last, 0)
+        for (version, _), downloads in totals.items():
+            found[version] += downloads
+        return {version: Usage(found[version], at / 1000) for version, at in last.items()}
 
     async def most(self, repositories: Sequence[str], limit: int) -> list[tuple[str, str, Usage]]:
         """(repository, package, usage) of the packages downloaded most."""

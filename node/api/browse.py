@@ -154,9 +154,10 @@ async def show_package(call: Call) -> PackagePage:
     page, more = cut(found, limit, lambda each: each.version)
     told = await call.core.search.newest(entry.key, name)
     used = await call.core.usage.usage(entry.key, name)
+    kept = call.core.usage.kept
+    uses = await kept.versions(entry.key, name, [each.version for each in page])
     for each in page:
-        use = await call.core.usage.kept.usage(entry.key, name, each.version)
-        each.downloads, each.last_used_at = use
+        each.downloads, each.last_used_at = uses.get(each.version, (0, 0.0))
     return PackagePage(
         repository_key=entry.key,
         name=name,

@@ -36,7 +36,7 @@ VERSION = 1  # of what is sent; raising it begins anew
 FACETS = ("repository", "format", "license")
 SETTINGS: Mapping[str, Any] = {
     "searchableAttributes": ["names", "words", "filenames"],
-    "filterableAttributes": [*FACETS, "latest", "version", "package", "tags"],
+    "filterableAttributes": ["id", *FACETS, "latest", "version", "package", "tags"],
     "sortableAttributes": ["updated"],
     "pagination": {"maxTotalHits": HITS_MAX},
 }
@@ -156,7 +156,7 @@ class Meilisearch:
             if there:
                 done(client, index.add_documents(there))
             if gone:
-                done(client, index.delete_documents(gone))
+                done(client, index.delete_documents(filter=one_of("id", gone)))
 
         await self._call(send, TASK_TIMEOUT)
 
@@ -222,12 +222,13 @@ def quote(text: str) -> str:
     return f'"{escaped}"'
 
 
+def one_of(name: str, values: Sequence[str]) -> str:
+    """A condition of the filter language."""
+    return f"{name} IN [{', '.join(map(quote, values))}]"
+
+
 def filters(query: Query) -> list[str]:
     """Everything that must hold beside the words."""
-
-    def one_of(name: str, values: Sequence[str]) -> str:
-        return f"{name} IN [{', '.join(map(quote, values))}]"
-
     found = [one_of("repository", query.repositories)]
     if query.latest:
         found.append("latest = true")

@@ -67,7 +67,11 @@ async def test_counts_add_up_over_nodes(kept: tuple[UsageLog, Ledger]) -> None:
     await tell(log, ledger)
     await tell_twice(log, ledger)
     assert await log.usage("generic", "demo") == (5, 7.0)
-    assert await log.versions("generic", "demo") == {"1": (5, 6.0), "2": (0, 7.0)}
+    await log.add({TWO: (1, 9000)})
+    shown = await log.versions("generic", "demo", ["1", "2", "3"])
+    assert shown == {"1": (5, 6.0), "2": (1, 9.0)}
+    assert await log.versions("generic", "demo", ["\0"]) == {}
+    assert await log.versions("generic", "demo", []) == {}
     assert await log.most(["generic"], 5) == [("generic", "demo", (5, 7.0))]
     assert await log.most(["other"], 5) == []
     assert await log.usage("generic", "de\0mo") == (0, 0.0)

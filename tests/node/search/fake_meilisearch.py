@@ -73,9 +73,9 @@ class Fake:
         held = self.indexes.setdefault(parts[1], {})
         if parts[2:] == ["settings"]:
             self.settings |= body
-        elif parts[2:] == ["documents", "delete-batch"]:
-            for each in body:
-                held.pop(each, None)
+        elif parts[2:] == ["documents", "delete"]:
+            for each in [d for d in held.values() if self._holds(d, body["filter"])]:
+                del held[each["id"]]
         elif method == "DELETE":
             held.clear()
         else:
