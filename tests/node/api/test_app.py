@@ -25,6 +25,7 @@ OWN = (  # toured apart
     "members",
     "mirrors",
     "placement",
+    "promotions",
     "roots",
     "search",
     "transfers",
