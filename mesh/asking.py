@@ -29,6 +29,7 @@ from mesh.scheduler import (
     plan,
 )
 
+EARLY_MAX = 4  # bulk sockets opened before it is known which chunks their peers have
 BUDGET_MAX = 32 * 1024 * 1024  # bytes asked for and not here yet, over all peers
 
 
@@ -73,11 +74,22 @@ class Asking:
             if download.usable_holder(holder) and self.peers[peer].usable(now)
         ]
         able.sort(key=lambda peer: (self.peers[peer].rtt.smoothed, peer))
+        yield from self._open_early(download, able, now)
         for number in download.pages_wanted(now) if able else ():
-            peer = able[0] if number == 0 else able[number % len(able)]
+            peer = able[0] if download.root is None else able[number % len(able)]
             wait = PAGE_TIMEOUT + 4 * self.peers[peer].rtt.smoothed
             download.asked_pages[number] = (peer, now + wait)
             yield Tell(peer, ManifestGet(download.blob, download.manifest_id, number))
+
+    def _open_early(
+        self, download: Download, able: Sequence[bytes], now: float
+    ) -> Iterator[Effect]:
+        """Get bulk sockets while the manifest comes: each costs four round trips."""
+        for belief in [self.peers[peer] for peer in able[:EARLY_MAX]]:
+            able_now = belief.bulk == ABSENT and now >= belief.bulk_retry_at
+            if able_now and self.may(download, belief, now):
+                belief.bulk = OPENING
+                yield OpenBulk(belief.node)
 
     def _ask_chunks(self, download: Download, now: float) -> Iterator[Effect]:
         sources = []

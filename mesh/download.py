@@ -5,6 +5,7 @@ Spec: docs/mesh.md §8.  This is bookkeeping; ``mesh.exchange`` decides and spea
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -110,6 +111,7 @@ class Download:
     have: int = 0
     writing: int = 0
     pages: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    early: bytes = b""  # the first page, if it came before the root
     asked_pages: dict[int, tuple[bytes, float]] = field(
         default_factory=dict[int, tuple[bytes, float]]
     )
@@ -138,6 +140,7 @@ class Download:
         self.manifest_id, self.size = manifest.id, manifest.size
         self.pages.clear()
         self.asked_pages.clear()
+        self.early = b""
 
     def choose_manifest(self) -> None:
         """Believe the manifest id that most holders name, if no record names one."""
@@ -163,9 +166,14 @@ class Download:
             if root.count > CHUNKS_MAX or (self.size and root.size != self.size):
                 raise ManifestInvalidError("a manifest of another size")
             self.root = root
+            early, self.early = self.early, b""
+            if root.pages[:1] == (hashlib.sha256(early).digest(),):
+                self.page(1, early, peer)
         elif self.root is not None:
             self.root.page(number - 1, data)
             self.pages[number] = data
+        elif number == 1:
+            self.early = data  # judged when the root has come
         self.manifest_from.add(peer)
         if self.root is not None and len(self.pages) == len(self.root.pages):
             ordered = (self.pages[n + 1] for n in range(len(self.root.pages)))
@@ -179,6 +187,8 @@ class Download:
         if self.root is None:
             if 0 not in self.asked_pages:
                 yield 0
+            if 1 not in self.asked_pages and not self.early:
+                yield 1  # it is there whatever the root says: no round trip for it alone
             return
         free = PAGES_INFLIGHT - len(self.asked_pages)
         for number in range(1, len(self.root.pages) + 1):
@@ -188,14 +198,17 @@ class Download:
                 free -= 1
                 yield number
 
-    def forget_manifest(self) -> set[bytes]:
-        """The whole did not hash to its digest: begin again.  Return who gave us the manifest."""
+    def forget_manifest(self, *, wrong: bool = True) -> set[bytes]:
+        """Begin again; if the whole did not hash to its digest, never with this manifest.
+
+        Return who gave us the manifest.
+        """
         culprits, self.manifest_from = self.manifest_from, set()
-        if self.manifest_id:  # else who has not answered yet would seem to have named it
+        if self.manifest_id and wrong:  # else who has not answered yet would seem to have named it
             self.refused.add(self.manifest_id)
             for holder in self.holders.values():
                 holder.bad = holder.bad or holder.manifest == self.manifest_id
-        self.manifest, self.root, self.manifest_id = None, None, b""
+        self.manifest, self.root, self.manifest_id, self.early = None, None, b"", b""
         self.have = self.writing = self.news = 0
         self.open = self.opening = self.finishing = False
         return culprits

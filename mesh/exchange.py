@@ -362,6 +362,7 @@ class Exchange:
         self.finding.expire(now)
         gather = now >= self._news_at + HAVE_INTERVAL
         for download in list(self.downloads.values()):
+            effects += self._receiving.reconsider(download, now)
             effects += self.finding.seek(download, now)
             effects += self.finding.widen(download, now)
             effects += self._tell_vain(download, now)

@@ -164,6 +164,21 @@ class Receiving:
         self.requests.forget(request)
         return self.asking.schedule(now)
 
+    def reconsider(self, download: Download, now: float) -> Iterator[Effect]:
+        """Turn to another manifest once nobody is left who gives by the one on hearsay.
+
+        Who made it up is banned for its chunks, which do not verify; honest holders name another.
+        """
+        if download.authenticated or not download.manifest_id or download.finishing:
+            return
+        for peer, holder in download.holders.items():
+            holder.bad = holder.bad or now < self.peers[peer].banned_until
+        named = {holder.manifest for holder in download.holders.values() if holder.gives}
+        if named - {b""} and not named & {b"", download.manifest_id}:
+            yield from self.requests.drop_blob(download)
+            download.forget_manifest(wrong=False)  # its holders may only be away
+            download.choose_manifest()
+
     def blame(self, peer: bytes, reason: str, now: float, blob: bytes = b"") -> Iterator[Effect]:
         """A peer gave us what it must not give."""
         belief = self.peers.get(peer)

@@ -21,7 +21,7 @@ def make(manifest: bytes = HELD.id, size: int = HELD.size) -> Download:
 def test_a_manifest_comes_page_by_page() -> None:
     download = make()
     assert not download.settle_manifest()
-    assert list(download.pages_wanted(0.0)) == [0]
+    assert list(download.pages_wanted(0.0)) == [0, 1]
     download.page(0, HELD.root.encode(), b"p")
     assert list(download.pages_wanted(0.0)) == [1]
     download.page(1, HELD.page(0), b"p")
@@ -34,8 +34,20 @@ def test_a_manifest_comes_page_by_page() -> None:
 def test_a_page_that_is_not_answered_is_asked_for_again() -> None:
     download = make()
     download.asked_pages[0] = (b"p", 3.0)
-    assert list(download.pages_wanted(1.0)) == []
-    assert list(download.pages_wanted(3.0)) == [0]
+    assert list(download.pages_wanted(1.0)) == [1]
+    assert list(download.pages_wanted(3.0)) == [0, 1]
+
+
+def test_the_first_page_may_come_before_the_root() -> None:
+    download = make()
+    download.page(1, HELD.page(0), b"p")
+    assert download.manifest is None
+    download.page(0, HELD.root.encode(), b"p")
+    assert download.manifest == HELD
+    other = make()
+    other.page(1, b"something else", b"p")
+    other.page(0, HELD.root.encode(), b"q")
+    assert list(other.pages_wanted(0.0)) == [1]
 
 
 @pytest.mark.parametrize("page", [b"", b"\xc0", blob(10, seed=2)[0].root.encode()])

@@ -121,5 +121,22 @@ def test_refusals_free_the_chunks_for_others() -> None:
     assert desk.peers[Q].usable(1.0)
 
 
+def test_another_manifest_is_tried_when_nobody_gives_by_the_one_on_hearsay() -> None:
+    desk = Desk()
+    download, other = desk.download, bytes(32)
+    download.holders[P] = Holder(m.COMPLETE, HELD.size, HELD.id, answered=True)
+    download.holders[Q] = Holder(m.COMPLETE, HELD.size, other, answered=True)
+    request = desk.ask(P, 2)
+    assert list(desk.receiving.reconsider(download, 1.0)) == []  # a record vouches for it
+    download.authenticated = False
+    assert list(desk.receiving.reconsider(download, 1.0)) == []  # P gives
+    desk.peers[P].banned_until = 9.0
+    assert list(desk.receiving.reconsider(download, 1.0)) == [TellBulk(P, m.Cancel(request))]
+    assert download.manifest is None
+    assert download.manifest_id == other
+    assert not download.refused
+    assert list(desk.receiving.reconsider(download, 1.0)) == []
+
+
 def test_the_average_chunk() -> None:
     assert average(Desk().download) == CHUNK

@@ -24,7 +24,8 @@ def company(vice: str, *steps: Step) -> Plan:
         Step(3.0, "want", (1, 0, 0, 0)),
     )
     early = tuple(Step(n / 100, "file", (2, f"e{n}", "1")) for n in (1, 2) if vice == "skipper")
-    return Plan(5, nodes, links, (SIZE,), (*early, *work, *steps), 8.0)
+    size = 4 * SIZE if vice == "corruptor" else SIZE  # who is asked for little may never lie
+    return Plan(5, nodes, links, (size,), (*early, *work, *steps), 8.0)
 
 
 @pytest.mark.parametrize("vice", VICES)
