@@ -56,12 +56,11 @@ class Members(Protocol):
         """What is kept of all members, as one repository: the first that has a thing gives it."""
         ...
 
-    async def documents(self, name: str, ask: Ask, *, local: bool = False) -> Sequence[Document]:
+    async def documents(self, name: str, ask: Ask) -> Sequence[Document]:
         """What the members that may be asked for ``name`` answer; those without are left out.
 
-        The name "" is everybody's: then the format filters what it finds by ``admits``.  ``local``
-        leaves out those that are remote.  Raises UnavailableError when nobody has it and somebody
-        could not be asked.
+        The name "" is everybody's: then the format filters what it finds by ``admits``.  Raises
+        UnavailableError when nobody has it and somebody could not be asked.
         """
         ...
 

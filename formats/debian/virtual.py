@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import BinaryIO
 from urllib.parse import quote
 
 from formats.contract import BINARY, BlobContent, Request, Response
@@ -22,7 +24,12 @@ from formats.debian.twins import CHECKSUMS, TWINS, Text, compress
 from formats.debian.upstream import is_file
 from formats.virtual import Ask, Document, Members, Virtual
 from store.blobs import Ingested
-from store.errors import ManifestInvalidError, NotFoundError
+from store.errors import (
+    ManifestInvalidError,
+    NotFoundError,
+    RegistryError,
+    UnavailableError,
+)
 
 FOLDER = "members"
 PACKED = (".xz", ".gz")  # twins of each merged index
@@ -94,24 +101,39 @@ class Suite:
         """A field's words."""
         return self.fields.get(name, "").split()
 
-    def index(self, path: str) -> tuple[str, str] | None:
-        """An index in the form that is cheapest to fetch, and what it is packed by."""
-        for suffix in UNPACKERS:
-            if path + suffix in self.files:
-                return path + suffix, suffix
-        return None
+    def forms(self, path: str) -> list[str]:
+        """What an index is packed by, the cheapest to fetch first."""
+        return [suffix for suffix in UNPACKERS if path + suffix in self.files]
+
+
+class MemberFailedError(UnavailableError):
+    """A member's Release was there, and an index of it was not."""
+
+    def __init__(self, member: int, error: RegistryError) -> None:
+        super().__init__(str(error))
+        self.member = member
+
+
+async def _sets(members: Members, distribution: str) -> Sequence[Mapping[str, Ingested]]:
+    """The suite's set and those before it; without the members whose indices cannot be had.
+
+    What is made without a member is not kept as if it were made with it.
+    """
+    suites = await _suites(members, distribution)
+    key = release.set_key(distribution)
+    while True:
+        builder = Builder(members, distribution, suites)
+        try:
+            return await members.set(key, [each.document for each in suites], builder.build)
+        except MemberFailedError as error:
+            suites = [each for each in suites if each.document.member != error.member]
+            if not suites:
+                raise
 
 
 async def _document(members: Members, distribution: str, path: str) -> Response:
     parts = path.split("/")
-    suites = await _suites(members, distribution)
-    documents = [each.document for each in suites]
-    key = release.set_key(distribution)
-
-    async def build() -> Mapping[str, Ingested]:
-        return await Builder(members, distribution, suites).build()
-
-    current, *before = await members.set(key, documents, build)
+    current, *before = await _sets(members, distribution)
     if len(parts) >= 3 and parts[-3] == "by-hash":
         folder = "/".join(parts[:-3])
         for each in (current, *before):
@@ -200,7 +222,7 @@ class Builder:
                 held = found.setdefault(component, [])
                 offered = [a for a in suite.words("Architectures") if a in wanted and a != "all"]
                 if not suite.document.remote or options.get("sources"):
-                    has = suite.index(f"{component}/{pool.SOURCE}/Sources") is not None
+                    has = suite.forms(f"{component}/{pool.SOURCE}/Sources")
                     offered += [pool.SOURCE] if has else []
                 for each in offered:
                     if each not in held and count < SHELVES_MAX:
@@ -229,27 +251,35 @@ class Builder:
     async def _add(
         self, suite: Suite, path: str, text: Text, seen: set[tuple[str, str, str]]
     ) -> None:
-        offered = suite.index(path)
-        if offered is None:
+        forms = suite.forms(path)
+        if not forms:
             return
-        document, (source, suffix) = suite.document, offered
-        folder = f"/dists/{self.distribution}" if self.distribution else ""
-        blob = await self.members.blob(document.member, Ask(f"{folder}/{source}"))
+        member = suite.document.member
         where = "Directory" if path.endswith("/Sources") else "Filename"
-        prefix = f"{FOLDER}/{document.key}/"
-        reader = Reader(suffix)
-        while not reader.ended:
-            for stanza in await self.members.repository.inspect(blob.digest, reader):
-                told = fields_of(stanza)
-                build = (
-                    told.get("package", "").lower(),  # as apt and dpkg read it
-                    told.get("version", ""),
-                    told.get("architecture", ""),
-                )
+        blob, suffix = await self._blob(suite, path, forms)
+        read = partial(_read_stanzas, Reader(suffix), where, f"{FOLDER}/{suite.document.key}/")
+        ended = False
+        while not ended:
+            rows, ended = await self.members.repository.inspect(blob.digest, read)
+            for told, stanza in rows:
+                package = told.get("package", "").lower()  # as apt and dpkg read it
+                build = (package, told.get("version", ""), told.get("architecture", ""))
                 place = told.get(where.lower(), "")
-                if build not in seen and await self._lists(document.member, build[0], place):
+                if build not in seen and await self._lists(member, package, place):
                     seen.add(build)
-                    await text.write(moved(stanza, where, prefix) + b"\n")
+                    await text.write(stanza + b"\n")
+
+    async def _blob(self, suite: Suite, path: str, forms: Sequence[str]) -> tuple[BlobContent, str]:
+        """An index in the first form that there is: not all that Release lists is served."""
+        folder = f"/dists/{self.distribution}" if self.distribution else ""
+        failed: RegistryError = NotFoundError(f"no {path}")
+        for suffix in forms:
+            ask = Ask(f"{folder}/{path}{suffix}")
+            try:
+                return await self.members.blob(suite.document.member, ask), suffix
+            except RegistryError as error:
+                failed = error
+        raise MemberFailedError(suite.document.member, failed)
 
     async def _lists(self, member: int, package: str, place: str) -> bool:
         """Whether a member may be asked for a package, and for its file by the file's name."""
@@ -261,6 +291,14 @@ class Builder:
             return True
         name = package_name(place)
         return name == package or await self.members.may(member, name)
+
+
+def _read_stanzas(
+    reader: Reader, where: str, prefix: str, file: BinaryIO
+) -> tuple[Sequence[tuple[Mapping[str, str], bytes]], bool]:
+    """The next stanzas, with their files in another folder, and whether those were the last."""
+    rows = [(fields_of(each), moved(each, where, prefix)) for each in reader(file)]
+    return rows, reader.ended
 
 
 def _names(value: object) -> set[str]:

@@ -18,7 +18,7 @@ from node.directory import RepositoryEntry
 from node.metrics import Metrics
 from node.repositories.local import Services
 from node.repositories.rendered import Shelf
-from node.repositories.virtual.members import OUTSIDE, Crew, Leaf
+from node.repositories.virtual.members import Crew, Leaf
 from node.repositories.virtual.view import VirtualRepository
 from node.routing import RouteTable
 from store.blobs import Ingested
@@ -134,7 +134,7 @@ class VirtualAnswers:
         return self._view
 
     # --- documents -------------------------------------------------------------------------------
-    async def documents(self, name: str, ask: Ask, *, local: bool = False) -> Sequence[Document]:
+    async def documents(self, name: str, ask: Ask) -> Sequence[Document]:
         """What the members that may be asked for ``name`` answer, in order."""
         found: dict[int, Document] = {}
         errors: list[RegistryError] = []
@@ -160,8 +160,6 @@ class VirtualAnswers:
 
         async with trio.open_nursery() as nursery:
             for number, leaf in enumerate(self._crew.leaves):
-                if local and leaf.entry.repo_type in OUTSIDE:
-                    continue
                 if not name or await self._view.admits(leaf, name):
                     nursery.start_soon(collect, number)
         if errors and not found:
@@ -205,7 +203,12 @@ class VirtualAnswers:
     async def blob(self, member: int, ask: Ask) -> BlobContent:
         """What a member answers, whole and in the store, however large it is."""
         for _ in range(2):
-            content = (await self.of(member, ask)).content
+            try:
+                content = (await self.of(member, ask)).content
+            except RegistryError as error:
+                if error.status >= 500:
+                    self._note(member, error)
+                raise
             if isinstance(content, BlobContent):
                 return content
             if isinstance(content, bytes):

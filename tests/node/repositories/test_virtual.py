@@ -357,6 +357,20 @@ async def test_a_path_that_a_local_member_has_is_not_looked_up_outside(tmp_path:
         assert (await p.get("/alpha/2.0.0.bin")).body == b"theirs"
 
 
+async def test_a_member_whose_index_is_away_is_left_out_until_it_is_there(tmp_path: Path) -> None:
+    async with party(tmp_path, "debian") as p:
+        goods = GOODS["debian"]
+        await goods.publish(p, "ours", "alpha", "1.0.0", b"ours")
+        goods.offer(p.server, "beta", {"1.0.0": b"theirs"})
+        page = p.server.pages.pop("/dists/stable/main/binary-amd64/Packages")
+        partial = await p.get("/dists/stable/InRelease")
+        assert partial.status == 200
+        assert len(await goods.listed(p, "alpha", "")) == 1
+        assert await goods.listed(p, "beta", "") == {}
+        p.server.pages["/dists/stable/main/binary-amd64/Packages"] = page
+        assert len(await goods.listed(p, "beta", "")) == 1
+
+
 async def test_a_suite_is_narrowed_by_options_and_signed_by_its_own_key(tmp_path: Path) -> None:
     options = {"architectures": ["amd64"], "components": ["main"], "label": "Both"}
     async with party(tmp_path, "debian", options=options) as p:
@@ -385,3 +399,14 @@ async def test_a_name_in_capitals_is_the_same_package_to_apt(tmp_path: Path) -> 
         for path in goods.routes("Alpha", "9.0.0"):
             answer = await p.get(path)
             assert b"9.0.0" not in answer.body or answer.status >= 400, path
+
+
+async def test_webdav_shows_what_a_caller_may_read(tmp_path: Path) -> None:
+    async with party(tmp_path, "generic") as p:
+        await GOODS["generic"].publish(p, "secret", "hidden", "1.0.0", b"hush")
+        await GOODS["generic"].publish(p, "ours", "open", "1.0.0", b"ours")
+        for path, names in (("/", b"hidden"), ("/hidden/", b"1.0.0.bin")):
+            mine = await p.ask("PROPFIND", path, token=p.ann, depth="1")
+            theirs = await p.ask("PROPFIND", path, token=p.bob, depth="1")
+            assert names in mine.body
+            assert names not in theirs.body
