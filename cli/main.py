@@ -33,6 +33,7 @@ COMMANDS = {
     "export": "cli.bundles:export",
     "import": "cli.bundles:import_",
     "promote": "cli.promote:promote",
+    "retention": "cli.retention:retention",
     "publish": "cli.transfer:publish",
     "get": "cli.transfer:get",
     "backup": "cli.backup:backup",

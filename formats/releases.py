@@ -39,10 +39,36 @@ class Release:
         return hashlib.sha256("".join(rows).encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """One version as policies see it: its other names (tags), when its newest file came, its files.
+
+    ``size`` is in bytes, ``published`` ledger time in seconds since 1970.
+    """
+
+    version: str
+    published: float
+    files: tuple[Artifact, ...]
+    names: tuple[str, ...] = ()
+    prerelease: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes of its own files."""
+        return sum(each.size for each in self.files)
+
+
 Read = Callable[[Repository, str, str], Awaitable[Release]]
 Adopt = Callable[[Repository, Release], Awaitable[Sequence[Fact]]]
 Withdraw = Callable[[Repository, Release, str], Awaitable[Sequence[Fact]]]
 Place = Callable[[Artifact], tuple[str, str]]
+Editions = Callable[[Repository, str], Awaitable[Sequence[Edition]]]
+
+
+def released(version: str) -> bool:
+    """Tell a pre-release from a release, for formats that know none."""
+    del version
+    return False
 
 
 def place(artifact: Artifact) -> tuple[str, str]:
@@ -116,10 +142,30 @@ class Releases:
     """A format's versions.
 
     ``read`` finds one, ``adopt`` and ``withdraw`` say what writing it into a repository, or taking
-    it out, comes to.  ``place`` names the version that a file belongs to.
+    it out, comes to.  ``place`` names the version that a file belongs to, ``prerelease`` tells
+    which are none yet.  ``editions`` lists a package's, where they are not files by version.
     """
 
     read: Read = read
     adopt: Adopt = adopt
     withdraw: Withdraw = withdraw
     place: Place = place
+    prerelease: Callable[[str], bool] = released
+    editions: Editions | None = None
+
+    async def list(self, repository: Repository, package: str) -> Sequence[Edition]:
+        """Every version of a package, in no order that matters."""
+        if self.editions is not None:
+            return await self.editions(repository, package)
+        found: dict[str, list[Artifact]] = {}
+        for each in await repository.artifacts(package):
+            found.setdefault(self.place(each)[1], []).append(each)
+        return [
+            Edition(
+                version,
+                max(each.published for each in files),
+                tuple(files),
+                prerelease=self.prerelease(version),
+            )
+            for version, files in found.items()
+        ]

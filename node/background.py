@@ -9,7 +9,8 @@ import trio
 
 from node import reserve
 from node.core import Core
-from node.garbage import collect
+from node.directory import RepositoryEntry
+from node.retention.turn import ours
 from store.errors import RegistryError
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,8 @@ class Background:
             nursery.start_soon(self._core.search.run, self._core.ledger)
             nursery.start_soon(self._core.usage.run)
             nursery.start_soon(self._core.webhooks.run)
+            if self._core.config.blobs.retention_interval > 0:
+                nursery.start_soon(self._retention)
             if self._core.config.blobs.gc_interval > 0:
                 nursery.start_soon(self._garbage)
 
@@ -103,7 +106,23 @@ class Background:
         while True:
             await trio.sleep(self._core.config.blobs.gc_interval)
             try:
-                freed = await collect(self._core)
+                freed = await self._core.collector.collect()
                 log.info("collected garbage", blobs=freed.blobs, bytes=freed.bytes)
             except (RegistryError, OSError) as error:
                 log.warning("garbage collection failed", error=str(error))
+
+    async def _retention(self) -> None:
+        core = self._core
+        while True:
+            await trio.sleep(core.config.blobs.retention_interval)
+            try:
+                entries, members = (
+                    core.directory.all(RepositoryEntry),
+                    core.ledger.authority.members(),
+                )
+                done = await core.retention.apply(
+                    "retention", keys=ours(entries, members, core.ledger.node)
+                )
+                log.info("retention", removed=done.removed, bytes=done.bytes, kept=done.kept)
+            except (RegistryError, OSError) as error:
+                log.warning("retention failed", error=str(error))

@@ -63,6 +63,9 @@ class Blobs(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endpoint: str = ""
     gc_interval: float = 3600.0
     gc_grace: float = 86400.0
+    retention_interval: float = 86400.0
+    quota_bytes: int = 0  # of all repositories, beyond which no publish is taken here; 0: no bound
+    quota_files: int = 0
     budget: int = 0  # bytes beyond which what is not needed here is evicted; 0: no bound
 
 
@@ -197,6 +200,9 @@ LEAST: Mapping[str, float] = {
     "http.connections_per_address_max": 1,
     "blobs.gc_interval": 0,  # 0: never
     "blobs.gc_grace": 0,
+    "blobs.retention_interval": 0,  # 0: never
+    "blobs.quota_bytes": 0,
+    "blobs.quota_files": 0,
     "blobs.budget": 0,
     "mesh.wait": 0,
     "mesh.relay_rate": 0,

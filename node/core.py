@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -17,6 +18,7 @@ from node.control import Control
 from node.directory import Directory, RepositoryEntry, UserEntry
 from node.events.stream import Streams
 from node.events.webhooks import Webhooks
+from node.garbage import Collector
 from node.keys import NodeKeys
 from node.metrics import Metrics
 from node.promotion.service import Promotions
@@ -28,6 +30,8 @@ from node.repositories.remote.mirroring import Mirrors
 from node.repositories.sessions import Sessions
 from node.repositories.virtual.answering import Counts, Merger, VirtualAnswers
 from node.repositories.virtual.members import OUTSIDE, Crew, gather
+from node.retention.service import Retention
+from node.retention.use import last_read
 from node.search.service import Search
 from node.signing import Keyring
 from node.usage import UsageCounter
@@ -83,6 +87,8 @@ class Core:
     mirrors: Mirrors = field(init=False)
     merger: Merger = field(init=False)
     promotions: Promotions = field(init=False)
+    retention: Retention = field(init=False)
+    collector: Collector = field(init=False)
     metrics: Metrics = field(default_factory=Metrics)
     control: Control = field(default_factory=Control)
     mesh: Mesh | None = None
@@ -95,6 +101,8 @@ class Core:
         self.mirrors = Mirrors(lambda key: self.remote(self.entry(key)))
         self.merger = Merger(self.services, self.remote, Counts(self.metrics))
         self.promotions = Promotions(self, self.ledger)
+        self.retention = Retention(self, self.ledger, partial(last_read, self.placer.inventory))
+        self.collector = Collector(self)
 
     @property
     def identity(self) -> Identity:

@@ -15,6 +15,7 @@ import structlog
 
 from node.promotion.rules import Rules
 from node.repositories.virtual.settings import Composition
+from node.retention.policy import Policy
 from node.upstream.settings import Upstream
 from store.errors import ConflictError
 from store.facts import Setting
@@ -48,6 +49,7 @@ class RepositoryEntry(Entry, kw_only=True):
     description: str = ""
     home: str = ""  # node id or site; empty: rivals are ordered without a home (ruling 9)
     quota_bytes: int = 0
+    quota_files: int = 0
     options: dict[str, Any] = {}
     labels: dict[str, str] = {}
     placement: str = ""  # where its blobs belong unless a rule says so (mesh.placement)
@@ -195,6 +197,19 @@ class WebhookEntry(Entry, kw_only=True):
         return self.id
 
 
+class RetentionEntry(Entry, kw_only=True):
+    """A retention policy (node.retention.policy)."""
+
+    id: str
+    policy: Policy
+    disabled: bool = False
+
+    @property
+    def named(self) -> str:
+        """The entry's key."""
+        return self.id
+
+
 KINDS: Mapping[str, type[Entry]] = {
     "repository": RepositoryEntry,
     "user": UserEntry,
@@ -205,6 +220,7 @@ KINDS: Mapping[str, type[Entry]] = {
     "pin": PinEntry,
     "carriage": CarriageEntry,
     "webhook": WebhookEntry,
+    "retention": RetentionEntry,
 }
 
 

@@ -31,6 +31,7 @@ from node.metrics import Metrics
 from node.placement.service import Placer
 from node.repositories.local import Services
 from node.repositories.publishing import Publisher
+from node.repositories.quota import Quota
 from node.repositories.remote.counting import Counts
 from node.repositories.remote.engine import Parts as RemoteParts
 from node.repositories.remote.engine import open_engine
@@ -111,7 +112,8 @@ async def _assemble(
     directory, write, access = Directory(catalog), ledger.append, config.access
     accounts, path = _accounts(config, directory, write, keys), config.path
     keyring = await stack.enter_async_context(Keyring(catalog, keys, write, path / "gnupg.home"))
-    publisher, metrics = Publisher(ledger, catalog, blobs), Metrics()
+    quota = Quota(config.blobs.quota_bytes, config.blobs.quota_files)
+    publisher, metrics = Publisher(ledger, catalog, blobs, quota=quota), Metrics()
     vault, sessions = Vault(catalog, keys, write), Sessions(path / "sessions", blobs)
     parts = RemoteParts(catalog, blobs, publisher, Promises(local), vault, Counts(metrics))
     engine = await stack.enter_async_context(open_engine(parts, path, config.upstream))

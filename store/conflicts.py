@@ -19,7 +19,7 @@ from store.fold import Claim
 from store.paging import storable
 from store.projection import load_claims
 from store.rows import Artifact, Pointer
-from store.schema import files, has_siblings, pointers
+from store.schema import burnt, files, has_siblings, pointers
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,15 @@ class Conflicts:
         query = query.order_by(files.c.path).limit(limit)
         found = await self._database.read(lambda c: c.execute(query).all())
         return [catalog_rows.artifact(row) for row in found]
+
+    async def deleted(self, repository: str, path: str) -> int | None:
+        """Ledger time of the tombstone on a coordinate where nothing is visible, or None."""
+        if not storable(repository, path):
+            return None
+        here = burnt.c.repository == repository, burnt.c.path == path
+        there = files.c.repository == repository, files.c.path == path
+        query = sa.select(burnt.c.hlc).where(*here, ~sa.exists().where(*there))
+        return await self._database.read(lambda c: c.execute(query).scalar(), hot=True)
 
     async def rivals(self, repository: str, path: str) -> Sequence[Rival]:
         """All that was published at a coordinate, disputed or not, the first one first."""

@@ -60,7 +60,8 @@ class Sweep(AsyncIterator[Swept]):
 
     ``marked`` gets digests and returns those of them that must stay.  ``forget`` is told before a
     blob goes, so that no index outlives it.  ``now`` is in seconds since 1970, like the ages of
-    blobs.  Stop iterating at any time; ``start`` continues from a report's ``next``.
+    blobs.  Stop iterating at any time; ``start`` continues from a report's ``next``.  With
+    ``dry_run`` nothing goes, and the report says what would.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Sweep(AsyncIterator[Swept]):
         grace: float = GRACE,
         start: str = PREFIXES[0],
         forget: Callable[[Digest], Awaitable[None]] | None = None,
+        dry_run: bool = False,
     ) -> None:
         self._store, self._marked, self._forget = store, marked, forget
+        self._dry_run = dry_run
         self._youngest = now - grace
         self._report = Swept(next=start)
 
@@ -108,6 +111,8 @@ class Sweep(AsyncIterator[Swept]):
         """Look again, then delete; tell whether the blob is gone."""
         if digest in self._store.pinned() or await self._marked([digest]):
             return False
+        if self._dry_run:
+            return True
         if self._forget is not None:
             await self._forget(digest)
         return await self._store.expire(digest, self._youngest)

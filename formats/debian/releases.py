@@ -49,4 +49,9 @@ async def adopt(repository: Repository, release: Release) -> Sequence[Fact]:
     return await releases.adopt(repository, release)
 
 
-RELEASES = releases.Releases(read, adopt)
+def prerelease(version: str) -> bool:
+    """Tell what sorts before its release (deb-version: a tilde)."""
+    return "~" in version
+
+
+RELEASES = releases.Releases(read, adopt, prerelease=prerelease)

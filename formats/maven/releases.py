@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from formats import releases
 from formats.contract import Repository
+from formats.maven.layout import is_snapshot
 from formats.maven.reading import ARCHETYPE, PLUGIN
 from formats.releases import Release
 from store.facts import Fact
@@ -34,4 +35,4 @@ async def withdraw(repository: Repository, release: Release, reason: str) -> Seq
     return await releases.withdraw(repository, release, reason)
 
 
-RELEASES = releases.Releases(read, withdraw=withdraw)
+RELEASES = releases.Releases(read, withdraw=withdraw, prerelease=is_snapshot)

@@ -21,9 +21,11 @@ from formats.contract import (
 )
 from formats.npm import accounts, describing, mirroring, pages, search, update
 from formats.npm.body import PackumentDecoder
+from formats.npm.names import is_prerelease
 from formats.npm.publish import put_package
 from formats.npm.upstream import REMOTE
 from formats.npm.virtual import VIRTUAL
+from formats.releases import Releases
 from store.errors import RegistryError
 
 PACKUMENT = Body(BodyKind.DECODED, decoder=PackumentDecoder)
@@ -126,4 +128,5 @@ FORMAT = Format(
     virtual=VIRTUAL,
     describe=describing.DESCRIBE,
     primary=("tarball",),
+    releases=Releases(prerelease=is_prerelease),
 )

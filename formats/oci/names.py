@@ -38,7 +38,7 @@ def is_digest(reference: str) -> bool:
     return ":" in reference
 
 
-def manifest_path(image: str, digest: Digest) -> str:
+def manifest_path(image: str, digest: object) -> str:
     """The coordinate of a manifest.  Images stay apart, though equal bytes are one blob."""
     return f"{image}/manifests/{digest}"
 

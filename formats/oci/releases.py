@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,13 +13,14 @@ from formats.oci.documents import Document
 from formats.oci.holdings import find_manifest, load_document, read_tag, tagged_digest
 from formats.oci.manifests import check_frozen
 from formats.oci.removal import UNUSED, blobs_of, sweep, unmark
-from formats.releases import Release
+from formats.releases import Edition, Release
 from store.digest import Digest
 from store.errors import TooLargeError
 from store.facts import Delete, Fact, Flag, Point
 from store.rows import Artifact, Pointer
 
 MANIFESTS_MAX = 1000  # of one release: an index, its platforms, and all that is signed or attested
+COMPANION = re.compile(r"(sha256|sha512)-([0-9a-f]+)(?:\.(?:sig|att|sbom))?\Z")
 COMPANIONS = ("", ".sig", ".att", ".sbom")  # of tags like sha256-HEX.sig, beside the referrers API
 
 
@@ -161,4 +163,40 @@ async def _needed(
     return used, kept
 
 
-RELEASES = releases.Releases(read, adopt, withdraw)
+async def editions(repository: Repository, image: str) -> Sequence[Edition]:
+    """The manifests that nothing else here needs or describes, each with the tags on it.
+
+    Platforms go with their index, signatures with what they sign.
+    """
+    artifacts = await repository.artifacts(image)
+    manifests = {each.path: each for each in artifacts if each.role == "manifest"}
+    inner = {_manifest_of(image, each) for each in artifacts if each.role == "referrer"}
+    tags: dict[str, list[str]] = {}
+    for pointer in await repository.pointers(image):
+        digest = read_tag(pointer.value)
+        if digest is None:
+            continue
+        path = names.manifest_path(image, digest)
+        companion = COMPANION.match(pointer.name)
+        subject = names.manifest_path(image, f"{companion[1]}:{companion[2]}") if companion else ""
+        if subject in manifests:
+            inner.add(path)
+        else:
+            tags.setdefault(path, []).append(pointer.name)
+    for artifact in manifests.values():
+        children = (await load_document(repository, artifact)).children
+        inner |= {names.manifest_path(image, child.digest) for child in children}
+    return [
+        Edition(
+            path.rpartition("/")[2],
+            each.published,
+            (each,),
+            tuple(sorted(tags.get(path, ()))),
+            prerelease=any("-" in tag for tag in tags.get(path, ())),
+        )
+        for path, each in manifests.items()
+        if path not in inner or path in tags
+    ]
+
+
+RELEASES = releases.Releases(read, adopt, withdraw, editions=editions)

@@ -26,4 +26,9 @@ async def adopt(repository: Repository, release: Release) -> Sequence[Fact]:
     return await releases.adopt(repository, release)
 
 
-RELEASES = releases.Releases(read, adopt)
+def prerelease(version: str) -> bool:
+    """Tell what installers pass over unless asked (PEP 440)."""
+    return parse_version(version).is_prerelease
+
+
+RELEASES = releases.Releases(read, adopt, prerelease=prerelease)

@@ -55,6 +55,7 @@ class NewRepository(msgspec.Struct):
     write_concern: Short = ""
     promotion_only: bool = False
     release_target: Short = ""
+    quota_files: int | None = None
 
 
 class RepositoryChange(msgspec.Struct):
@@ -70,6 +71,7 @@ class RepositoryChange(msgspec.Struct):
     write_concern: Short | None = None
     promotion_only: bool | None = None
     release_target: Short | None = None
+    quota_files: int | None = None
 
 
 class RepositoryView(msgspec.Struct):
@@ -94,6 +96,7 @@ class RepositoryView(msgspec.Struct):
     upstream_auth_type: str | None = None
     promotion_only: bool = False
     release_target: str = ""
+    quota_files: int | None = None
 
 
 class RepositoryList(msgspec.Struct):
@@ -128,6 +131,7 @@ async def view(call: Call, entry: RepositoryEntry) -> RepositoryView:
         entry.upstream.auth_type if entry.upstream else None,
         entry.promotion_only,
         entry.release_target,
+        entry.quota_files or None,
     )
 
 
@@ -177,6 +181,7 @@ async def create_repository(call: Call) -> RepositoryView:
         description=body.description,
         home=_home(call, body.home),
         quota_bytes=body.quota_bytes or 0,
+        quota_files=body.quota_files or 0,
         options=body.options,
         labels=body.labels,
         placement=body.placement,
@@ -208,6 +213,7 @@ def _judge_new(call: Call, body: NewRepository) -> None:
     if body.repo_type not in TYPES:
         raise UnsupportedError(f"repo_type {body.repo_type!r} is not one of {', '.join(TYPES)}")
     _judge_quota(body.quota_bytes)
+    _judge_quota(body.quota_files)
     _judge_replication(body.placement, body.write_concern)
     served = call.core.format_of(body.format)
     if served is not None and body.key in _reserved(served):
@@ -222,7 +228,7 @@ def _reserved(served: Format) -> set[str]:
 
 def _judge_quota(quota: int | None) -> None:
     if quota is not None and not 0 <= quota < 1 << 63:
-        raise RejectedError("quota_bytes is negative, or beyond all measure")
+        raise RejectedError("a quota is negative, or beyond all measure")
 
 
 def _judge_replication(placement: str | None, concern: str | None) -> None:
@@ -253,8 +259,10 @@ async def change_repository(call: Call) -> RepositoryView:
     """
     body: RepositoryChange = call.body
     _judge_quota(body.quota_bytes)
+    _judge_quota(body.quota_files)
     _judge_replication(body.placement, body.write_concern)
-    if any(each is not None for each in (body.quota_bytes, body.home, body.placement, body.labels)):
+    managed = (body.quota_bytes, body.quota_files, body.home, body.placement, body.labels)
+    if any(each is not None for each in managed):
         call.core.gate.require_management(call.caller)
     entry = msgspec.structs.replace(call.repository)
     for name, value in msgspec.structs.asdict(call.body).items():

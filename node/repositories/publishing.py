@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import sqlalchemy as sa
@@ -12,6 +11,7 @@ from formats.contract import Publish as Wish
 from node.blobs import Blobs
 from node.directory import RepositoryEntry
 from node.placement.concern import Securer, Wanted, Written
+from node.repositories.quota import Quota, check_quota
 from store import schema
 from store.appending import Check
 from store.catalog import Catalog
@@ -19,7 +19,6 @@ from store.digest import Digest
 from store.errors import (
     DeniedError,
     PreconditionFailedError,
-    StoreFullError,
     UnavailableError,
     VersionExistsError,
 )
@@ -38,6 +37,7 @@ class Publisher:
     catalog: Catalog
     blobs: Blobs
     securer: Securer | None = None
+    quota: Quota = field(default_factory=Quota)  # of all that this node lists
 
     def judge(self, wanted: Wanted) -> None:
         """Refuse a write concern that cannot be reached, before anything is read.
@@ -104,7 +104,7 @@ class Publisher:
             for fact in facts:
                 if isinstance(fact, Publish):
                     _check_coordinates(connection, fact, wish)
-            _check_quota(connection, repository, facts)
+            check_quota(connection, repository, self.quota, facts)
 
         await self.ledger.append(facts, actor=actor, check=check)
         return True
@@ -207,29 +207,3 @@ def _digests(connection: sa.Connection, table: sa.Table, fact: Publish) -> dict[
         )
         found.update((row.path, row.digest) for row in connection.execute(query))
     return found
-
-
-def _check_quota(
-    connection: sa.Connection, repository: RepositoryEntry, facts: Sequence[Fact]
-) -> None:
-    """Refuse what would exceed the quota; what is replaced makes room for what replaces it."""
-    wanted = {
-        file.path: file.size for fact in facts if isinstance(fact, Publish) for file in fact.files
-    }
-    if not repository.quota_bytes or not wanted:
-        return
-    mine = schema.totals.c.repository == repository.key
-    used = connection.execute(sa.select(schema.totals.c.size).where(mine)).scalar() or 0
-    replaced, paths = 0, list(wanted)
-    for start in range(0, len(paths), PATHS_MAX):
-        query = sa.select(sa.func.coalesce(sa.func.sum(schema.files.c.size), 0)).where(
-            schema.files.c.repository == repository.key,
-            schema.files.c.path.in_(paths[start : start + PATHS_MAX]),
-        )
-        replaced += int(connection.execute(query).scalar_one())
-    more = sum(wanted.values()) - replaced
-    if more > 0 and int(used) + more > repository.quota_bytes:
-        raise StoreFullError(
-            f"{repository.key} holds {used} of {repository.quota_bytes} bytes; "
-            f"{more} more do not fit"
-        )

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from node import garbage
 from node.config import Blobs
-from node.garbage import collect
 from store.blobs import Ingested
 from store.digest import Digest
 from store.facts import Delete, File, Publish
@@ -59,7 +58,7 @@ async def test_only_what_nothing_names_goes(tmp_path: Path) -> None:
         lost = {(await blob(node, f"nothing names it {n}")).digest for n in range(3)}
 
         with core.blobs.store.pin(kept["open"]):
-            freed = await collect(core)
+            freed = await core.collector.collect()
         assert (freed.blobs, freed.bytes) == (3, 3 * len("nothing names it 0"))
         for name, digest in kept.items():
             assert await core.holds(digest), name
@@ -72,12 +71,12 @@ async def test_what_was_deleted_long_ago_goes(tmp_path: Path) -> None:
     async with world(tmp_path, blobs=Blobs(gc_grace=50.0)) as node:
         digest = await publish(node, "deleted")
         await node.core.ledger.append([Delete("generic", "deleted", ())], actor="t")
-        await collect(node.core)
+        await node.core.collector.collect()
         assert await node.core.holds(digest)
         before = garbage.RESTORABLE
         garbage.RESTORABLE = -60.0
         try:
-            assert (await collect(node.core)).blobs == 1
+            assert (await node.core.collector.collect()).blobs == 1
         finally:
             garbage.RESTORABLE = before
         assert not await node.core.holds(digest)
@@ -89,5 +88,5 @@ async def test_a_published_blob_survives_its_own_collection(tmp_path: Path) -> N
         made = await blob(node, "again")
         async with node.core.blobs.ingest() as ingest:
             await ingest.write(b"again")
-        assert (await collect(node.core)).blobs == 0
+        assert (await node.core.collector.collect()).blobs == 0
         assert await node.core.holds(made.digest)

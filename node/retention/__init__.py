@@ -1,0 +1,1 @@
+"""Retention: versions that nobody needs any more go, by policy, and may come back for a while."""

@@ -1,0 +1,18 @@
+"""What this node knows of when a blob was last read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from store.digest import Digest
+from store.inventory import Inventory
+
+
+async def last_read(inventory: Inventory, digests: Sequence[Digest]) -> Mapping[Digest, float]:
+    """When each blob came here or was last read here, seconds since 1970, as far as it is known.
+
+    Only this node's own readers count.
+    """
+    asked = {each.raw: each for each in digests if each.algorithm == "sha256"}
+    rows = await inventory.rows(asked)
+    return {asked[blob]: row.used for blob, row in rows.items()}
