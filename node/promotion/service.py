@@ -112,10 +112,14 @@ class Promotions:
         fact = book.note(target.key, id_, book.APPROVED, said, path=caller.name)
         promotion.approvals[caller.name] = said
         judged = await self._judge.judge(promotion)
-        if judged.unmet:
-            await self._ledger.append([fact], actor=caller.name, check=_open(promotion))
+        if not judged.unmet:
+            return await self._carry_out(judged, target, caller.name, [fact])
+        await self._ledger.append([fact], actor=caller.name, check=_open(promotion))
+        # Somebody else may have approved since this one was read: then both were not the last.
+        judged = await self._judge.judge(await self.show(caller, id_))
+        if judged.unmet or judged.promotion.state != "pending":
             return judged
-        return await self._carry_out(judged, target, caller.name, [fact])
+        return await self._carry_out(judged, target, caller.name, [])
 
     async def reject(self, caller: Principal, id_: str, *, notes: str = "") -> Promotion:
         """Refuse a request, or take one's own back.  Raises DeniedError, ConflictError."""

@@ -21,7 +21,7 @@ import structlog
 
 from formats.contract import Format, Repository
 from formats.releases import Edition, Release
-from mesh.placement import Pin, Use
+from mesh.placement import Pin, Rule, Use
 from node.directory import Directory, PinEntry, RepositoryEntry, RetentionEntry
 from node.metrics import Metrics
 from node.placement.policy import rules_of, traits_of
@@ -113,7 +113,8 @@ class Retention:
 
         ``only`` is the id of a policy whose removals alone are wanted, ``keys`` are repositories.
         """
-        pending = await self._pending()
+        pending, pins = await self._pending(), self._pins()
+        rules = rules_of(self._node.directory)
         for entry in self._node.directory.all(RepositoryEntry):
             policies = self._policies(entry)
             wanted = keys is None or entry.key in keys
@@ -130,8 +131,10 @@ class Retention:
                     for verdict in await self._judge(entry, served, package, policies):
                         if only in {"", verdict.policy}:
                             placed = any(p.placed for p in policies if p.id == verdict.policy)
-                            kept = verdict.kept or self._saved(
-                                entry, package, verdict.edition, pending, placed=placed
+                            asked = (entry.key, package, verdict.edition.version) in pending
+                            kept = verdict.kept or ("a promotion waits for it" if asked else "")
+                            kept = kept or self._saved(
+                                entry, package, verdict.edition, pins, () if placed else rules
                             )
                             yield Planned(entry.key, package, verdict._replace(kept=kept))
 
@@ -161,36 +164,40 @@ class Retention:
         """Versions that somebody has asked to promote: (source, package, version)."""
         found: set[tuple[str, str, str]] = set()
         for entry in self._node.directory.all(RepositoryEntry):
-            for each in await self._node.promotions.page(entry.key, status="pending"):
-                for item in each.asked.items:
-                    found.add((each.asked.source, item.package, item.resolved))
+            before = ""
+            while page := await self._node.promotions.page(
+                entry.key, before=before, status="pending"
+            ):
+                before = page[-1].id
+                for each in page:
+                    for item in each.asked.items:
+                        found.add((each.asked.source, item.package, item.resolved))
         return found
+
+    def _pins(self) -> list[Pin]:
+        return [
+            Pin(each.id, each.repository, each.path, each.digest)
+            for each in self._node.directory.all(PinEntry)
+        ]
 
     def _saved(
         self,
         entry: RepositoryEntry,
         package: str,
         edition: Edition,
-        pending: set[tuple[str, str, str]],
-        *,
-        placed: bool,
+        pins: Sequence[Pin],
+        rules: Sequence[Rule],
     ) -> str:
         """What keeps a version whatever the policies say; "" for nothing."""
-        if (entry.key, package, edition.version) in pending:
-            return "a promotion waits for it"
         if any(each.conflicted or each.pending for each in edition.files):
             return "it is conflicted, or not confirmed yet"
         now, traits = self._clock(), traits_of(entry)
-        pins = [
-            Pin(each.id, each.repository, each.path, each.digest)
-            for each in self._node.directory.all(PinEntry)
-        ]
         for file in edition.files:
             use = Use(entry.key, package, file.path, file.size, file.published)
             for pin in pins:
                 if pin.covers(use, str(file.digest)):
                     return f"pin {pin.id[:8]}"
-            for rule in () if placed else rules_of(self._node.directory):
+            for rule in rules:
                 if rule.matches(use, traits, now=now, reads=0):
                     if rule.target.kind != ON_DEMAND:
                         return f"placement rule {rule.id}"
