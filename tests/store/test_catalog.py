@@ -275,7 +275,7 @@ POINT_READS: dict[str, tuple[Read, list[str]]] = {
         lambda c: c.load(),
         [
             "records USING COVERING INDEX records_scope (scope>?)",
-            "records USING COVERING INDEX records_scope (scope=? AND status=?)",
+            "records USING INDEX records_scope (scope=? AND status=?)",
             "records USING COVERING INDEX records_scope (scope>?)",
         ],
     ),
