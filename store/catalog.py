@@ -22,7 +22,7 @@ from store.paging import Paged, like, prefix_end, storable
 from store.records import USAGE
 from store.revisions import Revisions
 from store.rows import Artifact, FlagRow, PackageRow, Pointer, RepositoryStatistics, SettingRow
-from store.schema import files, flags, packages, pointers, records, settings, totals
+from store.schema import burnt, files, flags, former, packages, pointers, records, settings, totals
 
 T = TypeVar("T")
 
@@ -72,6 +72,11 @@ SETTING = SETTINGS.where(settings.c.key == sa.bindparam("key"))
 TOTAL = sa.select(totals).where(totals.c.repository == REPOSITORY)
 PACKAGE_ROW = sa.select(packages).where(
     packages.c.repository == REPOSITORY, packages.c.package == PACKAGE
+)
+
+FORMER = sa.select(former).where(former.c.repository == REPOSITORY, former.c.package == PACKAGE)
+BURNT = sa.select(burnt.c.digest).where(
+    burnt.c.repository == REPOSITORY, burnt.c.path == sa.bindparam("path")
 )
 
 
@@ -176,6 +181,14 @@ class Catalog:
         return await self._one(
             PACKAGE_ROW, catalog_rows.package, repository=repository, package=package
         )
+
+    async def former(self, repository: str, package: str) -> bool:
+        """Whether a file of a package was ever deleted: its name was taken here, if it is not."""
+        return await self._one(FORMER, tuple, repository=repository, package=package) is not None
+
+    async def deleted(self, repository: str, path: str) -> bool:
+        """Whether an immutable file at a coordinate was deleted."""
+        return await self._one(BURNT, tuple, repository=repository, path=path) is not None
 
     async def statistics(self, repository: str) -> RepositoryStatistics:
         """How much a repository holds, counted as it came."""

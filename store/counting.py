@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from store import bulk
 from store.paging import keyed
-from store.schema import files, packages, pointers, totals
+from store.schema import files, former, packages, pointers, totals
 
 PackageKey = tuple[str, str]  # repository, package
 Change = tuple[str, int, int]  # repository, files and bytes more
@@ -136,3 +136,12 @@ def _newest(connection: sa.Connection, repository: str, package: str) -> int:
         )
         newest = max(newest, connection.execute(query).scalar() or 0)
     return newest
+
+
+def remember(connection: sa.Connection, names: Iterable[PackageKey]) -> None:
+    """Note packages that files were deleted of: whoever guards a name asks for those, too."""
+    for part in bulk.chunks(sorted(names)):
+        known: set[Any] = set()
+        for condition in keyed((former.c.repository, former.c.package), part):
+            known.update(map(tuple, connection.execute(sa.select(former).where(condition))))
+        bulk.insert(connection, former, [name for name in part if name not in known])

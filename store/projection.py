@@ -15,6 +15,7 @@ from store import bulk, canonical, counting, fold, journal, pruning, records
 from store.authority import Authority
 from store.bulk import chunks
 from store.counting import Delta
+from store.facts import Publish
 from store.fold import FILE, FLAG, POINTER, SETTING, USE, Claim, FileState, Rules
 from store.journal import Entry
 from store.paging import grouped
@@ -157,6 +158,7 @@ class Tables:
         self.authority = authority
         self.touched: list[Touched] = []
         self._deltas: dict[tuple[str, str], Delta] = {}
+        self._former: set[tuple[str, str]] = set()  # packages of deleted files
         self._noted = 0  # touched cells that the journal has
 
     def fold(self, old: Mapping[str, list[Claim]], new: Mapping[str, list[Claim]]) -> None:
@@ -182,8 +184,9 @@ class Tables:
     def finish(self) -> list[Touched]:
         """Bring the package rows up to date, note in the journal what changed, and return it."""
         counting.write(self.connection, self._deltas)
+        counting.remember(self.connection, self._former)
         journal.write(self.connection, [each.entry for each in self.touched[self._noted :]])
-        self._deltas, self._noted = {}, len(self.touched)
+        self._deltas, self._former, self._noted = {}, set(), len(self.touched)
         return self.touched
 
     def _refold_homes(self, moved: Mapping[Key, Moved], done: set[str]) -> None:
@@ -222,9 +225,8 @@ class Tables:
                 continue
             state = fold.resolve(cell, about, rules.get(key[0], fold.NO_RULES))
             if isinstance(state, FileState):
-                row, burn = file_row(state), burnt_row(state, key)
-                if burn:
-                    burns[key] = burn
+                row = file_row(state)
+                self._bury(state, key, about, burns)
             else:
                 row = register_row(kind, state, key)
             if row:
@@ -242,6 +244,17 @@ class Tables:
                 newest = about[0] if len(about) == 1 else max(about, key=_time)
                 self._note(kind, key, moved, newest)
         return changed
+
+    def _bury(
+        self, state: FileState, key: Key, about: Iterable[Claim], burns: dict[Key, Row]
+    ) -> None:
+        """Note a deleted coordinate, and the packages that it was published in."""
+        burn = burnt_row(state, key)
+        if burn:
+            burns[key] = burn
+        if burn or state.winner is None:
+            published = (claim.fact for claim in about if type(claim.fact) is Publish)
+            self._former.update((fact.repository, fact.package) for fact in published)
 
     def _replace(
         self, table: sa.Table, known: Sequence[Key], after: Mapping[Key, Row]

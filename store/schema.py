@@ -219,6 +219,13 @@ uses = sa.Table(  # how often each node says that it has sent a version, and whe
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
 
+former = sa.Table(  # packages of deleted files: their names stay the repository's.  Only grows
+    "former",
+    facts,
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("package", NAME, primary_key=True),
+)
+
 journal = sa.Table(  # what each commit changed, in the order of commits on this node
     "journal",
     facts,

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from store import bulk, counting, schema
 from store.facts import Delete, Point
 from store.schema import packages
-from tests.store.ledgers import MemoryPort, Node, publish, single
+from tests.store.ledgers import MemoryPort, Node, deliver, mesh, publish, single
 
 
 def counted(node: Node) -> dict[str, tuple[int, int, bool]]:
@@ -41,6 +41,22 @@ async def test_a_mutable_file_counts_once_and_may_change_its_package() -> None:
     assert counted(node) == {"demo": (1, 2, True)}
     await node.append(publish("m", "333", mutable=True, package="other"))
     assert counted(node) == {"other": (1, 3, True)}
+
+
+async def test_packages_of_deleted_files_are_remembered() -> None:
+    one, two = await mesh(2)
+
+    def former(node: Node) -> list[str]:
+        return [row["package"] for row in node.rows("former")]
+
+    await one.append(publish("a"), publish("m", mutable=True, package="moving"))
+    await one.append(publish("c", package="kept"))
+    assert former(one) == []
+    await one.append(Delete("generic", "a", ()), Delete("generic", "m", ()))
+    await one.append(publish("a"))
+    assert former(one) == ["demo", "moving"]
+    await deliver(one, two)  # which has never seen them
+    assert former(two) == ["demo", "moving"]
 
 
 async def totals(node: Node) -> list[tuple[str, int, int]]:

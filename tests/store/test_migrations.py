@@ -18,6 +18,8 @@ from alembic.script import ScriptDirectory
 from store import bulk, migrations, schema
 from store.database import open_database
 from store.errors import UnavailableError
+from store.facts import Delete
+from tests.store.ledgers import publish, single
 
 NAMES = sorted(migrations.HEADS)
 
@@ -150,3 +152,17 @@ async def test_a_database_at_its_head_needs_no_alembic(
     monkeypatch.setattr(command, "upgrade", None)
     async with open_database(database_url, schema.facts):
         pass
+
+
+async def test_names_of_what_was_deleted_before_are_found() -> None:
+    """An older database, opened by this version."""
+    node = await single()
+    first = await node.append(publish("a"))
+    await node.append(publish("b", package="other"))
+    await node.append(Delete("generic", "a", (first,)))
+    with node.port.engine.begin() as connection:
+        configuration = migrations.configuration(connection, "facts")
+        command.stamp(configuration, "head")
+        command.downgrade(configuration, "facts0006")
+        command.upgrade(configuration, "head")
+        assert connection.execute(sa.select(schema.former)).all() == [("generic", "demo")]

@@ -198,11 +198,14 @@ def gather(
     """Find who answers a caller for a virtual repository.
 
     A member that the caller may not read is left out, with all below it, as if it were not there.
+    Where there are too many, nothing guarded is looked up outside: an owner of the name may be
+    among those that were cut off.
     """
     walk = Walk(find, gate, caller, served)
     leaves = walk.leaves(entry)
     if walk.cut:
         log.warning("a virtual repository has too many members", repository=entry.key)
+        leaves = [each for each in leaves if not any(guard.on for guard in each.guards)]
     return Crew(entry, tuple(leaves))
 
 

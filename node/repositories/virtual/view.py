@@ -100,10 +100,11 @@ class VirtualRepository(LocalRepository):
         return True
 
     async def owns(self, key: str, name: str) -> bool:
-        """Tell whether a repository has a name."""
+        """Tell whether a repository has a name, or had it: what is deleted is not given away."""
+        catalog = self._catalog
         if self._by_path:
-            return await self._catalog.find(key, name) is not None
-        return await self._catalog.package(key, name) is not None
+            return await catalog.find(key, name) is not None or await catalog.deleted(key, name)
+        return await catalog.package(key, name) is not None or await catalog.former(key, name)
 
     async def _shows(self, leaf: Leaf, row: Artifact) -> bool:
         return await self.admits(leaf, row.path if self._by_path else row.package)

@@ -104,6 +104,19 @@ def test_no_settings_make_a_request_ask_without_end() -> None:
     assert VISITS_MAX < 1000
 
 
+def test_of_too_many_members_none_is_looked_up_outside() -> None:
+    """The one that owns the name may have been cut off."""
+    leaves = [local(f"l{n}") for n in range(2 * LEAVES_MAX)]
+    names = [each.key for each in leaves]
+    parts = [virtual(f"p{n}", *names[n * 32 : n * 32 + 32]) for n in range(4)]
+    below = ["up", *(each.key for each in parts)]
+    mesh = Mesh(*leaves, *parts, local("up", "remote"), virtual("all", *below, guard=True))
+    assert mesh.keys()[0] == "l0"
+    mesh = Mesh(*leaves, *parts, local("up", "remote"), virtual("all", *below, guard=False))
+    assert mesh.keys()[0] == "up"
+    assert Mesh(local("up", "remote"), virtual("all", "up")).keys() == ["up"]
+
+
 def test_rules_add_up_along_the_way() -> None:
     inner = virtual("in", Member(key="a", deny=("x*",)))
     mesh = Mesh(local("a"), inner, virtual("all", Member(key="in", allow=("?1", "?2"))))
