@@ -31,7 +31,7 @@ from node.repositories.sessions import Sessions
 from node.repositories.virtual.answering import Counts, Merger, VirtualAnswers
 from node.repositories.virtual.members import OUTSIDE, Crew, gather
 from node.retention.service import Retention
-from node.retention.use import last_read
+from node.retention.use import last_read, last_told
 from node.search.service import Search
 from node.signing import Keyring
 from node.usage import UsageCounter
@@ -101,8 +101,12 @@ class Core:
         self.mirrors = Mirrors(lambda key: self.remote(self.entry(key)))
         self.merger = Merger(self.services, self.remote, Counts(self.metrics))
         self.promotions = Promotions(self, self.ledger)
-        self.retention = Retention(self, self.ledger, partial(last_read, self.placer.inventory))
+        read = partial(last_read, self.placer.inventory)
+        self.retention = Retention(self, self.ledger, read, told=self._last_told)
         self.collector = Collector(self)
+
+    async def _last_told(self, repository: str, package: str, version: str) -> float:
+        return await last_told(self.usage, repository, package, version)
 
     @property
     def identity(self) -> Identity:

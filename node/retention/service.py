@@ -38,6 +38,7 @@ from store.facts import Fact
 PAGE = 200  # packages read at once
 ON_DEMAND = "on-demand"
 LastUsed = Callable[[Sequence[Digest]], Awaitable[Mapping[Digest, float]]]
+LastTold = Callable[[str, str, str], Awaitable[float]]  # of a repository, package and version
 log = structlog.get_logger(__name__)
 
 
@@ -98,8 +99,10 @@ class Retention:
         ledger: Ledger,
         last_used: LastUsed,
         *,
+        told: LastTold | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._told = told
         self._node, self._ledger, self._last_used, self._clock = node, ledger, last_used, clock
         text = "Versions that retention removed"
         self._versions = node.metrics.counter("retention_removed_versions", text)
@@ -154,10 +157,12 @@ class Retention:
         if any(policy.unused_for for policy in policies):
             digests = [file.digest for each in editions for file in each.files]
             read = await self._last_used(digests)
-            used = {
-                each.version: max((read.get(f.digest, 0.0) for f in each.files), default=0.0)
-                for each in editions
-            }
+            for each in editions:
+                last = [read.get(file.digest, 0.0) for file in each.files]
+                if self._told is not None:
+                    versions = sorted({file.version for file in each.files})
+                    last += [await self._told(entry.key, package, v) for v in versions]
+                used[each.version] = max(last, default=0.0)
         return judge(policies, package, editions, used, self._clock())
 
     async def _pending(self) -> set[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from node.usage import UsageCounter
 from store.digest import Digest
 from store.inventory import Inventory
 
@@ -16,3 +17,8 @@ async def last_read(inventory: Inventory, digests: Sequence[Digest]) -> Mapping[
     asked = {each.raw: each for each in digests if each.algorithm == "sha256"}
     rows = await inventory.rows(asked)
     return {asked[blob]: row.used for blob, row in rows.items()}
+
+
+async def last_told(usage: UsageCounter, repository: str, package: str, version: str) -> float:
+    """When anybody was last sent a file of a version, on any node, as far as the ledger tells."""
+    return (await usage.usage(repository, package, version)).last

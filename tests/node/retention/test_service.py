@@ -118,6 +118,14 @@ async def test_age_and_use_by_a_clock(tmp_path: Path) -> None:
         read[Digest.of(b"bytes 1.0")] = later - DAY
         assert [each async for each in retention.plan()] == []
 
+        async def told(*place: str) -> float:
+            assert place == ("stage", "demo", "")
+            return later - DAY
+
+        read.clear()
+        retention = Retention(core, core.ledger, used, told=told, clock=lambda: later)
+        assert [each async for each in retention.plan()] == [], "some node has served it"
+
 
 async def test_reads_are_known_from_the_inventory(tmp_path: Path) -> None:
     async with staged(tmp_path, "generic") as stage:
