@@ -15,8 +15,9 @@ from cli.connection import connect
 from cli.couriers import couriers
 from cli.links import links
 from cli.members import COMMANDS
-from cli.output import show, table
+from cli.output import show
 from cli.placement import placement
+from cli.topology import topology
 from cli.transfers import transfers, why
 
 
@@ -31,6 +32,7 @@ mesh.add_command(placement)
 mesh.add_command(links)
 mesh.add_command(transfers)
 mesh.add_command(couriers)
+mesh.add_command(topology)
 mesh.add_command(why)
 mesh.add_command(standing)
 for command in COMMANDS:
@@ -106,17 +108,3 @@ def peers(data: str | None, *, as_json: bool) -> None:
     troubled = authors_table(found["authors"])
     if troubled.row_count and not as_json:
         show(found["authors"], troubled, as_json=False)
-
-
-@mesh.command(epilog="Example: atoll mesh topology --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-def topology(data: str | None, *, as_json: bool) -> None:
-    """Show the mesh: sites, nodes, links."""
-    with connect(data) as node:
-        found = node.call("GET", "/mesh/topology")
-    rows = [
-        (each["site"], each["node"][:8], each.get("name", ""), " ".join(each.get("links", [])))
-        for each in sorted(found["nodes"], key=lambda n: (n["site"], n["node"]))
-    ]
-    show(found, table(("Site", "Node", "Name", "Links"), rows), as_json=as_json)

@@ -23,7 +23,7 @@ from mesh.effects import (
     ServeManifest,
 )
 from mesh.finding import HAVE_INTERVAL, HOPS_MAX, Finding
-from mesh.journal import Journal
+from mesh.journal import COMPLETE, Journal
 from mesh.limits import Limits
 from mesh.messages import (
     COURIER,
@@ -228,7 +228,7 @@ class Exchange:
         if download is None:
             return []
         if right:
-            self.journal.end(blob, "complete", download.size, now)
+            self.journal.end(blob, COMPLETE, download.size, now)
             del self.downloads[blob]
             off = self._requests.drop_blob(download)
             said = self.finding.complete(blob, download.size, download.manifest_id)

@@ -29,6 +29,7 @@ WANTED, FOUND, MANIFEST, ASKED, STALLED, AGAIN, REDIRECTED, REFUSED, BAD, LOST, 
     "ended",
 )
 
+COMPLETE = "complete"  # the outcome of a story that ended well
 STATES = {0: "has none of it", 1: "has all of it", 2: "has a part of it", 3: "looks for it"}
 
 
@@ -79,10 +80,24 @@ class Story:
 
 
 @dataclass(slots=True)
+class Totals:
+    """What became of all transfers since the start."""
+
+    received: int = 0  # bytes that were of use
+    wasted: int = 0
+    complete: int = 0
+    given_up: int = 0
+    stalls: int = 0
+    redirected: int = 0  # chunks
+    bad: int = 0  # answers
+
+
+@dataclass(slots=True)
 class Journal:
     """The stories of this node's transfers."""
 
     stories: OrderedDict[bytes, Story] = field(default_factory=OrderedDict[bytes, Story])
+    totals: Totals = field(default_factory=Totals)
 
     def begin(self, blob: bytes, why: str, now: float) -> None:
         """A blob is wanted, perhaps not for the first time."""
@@ -120,6 +135,10 @@ class Journal:
 
     def gave(self, blob: bytes, peer: bytes, size: int, now: float, *, useful: bool) -> None:
         """Chunks have come."""
+        if useful:
+            self.totals.received += size
+        else:
+            self.totals.wasted += size
         story = self.stories.get(blob)
         if story is None:
             return
@@ -144,6 +163,7 @@ class Journal:
 
     def stalled(self, blob: bytes, peer: bytes, why: str, now: float) -> None:
         """A peer that owes chunks gives none."""
+        self.totals.stalls += 1
         self.note(blob, STALLED, peer, why, now)
         if (story := self.stories.get(blob)) is not None:
             story.share(peer).stalls += 1
@@ -152,6 +172,7 @@ class Journal:
         self, blob: bytes, peer: bytes, chunks: int, nodes: Sequence[bytes], now: float
     ) -> None:
         """A peer says to ask others first."""
+        self.totals.redirected += chunks
         names = " ".join(node.hex()[:8] for node in nodes) or "nobody"
         self.note(blob, REDIRECTED, peer, f"to {names}", now)
         if (story := self.stories.get(blob)) is not None:
@@ -159,12 +180,17 @@ class Journal:
 
     def bad(self, blob: bytes, peer: bytes, why: str, now: float) -> None:
         """A peer gave what it must not give."""
+        self.totals.bad += 1
         self.note(blob, BAD, peer, why, now)
         if (story := self.stories.get(blob)) is not None:
             story.share(peer).bad += 1
 
     def end(self, blob: bytes, outcome: str, size: int, now: float) -> None:
         """It is here, or will not come."""
+        if outcome == COMPLETE:
+            self.totals.complete += 1
+        else:
+            self.totals.given_up += 1
         story = self.stories.get(blob)
         if story is not None:
             self.note(blob, ENDED, b"", outcome, now)

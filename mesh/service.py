@@ -22,6 +22,7 @@ from mesh.carrier import Carrier
 from mesh.exchange import Exchange
 from mesh.invitation import Book
 from mesh.messages import URGENT, Errand, RelayOffer, RelayOpen, RelayReady
+from mesh.neighbourhood import LinkWords
 from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
 from mesh.shell.copies import Copies
@@ -33,9 +34,11 @@ from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.meeting import Meeting, Ways
 from mesh.shell.memory import Memory
+from mesh.shell.neighbourhood import Neighbourhood
 from mesh.shell.own import Own
 from mesh.shell.relays import Relays
 from mesh.shell.switchboard import Switchboard
+from mesh.shell.topology import topology
 from mesh.shell.transfers import Transfers
 from mesh.shell.watching import Watch
 from mesh.shell.writing import Fetch
@@ -120,10 +123,12 @@ class Mesh:
         board.links, board.ledgers, board.copies = self._links, self._ledgers, self.copies
         board.relays, self._relays.links = self._relays, self._links
         self.couriers.links = self._links
+        beliefs, key_of = self._exchange.peers, board.key_of
+        self._neighbourhood = Neighbourhood(ledger, self._links, beliefs, key_of, rng)
         board.transfers, board.joining = self._transfers, self.joining
         board.watch = Watch(self._exchange, self._links)
         self.errands = Errands(self._links, ledger)
-        board.handlers = {Errand: self.errands.heard}
+        board.handlers = {Errand: self.errands.heard, LinkWords: self._neighbourhood.heard}
         board.handlers |= dict.fromkeys(CARGO.values(), self.couriers.heard)
         board.handlers |= dict.fromkeys((RelayOpen, RelayOffer, RelayReady), self._relays.heard)
 
@@ -144,6 +149,7 @@ class Mesh:
                 await nursery.start(self._ledgers.run)
                 await nursery.start(self.copies.run)
                 await nursery.start(self.errands.run)
+                nursery.start_soon(self._neighbourhood.run)
                 mesh = bytes.fromhex(self._ledger.mesh)
                 for record in self._memory.records:
                     self._addresses.take(record, mesh, self._board.key_of, time.time())
@@ -167,7 +173,7 @@ class Mesh:
             self._meeting.members_changed()
 
     async def _tend_forever(self) -> None:
-        saved, faults = trio.current_time(), self._faults()
+        saved, faults = trio.current_time(), self._memory.faults
         while True:
             await trio.sleep(TEND)
             self._board.tend()
@@ -175,13 +181,9 @@ class Mesh:
             if now >= self._address_at + READDRESS:
                 self._say_where()
             due = SAVE if self._board.dirty else REMEMBER
-            if now >= saved + due or self._faults() != faults:
-                saved, faults = now, self._faults()
+            if now >= saved + due or self._memory.faults != faults:
+                saved, faults = now, self._memory.faults
                 await self._save()
-
-    def _faults(self) -> int:
-        """Return how often peers have misbehaved; a crash must not wipe the slate."""
-        return sum(belief.strikes for belief in self._exchange.peers.values())
 
     async def _save(self) -> None:
         self._board.dirty = False
@@ -359,7 +361,8 @@ class Mesh:
 
     def topology(self) -> Topology:
         """Return the members and the links this node knows of."""
-        return overview.topology(self._ledger, self._links, self._addresses)
+        known = (self._ledger, self._links, self._addresses, self._exchange, self._neighbourhood)
+        return topology(*known)
 
     async def limit(self, rules: Sequence[str] | None) -> None:
         """Replace the rules for links, now and after a restart; None: back to the configured ones.

@@ -44,13 +44,31 @@ class TopologyNode(msgspec.Struct, frozen=True):
     addresses: tuple[str, ...]
 
 
+class TopologyLink(msgspec.Struct, frozen=True):
+    """A link between two members, the smaller id first.  Rates are bytes per second.
+
+    ``rates`` and ``moving`` are for what the first, and what the second receives: as believed, and
+    just now.  ``age`` is None for our own links, else the seconds since an end told of it.
+    """
+
+    nodes: tuple[str, str]
+    path: str  # direct | relayed | libp2p
+    rtt: float | None
+    rates: tuple[float | None, float | None]
+    resent: float | None  # share of TCP segments that were sent again
+    moving: tuple[float, float]
+    left: float | None  # seconds until what we send over it is there
+    age: float | None
+
+
 class Topology(msgspec.Struct, frozen=True):
-    """The members by site, and the links this node knows of."""
+    """The members by site, and the links between any of them, as far as they have told."""
 
     mesh: str
     root_version: int
     contested: bool
     nodes: tuple[TopologyNode, ...]
+    links: tuple[TopologyLink, ...] = ()
 
 
 class Relaying(msgspec.Struct, frozen=True):

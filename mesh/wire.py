@@ -16,6 +16,7 @@ import msgspec
 from mesh.cargo import CARGO
 from mesh.copies import COPIES
 from mesh.messages import TYPES, ChunkIndex, Count, Data, Message
+from mesh.neighbourhood import NEIGHBOURHOOD
 from store.errors import LocalProtocolError, RemoteProtocolError
 
 CONTROL_FRAME_MAX = 64 * 1024  # bytes after the length field
@@ -29,7 +30,7 @@ HEAD = struct.Struct("!IB")
 HEADER_LENGTH = struct.Struct("!H")
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
-ALL = {**TYPES, **COPIES, **CARGO}
+ALL = {**TYPES, **COPIES, **CARGO, **NEIGHBOURHOOD}
 CODES = {kind: code for code, kind in ALL.items()}
 DECODERS = {code: msgspec.msgpack.Decoder(kind) for code, kind in ALL.items()}
 DATA = CODES[Data]

@@ -149,7 +149,7 @@ class Front:
         elif clean == "/metrics":
             address = str((scope.get("client") or ("",))[0])
             if await self._may_see_metrics(dict(headers_of(scope)), address):
-                await answer(send, scope, 200, self._metrics.render(), CONTENT_TYPE)
+                await answer(send, scope, 200, await self._metrics.text(), CONTENT_TYPE)
             else:
                 extra = [(b"www-authenticate", b'Basic realm="Atoll"')]
                 await answer(send, scope, 401, {"error": "authentication required"}, extra=extra)

@@ -56,5 +56,23 @@ class LinkMetrics(Collector):
         yield GaugeMetricFamily("atoll_transfers", "Blobs on their way here", value=len(transfers))
         left = sum(each.size - each.verified for each in transfers)
         yield GaugeMetricFamily("atoll_transfer_bytes_left", "Bytes they lack", value=left)
+        yield from self._totals()
         queued = sum(each.queued for each in insight.sending())
         yield GaugeMetricFamily("atoll_sending_bytes", "Bytes peers wait for", value=queued)
+
+    def _totals(self) -> Iterator[Metric]:
+        totals = self._mesh.insight.totals()
+        family = CounterMetricFamily("atoll_transfer_bytes", "Bytes fetched", labels=["use"])
+        family.add_metric(["useful"], totals.received)
+        family.add_metric(["wasted"], totals.wasted)
+        yield family
+        family = CounterMetricFamily("atoll_transfer_ends", "Transfers over", labels=["outcome"])
+        family.add_metric(["complete"], totals.complete)
+        family.add_metric(["given up"], totals.given_up)
+        yield family
+        family = CounterMetricFamily("atoll_transfer_faults", "What went wrong", labels=["kind"])
+        family.add_metric(["stall"], totals.stalls)
+        family.add_metric(["bad"], totals.bad)
+        yield family
+        text = "Chunks that sources told us to get elsewhere"
+        yield CounterMetricFamily("atoll_transfer_redirected", text, value=totals.redirected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import trio
@@ -9,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from node.packages.observe import Observation
+from store.errors import RegistryError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"})
@@ -20,6 +22,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.refreshers: list[Callable[[], Awaitable[None]]] = []
         labels = ("format", "method", "status")
         self._requests = Counter(
             "atoll_http_requests", "Requests answered", labels, registry=self.registry
@@ -84,6 +87,13 @@ class Metrics:
     def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
         """Make a gauge; its name gets the prefix ``atoll_``."""
         return Gauge(f"atoll_{name}", text, labels, registry=self.registry)
+
+    async def text(self) -> bytes:
+        """The exposition text, after whatever has to be read first."""
+        for refresh in self.refreshers:
+            with suppress(RegistryError):  # a database that fails tells nothing new
+                await refresh()
+        return self.render()
 
     def render(self) -> bytes:
         """The exposition text."""

@@ -19,6 +19,7 @@ from node.config import split_address
 from node.core import Core
 from node.directory import UserEntry
 from node.linkmetrics import LinkMetrics
+from node.meshmetrics import MeshMetrics
 from node.pathmetrics import PathMetrics
 from store.errors import MeshError, NoHolderError, PendingError
 
@@ -81,6 +82,9 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     mesh = build_mesh(core)
     core.metrics.registry.register(PathMetrics(mesh))
     core.metrics.registry.register(LinkMetrics(mesh))
+    told = MeshMetrics(core, mesh)
+    core.metrics.registry.register(told)
+    core.metrics.refreshers.append(told.refresh)
     await services.start(mesh.run)
     core.blobs.swarm = mesh
     mesh.errands.perform = core.errand

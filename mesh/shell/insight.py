@@ -8,6 +8,7 @@ import trio
 
 from mesh import explaining
 from mesh.exchange import Exchange
+from mesh.journal import Totals
 from mesh.ports import LedgerPort
 from mesh.shell.links import Links
 from mesh.status import LinkStatus, SendingStatus, TransferStatus, Why
@@ -30,6 +31,10 @@ class Insight:
     def transfers(self) -> list[TransferStatus]:
         """Return what is on its way here."""
         return explaining.transfers(self._known())
+
+    def totals(self) -> Totals:
+        """Return what became of all transfers since the start."""
+        return self.exchange.journal.totals
 
     def paths(self) -> list[LinkStatus]:
         """Return what is believed of the path to every peer, the nearest first."""

@@ -68,6 +68,11 @@ class Memory:
         self.limits: list[str] | None = None
         self.records: list[bytes] = []  # as loaded: to be judged once the ledger is open
 
+    @property
+    def faults(self) -> int:
+        """How often peers have misbehaved; a crash must not wipe the slate."""
+        return sum(belief.strikes for belief in self._beliefs.values())
+
     async def load(self) -> None:
         """Read what was saved.  A damaged file is as good as none."""
         if self._path is None:

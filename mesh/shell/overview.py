@@ -1,4 +1,4 @@
-"""What people see of the mesh: peers and topology.  Reads everything, changes nothing."""
+"""What people see of the mesh: peers.  Reads everything, changes nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mesh.relay import parse_detour
 from mesh.shell.connection import Connection
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
-from mesh.status import PeerStatus, Topology, TopologyNode
+from mesh.status import PeerStatus
 from store.root import Member
 
 SHORT = 8  # characters of a node id that people read
@@ -86,27 +86,3 @@ def _found(book: AddressBook, peer: bytes, link: Connection | None) -> str:
     if link.relayed:
         return "relay"
     return book.origin(peer, link.address) if link.dialled else INBOUND
-
-
-def topology(ledger: LedgerPort, links: Links, book: AddressBook) -> Topology:
-    """Return the members and the links this node knows of."""
-    authority = ledger.authority
-    linked = {peer.hex() for peer in links.control}
-    nodes = tuple(
-        TopologyNode(
-            node=node,
-            name=member.name,
-            site=member.site,
-            roles=tuple(member.roles),
-            links=_links_of(node, ledger.node, linked),
-            addresses=book.of(bytes.fromhex(node)),
-        )
-        for node, member in authority.members().items()
-    )
-    return Topology(ledger.mesh, authority.version, authority.contested, nodes)
-
-
-def _links_of(node: str, own: str, linked: set[str]) -> tuple[str, ...]:
-    if node == own:
-        return tuple(sorted(peer[:SHORT] for peer in linked))
-    return (own[:SHORT],) if node in linked else ()

@@ -98,4 +98,4 @@ async def list_audit(call: Call) -> AuditList:
 @table.route("GET", "/admin/metrics", Access.MANAGE)
 async def metrics(call: Call) -> Raw:
     """Show the Prometheus metrics."""
-    return Raw(body=call.core.metrics.render(), media_type="text/plain; version=0.0.4")
+    return Raw(body=await call.core.metrics.text(), media_type="text/plain; version=0.0.4")

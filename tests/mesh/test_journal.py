@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from mesh.journal import ASKED, EVENTS_MAX, REDIRECTED, SOURCES_MAX, STALLED, STORIES_MAX, Journal
+from mesh.journal import (
+    ASKED,
+    COMPLETE,
+    EVENTS_MAX,
+    REDIRECTED,
+    SOURCES_MAX,
+    STALLED,
+    STORIES_MAX,
+    Journal,
+    Totals,
+)
 
 BLOB, PEER = b"b" * 32, b"p" * 32
 
@@ -82,3 +92,16 @@ def test_nothing_is_written_of_what_nobody_wants() -> None:
     journal.end(BLOB, "complete", 1, 1.0)
     journal.found(BLOB, PEER, 1, 1.0)
     assert not journal.stories
+
+
+def test_totals_count_what_is_no_longer_told() -> None:
+    journal = Journal()
+    journal.begin(BLOB, "for a client", 0.0)
+    journal.gave(BLOB, PEER, 100, 1.0, useful=True)
+    journal.gave(BLOB, PEER, 7, 1.0, useful=False)
+    journal.stalled(BLOB, PEER, "nothing", 2.0)
+    journal.redirected(BLOB, PEER, 5, [], 2.0)
+    journal.bad(BLOB, PEER, "other bytes", 3.0)
+    journal.end(BLOB, "given up", 0, 4.0)
+    journal.end(BLOB, COMPLETE, 100, 5.0)
+    assert journal.totals == Totals(100, 7, 1, 1, 1, 5, 1)

@@ -12,6 +12,7 @@ from prometheus_client.exposition import generate_latest
 from mesh.beliefs import PeerBelief
 from mesh.exchange import Exchange
 from mesh.explaining import Known, links
+from mesh.journal import Totals
 from node.linkmetrics import LinkMetrics
 
 
@@ -24,6 +25,9 @@ class Insight:
 
     def transfers(self) -> list[Any]:
         return []
+
+    def totals(self) -> Totals:
+        return Totals(received=70, wasted=3, complete=2)
 
     def sending(self) -> list[Any]:
         return []
@@ -46,3 +50,5 @@ def test_every_link_is_told_and_what_is_unknown_is_not() -> None:
     assert 'atoll_link_up{peer="abababab",site="quay"} 1.0' in text
     assert "atoll_link_resent_ratio{" not in text
     assert "atoll_transfers 0.0" in text
+    assert 'atoll_transfer_bytes_total{use="useful"} 70.0' in text
+    assert 'atoll_transfer_ends_total{outcome="complete"} 2.0' in text
