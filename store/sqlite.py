@@ -22,6 +22,7 @@ from store.backend import Unit
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock
+CACHE_MAX = 16 << 20  # bytes of pages that the writer keeps: ids are random, rows go everywhere
 LOG_SIZE_MAX = 64 << 20  # bytes of the write-ahead log that may stay on disk
 INTERRUPT_INTERVAL = 0.02  # seconds; an interrupt only stops the statement running just then
 ITERATION = 64  # rows aiosqlite would fetch at once; units fetch for themselves
@@ -48,6 +49,7 @@ class SQLite:
             "PRAGMA journal_mode=WAL",  # sticks to the file; the writer is the first to connect
             f"PRAGMA synchronous={synchronous}",
             "PRAGMA foreign_keys=ON",
+            f"PRAGMA cache_size=-{CACHE_MAX >> 10}",  # in KiB where negative
             f"PRAGMA journal_size_limit={LOG_SIZE_MAX}",
         )
         self._writer: Worker | None = None

@@ -43,6 +43,7 @@ OPEN_MAX = 2048  # wishes looked at in one go
 AT_ONCE = 2  # blobs fetched at a time to be carried
 TAKEN_AT_ONCE = 4  # blobs fetched at a time that a courier has brought
 PARTING = 16  # blobs that holders are asked at a time to keep
+PART_WAIT = 15.0  # seconds that this may take
 log = structlog.get_logger(__name__)
 
 
@@ -272,16 +273,16 @@ class Courier:
 
     async def _load_one(self, blob: bytes) -> None:
         cargo = self.couriers.cargo
-        async with self._fetches:
-            try:
+        try:
+            async with self._fetches:
                 size = await self._fetch(blob, COURIER)
-            except RegistryError as error:
-                cargo.put_off(blob, time.time())
-                log.info("couriers.not_loaded", blob=blob.hex(), why=str(error))
-                return
-            except BaseException:  # cancelled: it is not coming any more
-                cargo.put_off(blob, time.time())
-                raise
+        except RegistryError as error:
+            cargo.put_off(blob, time.time())
+            log.info("couriers.not_loaded", blob=blob.hex(), why=str(error))
+            return
+        except trio.Cancelled:  # it is not coming any more, and room for it need not be kept
+            cargo.put_off(blob, time.time())
+            raise
         cargo.loaded(blob, size)
         self.couriers.wake()
 
@@ -291,6 +292,11 @@ class Courier:
         if not cargo.leaving or now < self._parted + LOOK:
             return
         self._parted = now
+        with trio.move_on_after(PART_WAIT):  # holders that say nothing hold nothing else up
+            await self._let_go()
+
+    async def _let_go(self) -> None:
+        cargo = self.couriers.cargo
         rows = await self._inventory.rows(list(cargo.leaving))
         parted, ordered = 0, sorted(cargo.leaving)
         # On from the last: those that nobody in reach would keep must not stand before all others.
