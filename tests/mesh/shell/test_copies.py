@@ -181,11 +181,11 @@ def ids(*indices: int) -> set[bytes]:
     return {blob(index)[:ID] for index in indices}
 
 
-pytestmark = pytest.mark.usefixtures("autojump_clock")
+Clock = trio.testing.MockClock
 
 
 # --- holdings ------------------------------------------------------------------------------------
-async def test_members_hear_what_each_holds_and_what_comes_and_goes() -> None:
+async def test_members_hear_what_each_holds_and_what_comes_and_goes(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         a.hold(1, 2, 3)
@@ -200,7 +200,7 @@ async def test_members_hear_what_each_holds_and_what_comes_and_goes() -> None:
         assert a.known(b) == ids(9)
 
 
-async def test_whoever_was_away_hears_only_what_it_missed() -> None:
+async def test_whoever_was_away_hears_only_what_it_missed(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         a.hold(*range(50))
@@ -216,7 +216,7 @@ async def test_whoever_was_away_hears_only_what_it_missed() -> None:
         assert not any(isinstance(each, HoldingsPage) for each in a.sent)
 
 
-async def test_after_a_restart_only_shards_that_differ_are_told() -> None:
+async def test_after_a_restart_only_shards_that_differ_are_told(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         a.hold(*range(50))
@@ -234,7 +234,7 @@ async def test_after_a_restart_only_shards_that_differ_are_told() -> None:
         assert b.keeper.replaced == 1
 
 
-async def test_reports_are_told_when_they_change() -> None:
+async def test_reports_are_told_when_they_change(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         made.link(a, b)
@@ -247,7 +247,7 @@ async def test_reports_are_told_when_they_change() -> None:
         assert len(a.sent) == said
 
 
-async def test_without_a_keeper_nothing_is_said_or_promised() -> None:
+async def test_without_a_keeper_nothing_is_said_or_promised(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         a.copies.keeper = None
@@ -258,7 +258,7 @@ async def test_without_a_keeper_nothing_is_said_or_promised() -> None:
         assert not any(isinstance(each, HoldingsPage) for each in a.sent)
 
 
-async def test_hostile_holdings_are_thrown_away() -> None:
+async def test_hostile_holdings_are_thrown_away(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         made.link(a, b)
@@ -287,7 +287,7 @@ async def test_hostile_holdings_are_thrown_away() -> None:
         assert b.known(a) == {b"\x031234", b"\x035678", b"\x039999"}
 
 
-async def test_a_disk_in_trouble_forgets_nothing_for_good() -> None:
+async def test_a_disk_in_trouble_forgets_nothing_for_good(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         made.link(a, b)
@@ -306,7 +306,7 @@ async def test_a_disk_in_trouble_forgets_nothing_for_good() -> None:
 
 
 # --- custody -------------------------------------------------------------------------------------
-async def test_a_holder_promises_and_the_wish_is_over() -> None:
+async def test_a_holder_promises_and_the_wish_is_over(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         a.hold(1)
@@ -318,7 +318,7 @@ async def test_a_holder_promises_and_the_wish_is_over() -> None:
         assert not await b.copies.release(blob(1), [A])  # it is gone there
 
 
-async def test_nobody_linked_nobody_who_holds_nobody_who_answers() -> None:
+async def test_nobody_linked_nobody_who_holds_nobody_who_answers(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         a.hold(1)
@@ -334,7 +334,7 @@ async def test_nobody_linked_nobody_who_holds_nobody_who_answers() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_of_two_that_would_both_let_go_one_keeps(seed: int) -> None:
+async def test_of_two_that_would_both_let_go_one_keeps(seed: int, autojump_clock: Clock) -> None:
     rng, verdicts = random.Random(seed), dict[bytes, bool]()
     async with world() as made:
         ends = [await made.end(A), await made.end(B, 2)]
@@ -356,7 +356,7 @@ async def test_of_two_that_would_both_let_go_one_keeps(seed: int) -> None:
     assert any(end.keeper.held for end in ends)
 
 
-async def test_a_cut_link_and_a_cancelled_wish_leave_nothing_behind() -> None:
+async def test_a_cut_link_and_a_cancelled_wish_leave_nothing_behind(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         a.hold(1)
@@ -385,7 +385,7 @@ async def test_a_cut_link_and_a_cancelled_wish_leave_nothing_behind() -> None:
 
 
 # --- safety --------------------------------------------------------------------------------------
-async def test_a_member_says_whether_it_has_everything_safely() -> None:
+async def test_a_member_says_whether_it_has_everything_safely(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         made.link(a, b)
@@ -401,7 +401,7 @@ async def test_a_member_says_whether_it_has_everything_safely() -> None:
         assert not await a.copies.secure(C, C, 0, 7, [])
 
 
-async def test_one_member_has_only_so_many_secured_at_a_time() -> None:
+async def test_one_member_has_only_so_many_secured_at_a_time(autojump_clock: Clock) -> None:
     async with world() as made:
         a, b = await made.end(A), await made.end(B, 2)
         made.link(a, b)
@@ -421,7 +421,9 @@ async def test_one_member_has_only_so_many_secured_at_a_time() -> None:
         assert await a.copies.secure(B, C, 0, 1, [])  # the places are free again
 
 
-async def test_a_question_ends_with_its_link_and_only_who_was_asked_answers() -> None:
+async def test_a_question_ends_with_its_link_and_only_who_was_asked_answers(
+    autojump_clock: Clock,
+) -> None:
     async with world() as made:
         a, b, c = await made.end(A), await made.end(B, 2), await made.end(C, 3)
         made.link(a, b)

@@ -17,6 +17,7 @@ from mesh.shell import neighbourhood as module
 from mesh.shell.neighbourhood import LOOK, Neighbourhood
 from tests.mesh.keys import MESH, Signer
 
+Clock = trio.testing.MockClock
 SIGNERS = {bytes.fromhex(each.node): each for each in map(Signer, "abcd")}
 
 
@@ -75,13 +76,15 @@ async def running(*ends: End) -> AsyncGenerator[None]:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock) -> None:
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     now = SimpleNamespace(time=lambda: 1_700_000_000.0 + trio.current_time())
     monkeypatch.setattr(module, "time", now)
 
 
 @pytest.mark.usefixtures("clock")
-async def test_a_word_reaches_who_is_linked_with_none_of_those_it_names() -> None:
+async def test_a_word_reaches_who_is_linked_with_none_of_those_it_names(
+    autojump_clock: Clock,
+) -> None:
     world = World()
     for pair in ("ab", "bc", "cd"):
         world.link(*pair)
@@ -92,7 +95,7 @@ async def test_a_word_reaches_who_is_linked_with_none_of_those_it_names() -> Non
 
 
 @pytest.mark.usefixtures("clock")
-async def test_in_a_full_mesh_each_word_crosses_each_link_once() -> None:
+async def test_in_a_full_mesh_each_word_crosses_each_link_once(autojump_clock: Clock) -> None:
     world = World()
     for pair in ("ab", "ac", "ad", "bc", "bd", "cd"):
         world.link(*pair)
@@ -105,7 +108,7 @@ async def test_in_a_full_mesh_each_word_crosses_each_link_once() -> None:
 
 
 @pytest.mark.usefixtures("clock")
-async def test_a_link_that_flaps_makes_no_flood() -> None:
+async def test_a_link_that_flaps_makes_no_flood(autojump_clock: Clock) -> None:
     world = World("ab")
     async with running(world.named["a"]):
         for _ in range(50):
@@ -117,7 +120,7 @@ async def test_a_link_that_flaps_makes_no_flood() -> None:
 
 
 @pytest.mark.usefixtures("clock")
-async def test_nobody_says_what_our_own_links_are() -> None:
+async def test_nobody_says_what_our_own_links_are(autojump_clock: Clock) -> None:
     world = World("ab")
     world.link("a", "b")
     forged = sign(Signer("a"), MESH, (), 1_700_000_500.0)
