@@ -91,7 +91,9 @@ class Neighbourhood:
             word = self.words.take(
                 data, mesh, lambda node: None if node == own else self._key_of(node), clock
             )
-            for other in list(self._links.control) if word is not None else ():
+            if word is None:
+                continue
+            for other in list(self._links.control):
                 if other not in (peer, word.node) and not word.names(other):
                     self._send(other, [data])
 
