@@ -27,6 +27,7 @@ ASK_AGAIN = 5.0  # seconds after which the credentials are judged again
 PAGE = 100  # changes read at once
 STREAMS_MAX = 200  # open at a time
 CALLER_MAX = 20  # of them by one caller or address
+PRECISION = 1.0  # seconds by which ledger time and the clock that dates a repository may differ
 RETRY = b"retry: 3000\n\n"  # milliseconds after which a browser connects again
 RIGHTS = frozenset({"user", "group", "token", "grant", "repository"})  # settings that change rights
 
@@ -147,7 +148,9 @@ class Streams:
 
         def reads(key: str) -> bool:
             entry = self._directory.get(RepositoryEntry, key)
-            return entry is not None and self._gate.may(caller, "read", entry)
+            if entry is None or event.at < entry.created_at - PRECISION:
+                return False  # it is about another repository that had the key before
+            return self._gate.may(caller, "read", entry)
 
         if not may_hear(event, reads, manages=self._gate.manages(caller)):
             return b""

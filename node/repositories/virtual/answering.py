@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import msgspec
 import structlog
 import trio
 
@@ -123,7 +124,12 @@ class VirtualAnswers:
 
     async def _answer(self) -> Response:
         virtual = self._format.virtual or Virtual()
-        response = await virtual.answer(self._request, self)
+        try:
+            response = await virtual.answer(self._request, self)
+        except msgspec.DecodeError as error:  # an upstream's document that is none
+            log.warning("virtual.unreadable", repository=self._crew.entry.key, why=str(error))
+            told = f"a member of {self._crew.entry.key} answers what cannot be read"
+            raise UnavailableError(told) from error
         if response is None:
             response = replace(await self._handled(self._request, self._view), immutable=False)
         return response

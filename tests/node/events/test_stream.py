@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -119,6 +120,26 @@ async def test_nothing_is_heard_of_what_one_may_not_read(tmp_path: Path) -> None
             for parts in (mine, yours):
                 (told, _) = await take(parts, 2)
                 assert json.loads(told["data"])["package"] == "open"
+
+
+async def test_a_repository_made_anew_under_a_key_tells_nothing_of_the_old_one(
+    tmp_path: Path,
+) -> None:
+    async with world(tmp_path) as node:
+        directory = node.core.directory
+        private = RepositoryEntry(key="again", format="npm", is_public=False)
+        await append(node, directory.change("again", private))
+        await npm(node, "hidden", "1.0.0", "again")
+        public = RepositoryEntry(key="again", format="npm", created_at=time.time() + 60)
+        await append(node, directory.remove(RepositoryEntry, "again"))
+        await append(node, directory.change("again", public))
+        await npm(node, "open", "1.0.0")
+        life = node.core.ledger.incarnation
+        async with listening(node, Caller("you"), last_id=f"{life}-0") as parts:
+            heard = []
+            while not heard or heard[-1].get("package") != "open":
+                heard += [json.loads(each["data"]) for each in await take(parts, 1)]
+        assert not [each for each in heard if each["repository"] == "again"]
 
 
 async def test_a_stream_ends_with_its_credentials(tmp_path: Path) -> None:

@@ -410,3 +410,15 @@ async def test_webdav_shows_what_a_caller_may_read(tmp_path: Path) -> None:
             theirs = await p.ask("PROPFIND", path, token=p.bob, depth="1")
             assert names in mine.body
             assert names not in theirs.body
+
+
+async def test_what_a_member_answers_and_nobody_can_read_is_no_fault_of_ours(
+    tmp_path: Path,
+) -> None:
+    async with party(tmp_path, "npm", ["up"]) as all_:
+        odd = {"name": "odd", "versions": {"1.0.0": {}}, "dist-tags": {"latest": 7}}
+        headers = {"content-type": "application/json"}
+        all_.server.put("/odd", json.dumps(odd).encode(), headers=headers)
+        answer = await all_.get("/odd")
+        assert answer.status in {404, 502, 503}, answer.body
+        assert b"error" in answer.body
