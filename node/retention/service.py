@@ -36,6 +36,7 @@ from store.errors import ConflictError, NotFoundError
 from store.facts import Fact
 
 PAGE = 200  # packages read at once
+PENDING_SECONDS = 2.0  # that a list of pending promotions counts as new
 ON_DEMAND = "on-demand"
 LastUsed = Callable[[Sequence[Digest]], Awaitable[Mapping[Digest, float]]]
 LastTold = Callable[[str, str, str], Awaitable[float]]  # of a repository, package and version
@@ -77,6 +78,7 @@ class Planned:
     repository: str
     package: str
     verdict: Verdict
+    pointed: Mapping[str, bytes] = field(default_factory=dict[str, bytes])  # when it was judged
 
 
 @dataclass(slots=True)
@@ -116,7 +118,7 @@ class Retention:
 
         ``only`` is the id of a policy whose removals alone are wanted, ``keys`` are repositories.
         """
-        pending, pins = await self._pending(), self._pins()
+        pending, asked_at, pins = await self._pending(), time.monotonic(), self._pins()
         rules = rules_of(self._node.directory)
         for entry in self._node.directory.all(RepositoryEntry):
             policies = self._policies(entry)
@@ -131,6 +133,9 @@ class Retention:
             while packages := await self._node.catalog.packages(entry.key, after=after, limit=PAGE):
                 after = packages[-1]
                 for package in packages:
+                    if time.monotonic() > asked_at + PENDING_SECONDS:
+                        pending, asked_at = await self._pending(), time.monotonic()
+                    pointed = await self._pointed(entry.key, package)
                     for verdict in await self._judge(entry, served, package, policies):
                         if only in {"", verdict.policy}:
                             placed = any(p.placed for p in policies if p.id == verdict.policy)
@@ -139,7 +144,7 @@ class Retention:
                             kept = kept or self._saved(
                                 entry, package, verdict.edition, pins, () if placed else rules
                             )
-                            yield Planned(entry.key, package, verdict._replace(kept=kept))
+                            yield Planned(entry.key, package, verdict._replace(kept=kept), pointed)
 
     def _policies(self, entry: RepositoryEntry) -> list[Policy]:
         return [
@@ -228,6 +233,20 @@ class Retention:
         self._bytes.inc(done.bytes)
         return done
 
+    async def _pointed(self, repository: str, package: str) -> dict[str, bytes]:
+        unit = partial(_pointed, repository=repository, package=package)
+        return await self._node.catalog.read(unit)
+
+    async def _stands(self, entry: RepositoryEntry, served: Format, planned: Planned) -> bool:
+        """Judge a package anew whose tags are others now: a tag may keep what it points to."""
+        verdicts = await self._judge(entry, served, planned.package, self._policies(entry))
+        wanted = planned.verdict
+        return any(
+            not each.kept
+            and (each.policy, each.edition.version) == (wanted.policy, wanted.edition.version)
+            for each in verdicts
+        )
+
     async def _remove(self, planned: Planned, actor: str) -> bool:
         """Remove one version unless it has changed; tell whether it went."""
         entry = self._node.directory.get(RepositoryEntry, planned.repository)
@@ -235,7 +254,9 @@ class Retention:
         if entry is None or served is None:
             return False
         repository, verdict = self._node.open(entry), planned.verdict
-        seen = await self._node.catalog.read(partial(_pointed, planned=planned))
+        seen = await self._pointed(entry.key, planned.package)
+        if seen != planned.pointed and not await self._stands(entry, served, planned):
+            return False
         try:
             release = await served.releases.read(
                 repository, planned.package, verdict.edition.version
@@ -246,7 +267,8 @@ class Retention:
             return False
 
         def check(connection: sa.Connection) -> None:
-            if _pointed(connection, planned) != seen or not _same(connection, planned, release):
+            pointed = _pointed(connection, entry.key, planned.package)
+            if pointed != seen or not _same(connection, planned, release):
                 raise ConflictError("it changed meanwhile")
 
         try:
@@ -257,11 +279,11 @@ class Retention:
         return bool(facts)
 
 
-def _pointed(connection: sa.Connection, planned: Planned) -> dict[str, bytes]:
+def _pointed(connection: sa.Connection, repository: str, package: str) -> dict[str, bytes]:
     """A unit: the pointers of a package, by the records that set them."""
     table = schema.pointers.c
     query = sa.select(table.name, table.records).where(
-        table.repository == planned.repository, table.package == planned.package
+        table.repository == repository, table.package == package
     )
     return {row.name: bytes(row.records) for row in connection.execute(query)}
 

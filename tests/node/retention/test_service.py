@@ -156,6 +156,25 @@ async def test_what_is_published_or_tagged_meanwhile_stays(tmp_path: Path) -> No
         assert (await stage.get("/app/manifests/precious", "stage")).status == 200
 
 
+async def test_a_tag_set_after_the_look_keeps_what_policies_keep_for_it(tmp_path: Path) -> None:
+    async with staged(tmp_path, "docker") as stage:
+        await stage.publish("1.0")
+        await stage.publish("2.0")
+        await policy(stage, keep_last=1, exclude=["app@precious"])
+        retention = stage.node.core.retention
+        (planned,) = [each async for each in retention.plan()]
+        manifest = await stage.get("/app/manifests/1.0", "stage")
+        kind, token = {"content-type": manifest.headers["content-type"]}, stage.tokens["dev"]
+        for tag, stays in (("precious", True), ("other", True)):
+            path = f"/v2/stage/app/manifests/{tag}"
+            put = await stage.node.ask("PUT", path, manifest.body, kind, password=token)
+            assert put.status == 201
+            assert await retention._remove(planned, "t") is not stays
+        gone = "/v2/stage/app/manifests/precious"
+        assert (await stage.node.ask("DELETE", gone, password=token)).status == 202
+        assert await retention._remove(planned, "t"), "a tag that keeps nothing does not save it"
+
+
 async def _raced(retention: Retention, planned: Any, stage: Staged) -> bool:
     """Remove while somebody pushes between the look and the transaction."""
     ledger = retention._ledger
