@@ -15,6 +15,10 @@ STAGGER = 1.0  # seconds that one address has before the next is tried beside it
 # Of an outage so far.  Who cannot be dialled back cannot say that it is needed either: what a pause
 # adds to an outage is in proportion to it, and a flapping link is taken up within a second.
 BACKOFF_SHARE = 0.03
+# Both sides of a link that came up may be dialling.  Of two links that cross, the one that the
+# smaller id dialled stays, so that side lets its own dials run on for a moment: were both to call
+# theirs off for the other's, both links would end, and the same could happen again and again.
+CROSSING = 3.0  # seconds
 DEFERENCE = 1.0  # seconds that the node with the larger id lets the other one dial first
 
 

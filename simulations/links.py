@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from mesh.dialling import Dial, Dialling
+from mesh.dialling import CROSSING, Dial, Dialling
 from mesh.handshake import Self
 from mesh.link import JoinAsked, Link
 from mesh.messages import BULK, CONTROL, Hello, Message, OpenBulk
@@ -239,10 +239,18 @@ class Links:
             self._drop_bulk(peer, "the control link was replaced")
         self.control[peer] = connection
         self.dialling.drop(peer)
+        if connection.dialled or peer < self.name:
+            self._one_is_enough(peer, connection)
+        else:
+            self._world.after(CROSSING, lambda: self._one_is_enough(peer, connection))
+        self._hooks.linked(peer, connection)
+
+    def _one_is_enough(self, peer: bytes, connection: Connection) -> None:
+        if self._dead or self.control.get(peer) is not connection:
+            return
         for attempt in list(self._pending):
             if attempt.peer == peer and attempt.connection is not connection:
                 self._call_off(attempt)
-        self._hooks.linked(peer, connection)
 
     def _call_off(self, attempt: Attempt) -> None:
         """One link is enough."""

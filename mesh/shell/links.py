@@ -20,6 +20,7 @@ from mesh.dialling import Dial, Dialling
 from mesh.handshake import Self, Ticket
 from mesh.link import Gate, JoinAsked, Link
 from mesh.messages import BULK, CONTROL, RELAY, Message, OpenBulk
+from mesh.shell.attempts import Attempts
 from mesh.shell.connection import BROKEN, HAND_OVER, Connection, clock
 from mesh.shell.hooks import Hooks
 from mesh.shell.standing import Standing
@@ -59,7 +60,7 @@ class Links:
         self._me = me
         self._gate = gate
         self._secret_of = secret_of
-        self._attempts: dict[bytes, set[trio.CancelScope]] = {}
+        self._attempts = Attempts(lambda: me().node, self.control)
         self._accepted = 0
         self._strangers: dict[Connection, None] = {}  # the oldest first
         self._bulk_dials: set[bytes] = set()
@@ -142,15 +143,10 @@ class Links:
         error: str | None = "no address is known"
         dial = self.dialling.dials.get(peer)
         addresses = self._ways(peer)
-        attempts = self._attempts.setdefault(peer, set())
         if dial is not None and addresses:
             address = addresses[(dial.turn - 1) % len(addresses)]
-            with trio.CancelScope() as scope:
-                attempts.add(scope)
-                try:
-                    error = await self._dial(peer, address, CONTROL, scope)
-                finally:
-                    attempts.discard(scope)
+            with self._attempts.begun(peer) as scope:
+                error = await self._dial(peer, address, CONTROL, scope)
         if error is not None:
             now = trio.current_time()
             self.dialling.failed(peer, error, now, busy=self._hooks.busy(peer))
@@ -323,8 +319,7 @@ class Links:
         """A control link is the one that counts: no other is needed."""
         peer = connection.node
         self.dialling.drop(peer)
-        for attempt in self._attempts.pop(peer, set()) - {connection.attempt}:
-            attempt.cancel()  # one link is enough
+        self._start(self._attempts.needless, connection)
         if connection.relayed:
             return
         if connection.dialled:
