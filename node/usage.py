@@ -21,6 +21,7 @@ from store.usage import Usage, UsageLog, VersionKey
 
 KEEP = 60.0  # seconds between looks at what was counted: what a crash may lose
 TELL = 3600.0  # seconds between records about it
+TOLD_MAX = 5000  # versions told at a time: records are for ever, and a crawler reads everything
 STOP = 5.0  # seconds to write down and tell what is known, at the end
 COUNTED_MAX = 50_000  # versions that wait to be kept; more are not counted
 ARRIVING_MAX = 1000  # files whose names are known only once they are kept
@@ -109,11 +110,15 @@ class UsageCounter:
                 raise
 
     async def tell(self) -> int:
-        """Say in the ledger what it does not say yet; returns how many versions."""
+        """Say in the ledger what it does not say yet; returns how many versions.
+
+        What is beyond TOLD_MAX waits for the next time: what was used longest ago goes first.
+        """
         await self.keep()
-        told = 0
+        told = looked = 0
         async with self._turn:
-            while untold := await self.kept.untold():
+            while looked < TOLD_MAX and (untold := await self.kept.untold()):
+                looked += len(untold)
                 for fact in self.kept.facts(untold):
                     told += await self._say(fact)
                 await self.kept.tell_done(untold)

@@ -117,10 +117,10 @@ class UsageLog:
             await self._local.write(partial(_add, counted=part, said=said))
 
     async def untold(self, limit: int = PAGE) -> list[tuple[VersionKey, int, int]]:
-        """What the ledger does not say yet: (version, downloads, last)."""
+        """What the ledger does not say yet, used longest ago first: (version, downloads, last)."""
         query = sa.select(o.repository, o.package, o.version, o.downloads, o.last)
         query = query.where(o.told.is_(sa.false()))
-        query = query.order_by(o.repository, o.package, o.version).limit(limit)
+        query = query.order_by(o.last, o.repository, o.package, o.version).limit(limit)
         rows = await self._local.read(lambda connection: connection.execute(query).all())
         return [(VersionKey(*row[:3]), row[3], row[4]) for row in rows]
 
@@ -139,7 +139,7 @@ class UsageLog:
         found: list[Used] = []
         gathered: list[Use] = []
         repository, size = "", 0
-        for key, downloads, last in untold:
+        for key, downloads, last in sorted(untold):
             length = len(key.package.encode()) + len(key.version.encode()) + 24
             if gathered and (key.repository != repository or size + length > FACT_MAX):
                 found.append(Used(repository, self._node, tuple(gathered)))

@@ -10,6 +10,7 @@ import trio
 from node import usage
 from store.errors import DeniedError, UnavailableError
 from store.facts import File, Publish
+from store.usage import UsageLog
 from tests.node.search.support import append, blob, npm
 from tests.node.world import World, world
 
@@ -104,6 +105,26 @@ async def test_what_cannot_be_told_is_kept(tmp_path: Path, monkeypatch: pytest.M
         await node.ask("GET", "/npm/npm/demo/-/demo-1.0.0.tgz")
         assert await counter.tell() == 1
         assert await count(node, "demo") == 4
+
+
+async def test_a_crawler_does_not_fill_the_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(usage, "TOLD_MAX", 1)
+    monkeypatch.setattr(UsageLog.untold, "__defaults__", (1,))
+    async with world(tmp_path) as node:
+        counter = node.core.usage
+        for name in ("zed", "abe"):
+            await npm(node, name, "1.0.0")
+            await node.ask("GET", f"/npm/npm/{name}/-/{name}-1.0.0.tgz")
+            await counter.keep()
+        (first, *_) = await counter.kept.untold()
+        assert first[0].package == "zed", "used longest ago"
+        assert await counter.tell() == 1
+        ((left, *_),) = await counter.kept.untold()
+        assert left.package == "abe"
+        assert await counter.tell() == 1
+        assert await counter.kept.untold() == []
 
 
 async def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
