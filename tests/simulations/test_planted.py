@@ -279,7 +279,7 @@ SEEDS = tuple(draw(seed) for seed in range(SEEDS_MAX))
 
 # What is planted, what a history says of it, and the histories that are aimed at it.
 PLANTED: list[tuple[Callable[[Patch], None], str, Sequence[Plan]]] = [
-    (skip_verification, "did not verify", (company("corruptor", 700_000),)),
+    (skip_verification, "did not verify", (company("corruptor", 2800000),)),
     (count_have_twice, "did not verify", SEEDS),
     (forget_to_ask_again, "not linked", SEEDS),
     (ignore_a_cut_in_sync, "not linked", SEEDS),

@@ -26,6 +26,7 @@ OWN = (  # toured apart
     "mirrors",
     "placement",
     "promotions",
+    "retention",
     "roots",
     "search",
     "transfers",
