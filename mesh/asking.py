@@ -107,6 +107,7 @@ class Asking:
                 yield OpenBulk(peer)
         if not sources:
             return
+        self._spare_the_stalled(download, sources)
         claimed, twice = self.requests.claimed(download)
         blob = download.view(claimed, self._place(download))
         asks = plan(blob, sources, self._budget, self.rng)
@@ -115,6 +116,18 @@ class Asking:
             if cap is not None:
                 cap.spend(ask.size, now)
             yield from self.requests.issue(download, ask, now)
+
+    def _spare_the_stalled(self, download: Download, sources: Sequence[Source]) -> None:
+        """Ask nobody who stalls for what another one stalls with, if somebody else has it.
+
+        Two who stall could otherwise hand the last chunk to each other for ever.
+        """
+        stalled, able = self.requests.stalled(download), 0
+        for source in sources:
+            able |= 0 if source.snubbed else source.has
+        for source in sources:
+            if source.snubbed:
+                source.has &= ~(stalled & able)
 
     def _terms(self, belief: PeerBelief) -> Terms:
         return self.limits.terms(belief.node, belief.site)

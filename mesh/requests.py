@@ -122,6 +122,14 @@ class Requests:
                 self.call_off(other)
                 yield TellBulk(other.peer, Cancel(other.id))
 
+    def stalled(self, download: Download) -> int:
+        """Return the chunks that were asked of peers who stall."""
+        found = 0
+        for request in download.requests.values():
+            if self.peers[request.peer].snubbed:
+                found |= request.chunks
+        return found
+
     def claimed(self, download: Download) -> tuple[int, int]:
         """Return the chunks on their way from peers that do not stall, and those from two."""
         once = twice = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh import messages as m
@@ -234,6 +234,7 @@ def test_an_abandoned_search_lapses() -> None:
     st.lists(st.tuples(st.integers(0, 4), st.floats(0.05, 1.5)), max_size=6),
     st.integers(0, 99),
 )
+@example(["stall", "corrupt", "stall"], [(1, 1.0)], 0)
 def test_whatever_peers_do_an_honest_one_is_enough(
     vices: list[str], cuts: list[tuple[int, float]], seed: int
 ) -> None:

@@ -324,7 +324,9 @@ likely = st.one_of(
         texts,
         texts,
         texts,
-        st.lists(st.tuples(texts, texts, digests, st.integers(-1, 1 << 64)).map(list), max_size=3),
+        st.lists(
+            st.tuples(texts, texts, digests, st.integers(-1, (1 << 64) - 1)).map(list), max_size=3
+        ),
     ),
     st.tuples(st.just(2), texts, texts, texts, st.none() | st.binary(max_size=9), ids),
     st.tuples(st.just(3), texts, texts, texts, texts, texts, st.none() | st.binary(), ids),
