@@ -7,7 +7,7 @@ the later parts of a file fetched in ranges are none.  Every read tells when a v
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 import trio
@@ -84,9 +84,9 @@ class UsageCounter:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP):
                 await self._quietly(self.tell)
 
-    async def _quietly(self, work: Callable[[], object]) -> None:
+    async def _quietly(self, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            await work()  # type: ignore[misc]
+            await work()
         except RegistryError as error:  # a full disk, or no right to write: counting goes on
             log.warning("usage.not_kept", error=str(error))
 
@@ -103,7 +103,7 @@ class UsageCounter:
                 return
             try:
                 await self.kept.add(counted)
-            except BaseException:
+            except BaseException:  # a cancellation, too: what was counted is not lost
                 for key, (number, last) in counted.items():  # for the next time
                     more, later = self._counted.get(key, (0, 0))
                     self._counted[key] = (number + more, max(last, later))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 
 from simulations.checkers import Checker
 from simulations.disk import at_once
@@ -81,7 +82,7 @@ class Membership:
         """All owners settle the rivalry of root documents, one after the other."""
         self._propose(owners[0], lambda desk: desk.settle(), rival=True)
         for turn, owner in enumerate(owners[1:], 1):
-            self.world.after(10.0 * turn, lambda owner=owner: self.vote(owner))  # type: ignore[misc]
+            self.world.after(10.0 * turn, partial(self.vote, owner))
 
     def _propose(self, by: int, draft: Draft, *, rival: bool = False) -> Motion | None:
         node = self.nodes[by]

@@ -12,6 +12,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 import trio
@@ -238,7 +239,7 @@ class Courier:
         asked: dict[str, list[bytes]] = {}
         for blob in choice.fetch:
             # All couriers ask the same one of several holders, so that it knows of the others.
-            first = max(holders[blob], key=lambda node, blob=blob: score(node, blob))  # type: ignore[misc]
+            first = max(holders[blob], key=partial(score, blob=blob))
             asked.setdefault(first, []).append(blob)
         for holder, blobs in asked.items():
             pairs = [(blob, targets[blob]) for blob in blobs]
