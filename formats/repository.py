@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, TypeVar
@@ -128,9 +136,14 @@ class Repository(Protocol):
         ...
 
     async def packages(
-        self, *, prefix: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+        holding: Sequence[str] = (),
     ) -> Sequence[str]:
-        """Package names in byte order, a page at a time."""
+        """Package names in byte order, a page at a time; each holds these texts, in any case."""
         ...
 
     async def pointer(self, package: str, name: str) -> Pointer | None: ...
@@ -175,6 +188,13 @@ class Repository(Protocol):
         """A rendered document, kept until this repository's revision changes; single flight."""
         ...
 
+    async def listed(self, key: str, parts: Callable[[], AsyncGenerator[bytes]]) -> Listing:
+        """A document made of package names alone, rendered to disk in parts; single flight.
+
+        Kept until a package comes or goes: other changes of the repository do not touch it.
+        """
+        ...
+
     async def cached_set(
         self, key: str, build: Callable[[], Awaitable[Mapping[str, Ingested]]]
     ) -> Mapping[str, Ingested]:
@@ -202,6 +222,23 @@ class Rendered:
     data: bytes
     etag: str
     modified: float
+
+
+class Listing(Protocol):
+    """A long document on disk: ``formats.contract.Arriving``, with its validators."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def etag(self) -> str: ...
+
+    @property
+    def modified(self) -> float: ...
+
+    def spans(
+        self, start: int, stop: int | None
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[tuple[int, int]]]]: ...
 
 
 class Registry(Protocol):

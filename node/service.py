@@ -134,7 +134,7 @@ async def _assemble(
         metrics=metrics,
         engine=engine,
         keyring=keyring,
-        services=_services(catalog, blobs, staging, accounts, sessions, keyring),
+        services=_services(catalog, blobs, staging, accounts, sessions, keyring, path / "tmp"),
         formats=discover(),
         placer=Placer(config, ledger, directory, blobs, facts, local),
         partials=Partials(path / "partial"),
@@ -198,8 +198,9 @@ def _services(
     accounts: Accounts,
     sessions: Sessions,
     keyring: Keyring,
+    temporary: Path,
 ) -> Services:
-    cache = RenderCache()
+    cache = RenderCache(temporary)
     return Services(catalog, blobs, staging, cache, accounts, sessions.of, keyring.signer)
 
 
@@ -235,7 +236,7 @@ async def _blob_store(config: Config) -> Store:
 
 async def _follow(core: Core, change: Change) -> None:
     """Keep what is held in memory in step with every commit, own or a peer's."""
-    core.catalog.touched(change.packages, change.hlc)
+    core.catalog.touched(change.packages, change.hlc, named=change.named)
     for kind, key in change.settings:
         await core.directory.refresh(kind, key)
     for kind, number in change.counts.items():

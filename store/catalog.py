@@ -100,16 +100,21 @@ class Catalog:
                 newest[scope] = latest
         self._revisions.load(newest)
 
-    def touched(self, changes: Iterable[tuple[str, str]], hlc: int) -> None:
+    def touched(self, changes: Iterable[tuple[str, str]], hlc: int, *, named: bool = False) -> None:
         """Note that (repository, package) pairs changed; package "" stands for all of them.
 
-        Called after each commit with the newest ledger time in it, on the trio thread.
+        ``named``: packages came or went.  Called after each commit with the newest ledger time in
+        it, on the trio thread.
         """
-        self._revisions.touched(changes, hlc)
+        self._revisions.touched(changes, hlc, named=named)
 
     def revision(self, repository: str, package: str | None = None) -> int:
         """A number that grows with every change of the repository, or of one of its packages."""
         return self._revisions.revision(repository, package)
+
+    def names_revision(self, repository: str) -> int:
+        """A number that grows with every change of which packages a repository has."""
+        return self._revisions.names(repository)
 
     def modified(self, repository: str) -> float:
         """Ledger time of the newest change, seconds since 1970; 0.0 if there never was one."""
@@ -161,11 +166,27 @@ class Catalog:
 
     # --- packages --------------------------------------------------------------------------------
     async def packages(
-        self, repository: str, *, prefix: str = "", after: str = "", limit: int = 1000
+        self,
+        repository: str,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+        holding: Sequence[str] = (),
     ) -> Sequence[str]:
-        """A page of package names, in byte order."""
-        found = await self.package_rows(repository, prefix=prefix, after=after, limit=limit)
-        return [row.package for row in found]
+        """A page of package names, in byte order.
+
+        ``holding`` are texts that a name must hold, in any case; then every name is looked at.
+        """
+        if not storable(repository, prefix, after, *holding):
+            return []
+        query = sa.select(packages.c.package).where(packages.c.repository == repository)
+        query = query.where(*between(packages.c.package, prefix, after))
+        for text in holding:
+            found = sa.func.lower(packages.c.package).like(like(text.lower()), escape="\\")
+            query = query.where(found)
+        query = query.order_by(packages.c.package).limit(limit)
+        return await self._database.read(lambda c: c.execute(query).scalars().all())
 
     async def package_rows(
         self, repository: str, *, prefix: str = "", after: str = "", limit: int = 1000

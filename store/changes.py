@@ -18,6 +18,7 @@ class Change:
 
     ``hlc`` is the newest ledger time among the facts that changed something.  ``packages`` are
     (repository, package), ``settings`` are (kind, key), ``counts`` are cells by their kind's name.
+    ``named`` tells that packages came or went.
     """
 
     packages: Sequence[tuple[str, str]]
@@ -25,6 +26,7 @@ class Change:
     counts: Mapping[str, int]
     hlc: int
     touched: Sequence[Touched]
+    named: bool = False
 
 
 NAMES = {FILE: "file", POINTER: "pointer", FLAG: "flag", SETTING: "setting"}
@@ -42,6 +44,7 @@ def changes(touched: Sequence[Touched]) -> list[Change]:
             counts=Counter(NAMES[cell.kind] for cell in group),
             hlc=max(cell.hlc for cell in group),
             touched=group,
+            named=any(cell.named for cell in group),
         )
         for _, group in sorted(groups.items())
     ]

@@ -13,11 +13,15 @@ from typing import Any
 import sqlalchemy as sa
 
 from store import bulk
-from store.paging import keyed
+from store.paging import grouped, keyed
 from store.schema import files, former, packages, pointers, totals
 
 PackageKey = tuple[str, str]  # repository, package
 Change = tuple[str, int, int]  # repository, files and bytes more
+PRESENT = sa.select(packages.c.repository, packages.c.package).where(
+    packages.c.repository == sa.bindparam("repository"),
+    packages.c.package.in_(sa.bindparam("names", expanding=True)),
+)
 
 
 class Delta:
@@ -38,9 +42,13 @@ class Delta:
         self.removed = max(self.removed, hlc)
 
 
-def write(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> None:
-    """Add differences up.  A package without files and pointers has no row."""
+def write(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> set[PackageKey]:
+    """Add differences up; return the packages that came or went.
+
+    A package without files and pointers has no row.
+    """
     add(connection, [(key[0], delta.files, delta.size) for key, delta in deltas.items()])
+    named = present(connection, deltas)
     rows = [
         (*key, delta.files, delta.size, delta.added)
         for key, delta in deltas.items()
@@ -48,8 +56,21 @@ def write(connection: sa.Connection, deltas: Mapping[PackageKey, Delta]) -> None
     ]
     if rows:
         connection.exec_driver_sql(_adding(packages, connection.dialect.name), rows)
-    for part in bulk.chunks(key for key, delta in deltas.items() if delta.removed):
+    lessened = [key for key, delta in deltas.items() if delta.removed]
+    for part in bulk.chunks(lessened):
         _rewrite(connection, {key: deltas[key] for key in part})
+    left = present(connection, lessened)
+    return {key for key in deltas if (key in named) != (key in left or not deltas[key].removed)}
+
+
+def present(connection: sa.Connection, keys: Iterable[PackageKey]) -> set[PackageKey]:
+    """Those of the packages that have a row."""
+    found: set[PackageKey] = set()
+    for part in bulk.chunks(keys):
+        for leading, lasts in grouped(part).items():
+            wanted = {"repository": leading[0], "names": lasts}
+            found.update((row[0], row[1]) for row in connection.execute(PRESENT, wanted))
+    return found
 
 
 def add(connection: sa.Connection, changes: Iterable[Change]) -> None:

@@ -67,6 +67,7 @@ class Touched(NamedTuple):
     size: int = 0
     record: bytes = b""
     author: str = ""
+    named: bool = False  # its package is new in its repository, or gone from it
 
     @property
     def entry(self) -> Entry:
@@ -183,7 +184,12 @@ class Tables:
 
     def finish(self) -> list[Touched]:
         """Bring the package rows up to date, note in the journal what changed, and return it."""
-        counting.write(self.connection, self._deltas)
+        named = counting.write(self.connection, self._deltas)
+        if named:
+            self.touched[self._noted :] = [
+                each._replace(named=True) if (each.repository, each.package) in named else each
+                for each in self.touched[self._noted :]
+            ]
         counting.remember(self.connection, self._former)
         journal.write(self.connection, [each.entry for each in self.touched[self._noted :]])
         self._deltas, self._former, self._noted = {}, set(), len(self.touched)

@@ -22,6 +22,7 @@ class Revisions:
         self._modified: dict[str, int] = {}
         self._revisions: dict[str, int] = {}
         self._packages: dict[tuple[str, str], int] = {}
+        self._names: dict[str, int] = {}
         self._floor = self._last = clock.stamp(now())
 
     def load(self, newest: Mapping[str, int]) -> None:
@@ -30,15 +31,18 @@ class Revisions:
             if hlc > self._modified.get(repository, 0):
                 self.touched([(repository, "")], hlc)
 
-    def touched(self, changes: Iterable[tuple[str, str]], hlc: int) -> None:
+    def touched(self, changes: Iterable[tuple[str, str]], hlc: int, *, named: bool = False) -> None:
         """Note that (repository, package) pairs changed, at ledger time ``hlc`` at the latest.
 
-        An empty package stands for all packages of the repository.
+        An empty package stands for all packages of the repository.  ``named``: packages came or
+        went there.
         """
         self._last = clock.tick(self._last, self._now())
         for repository, package in changes:
             self._modified[repository] = max(hlc, self._modified.get(repository, 0))
             self._revisions[repository] = self._last
+            if named or not package:
+                self._names[repository] = self._last
             if package:
                 self._packages[repository, package] = self._last
             else:
@@ -53,6 +57,10 @@ class Revisions:
             return self._revisions.get(repository, self._floor)
         own = self._packages.get((repository, package), 0)
         return max(own, self._packages.get((repository, ""), 0), self._floor)
+
+    def names(self, repository: str) -> int:
+        """A number that grows with every change of which packages a repository has."""
+        return self._names.get(repository, 0)
 
     def modified(self, repository: str) -> float:
         """Ledger time of the newest change, seconds since 1970; 0.0 if there never was one."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from formats.contract import Repository, Request, Response, json_response
@@ -11,7 +9,10 @@ from formats.npm.catalog import load_package
 from formats.npm.packument import Package, iso_time, promoted
 from store.errors import PackageUnknownError, RejectedError
 
-PAGE = 5000  # names read at once
+PAGE = 1000  # names read at once
+MATCHES_MAX = 10_000  # names that one search finds
+TEXT_MAX = 500  # characters of a query that are looked at
+WORDS_MAX = 10  # of its words
 SIZE_MAX = 250
 SCORE = {"final": 1.0, "detail": {"quality": 1.0, "popularity": 1.0, "maintenance": 1.0}}
 
@@ -23,10 +24,10 @@ async def search(request: Request, repository: Repository) -> Response:
     """
     size = min(_number(request, "size", 20), SIZE_MAX)
     start = _number(request, "from", 0)
-    key = f"search:{request.base_url}:{size}:{start}:{request.argument('text').lower()[:500]}"
+    key = f"search:{request.base_url}:{size}:{start}:{request.argument('text').lower()[:TEXT_MAX]}"
 
     async def render() -> bytes:
-        names = await _matching(repository, _predicate(request.argument("text")))
+        names = await _matching(repository, request.argument("text"))
         found = [await _summary(repository, each) for each in names[start : start + size]]
         objects = [{"package": each, "score": SCORE, "searchScore": 1.0} for each in found if each]
         document = {
@@ -47,23 +48,22 @@ def _number(request: Request, name: str, default: int) -> int:
     return int(text)
 
 
-def _predicate(text: str) -> Callable[[str], bool]:
-    words = text.lower().split()
-    scopes = tuple(f"@{w.removeprefix('scope:')}/" for w in words if w.startswith("scope:"))
-    plain = [word for word in words if ":" not in word]
-    return lambda name: (
-        all(each in name for each in plain) and (not scopes or name.startswith(scopes))
-    )
-
-
-async def _matching(repository: Repository, wanted: Callable[[str], bool]) -> list[str]:
-    """Names that fit, in byte order."""
+async def _matching(repository: Repository, text: str) -> list[str]:
+    """Names that fit, in byte order; at most MATCHES_MAX."""
+    words = text.lower()[:TEXT_MAX].split()
+    scopes = {f"@{w.removeprefix('scope:')}/" for w in words if w.startswith("scope:")}
+    holding = [word for word in words if ":" not in word][:WORDS_MAX]
     found: list[str] = []
-    after = ""
-    while page := await repository.packages(after=after, limit=PAGE):
-        found += [name for name in page if wanted(name)]
-        after = page[-1]
-    return sorted(found, key=str.encode)
+    for prefix in sorted(scopes, key=str.encode) or [""]:
+        after = ""
+        while len(found) < MATCHES_MAX and (
+            page := await repository.packages(
+                prefix=prefix, after=after, limit=PAGE, holding=holding
+            )
+        ):
+            found += page
+            after = page[-1]
+    return found[:MATCHES_MAX]
 
 
 async def _summary(repository: Repository, name: str) -> dict[str, object] | None:

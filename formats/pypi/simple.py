@@ -6,7 +6,7 @@ Spec: Simple repository API 1.4 (PEP 503, 629, 658, 691, 700, 708, 714, 740, 792
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -44,11 +44,18 @@ def core_metadata(file: ProjectFile) -> Mapping[str, str] | None:
     return {"sha256": file.core_metadata.digest.hex}
 
 
+INDEX_JSON = (b'{"meta":{"api-version":"%s"},"projects":[' % API_VERSION.encode(), b"]}")
+
+
 # --- JSON ---------------------------------------------------------------------------------------
 def index_json(names: Iterable[str]) -> bytes:
     """All projects."""
-    projects = [{"name": name} for name in names]
-    return msgspec.json.encode({"meta": {"api-version": API_VERSION}, "projects": projects})
+    return b"".join([INDEX_JSON[0], rows_json(names), INDEX_JSON[1]])
+
+
+def rows_json(names: Iterable[str]) -> bytes:
+    """Some projects, as the list of all has them."""
+    return msgspec.json.encode([{"name": name} for name in names])[1:-1]
 
 
 def project_json(project: Project, base_url: str) -> bytes:
@@ -96,8 +103,31 @@ def _file_json(file: ProjectFile, base_url: str) -> dict[str, object]:
 # --- HTML ---------------------------------------------------------------------------------------
 def index_html(names: Iterable[str]) -> bytes:
     """All projects."""
-    anchors = [f'<a href="{quote(name)}/">{html.escape(name)}</a><br>\n' for name in names]
-    return _page("Simple index", [("repository-version", API_VERSION)], anchors)
+    return _page("Simple index", [("repository-version", API_VERSION)], [rows_html(names).decode()])
+
+
+def rows_html(names: Iterable[str]) -> bytes:
+    """Some projects, as the page of all has them."""
+    rows = (f'<a href="{quote(name)}/">{html.escape(name)}</a><br>\n' for name in names)
+    return "".join(rows).encode()
+
+
+async def index_parts(
+    pages: AsyncIterator[Sequence[str]], media_type: str
+) -> AsyncGenerator[bytes]:
+    """All projects as ``index_json`` or ``index_html`` would render them, a page at a time."""
+    if media_type == JSON:
+        (start, end), rows, between = INDEX_JSON, rows_json, b","
+    else:
+        whole, body = index_html([]), b"</h1>\n"
+        at = whole.index(body) + len(body)
+        (start, end), rows, between = (whole[:at], whole[at:]), rows_html, b""
+    yield start
+    separator = b""
+    async for names in pages:
+        yield separator + rows(names)
+        separator = between
+    yield end
 
 
 def project_html(project: Project, base_url: str) -> bytes:

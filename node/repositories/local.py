@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import BinaryIO, TypeVar
@@ -19,6 +27,7 @@ from formats.contract import (
 )
 from node.blobs import Blobs
 from node.directory import RepositoryEntry
+from node.repositories.listed import Listed
 from node.repositories.rendered import RenderCache, render
 from store.blobs import Ingest, Ingested
 from store.catalog import Catalog
@@ -108,11 +117,16 @@ class LocalRepository:
         return self._services.catalog.all_artifacts(self.key, prefix)
 
     async def packages(
-        self, *, prefix: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+        holding: Sequence[str] = (),
     ) -> Sequence[str]:
         """Package names in byte order."""
         return await self._services.catalog.packages(
-            self.key, prefix=prefix, after=after, limit=limit
+            self.key, prefix=prefix, after=after, limit=limit, holding=holding
         )
 
     async def pointer(self, package: str, name: str) -> Pointer | None:
@@ -183,6 +197,11 @@ class LocalRepository:
 
         return await self._services.cache.documents.get((self.key, key), self._revision, build)
 
+    async def listed(self, key: str, parts: Callable[[], AsyncGenerator[bytes]]) -> Listed:
+        """A document of package names on disk, kept until a package comes or goes."""
+        cache, place = self._services.cache, self._place(key)
+        return await cache.listed(place, self._names_revision, parts, lambda: self.modified)
+
     async def cached_set(
         self, key: str, build: Callable[[], Awaitable[Mapping[str, Ingested]]]
     ) -> Mapping[str, Ingested]:
@@ -192,6 +211,12 @@ class LocalRepository:
     async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
         """Sets built under this key on this node, newest first."""
         return self._services.cache.generations((self.key, key))
+
+    def _place(self, key: str) -> tuple[str, str]:
+        return self.key, key
+
+    def _names_revision(self) -> int:
+        return self._services.catalog.names_revision(self.key)
 
     def _revision(self) -> int:
         return self._services.catalog.revision(self.key)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from formats.contract import GENERATIONS_MAX, Rendered
+from node.repositories.listed import Listed, write
 from node.turns import Turns
 from store.blobs import Ingested
 from store.digest import Digest
 
 CACHE_MAX = 24 << 20  # bytes of rendered documents a node keeps
+LISTED_MAX = 512 << 20  # bytes of long ones that it keeps on disk
+LISTED_MIN = 8 << 20  # what each counts as at least, so that there are few open files
 SETS_MAX = 1024  # sets of documents whose generations are remembered
 Built = TypeVar("Built")
 Key = tuple[str, str]
@@ -79,12 +83,31 @@ def render(data: bytes, modified: float) -> Rendered:
 
 
 class RenderCache:
-    """The node's two shelves: small documents in memory, sets of documents kept as blobs."""
+    """The node's shelves: small documents in memory, long ones on disk, sets kept as blobs.
 
-    def __init__(self) -> None:
+    ``folder`` is where the long ones lie, nameless; None is the system's.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self.lists: Shelf[Listed] = Shelf(LISTED_MAX, lambda each: max(LISTED_MIN, each.size))
         self.documents: Shelf[Rendered] = Shelf(CACHE_MAX, lambda each: len(each.data) + 512)
         self.sets: Shelf[DocumentSet] = Shelf(1 << 20, lambda each: 256 * len(each) + 64)
         self._generations: OrderedDict[Key, deque[DocumentSet]] = OrderedDict()
+
+    async def listed(
+        self,
+        key: Key,
+        revision: Callable[[], int],
+        parts: Callable[[], AsyncGenerator[bytes]],
+        modified: Callable[[], float],
+    ) -> Listed:
+        """A long document at the present revision."""
+
+        async def build() -> Listed:
+            return await write(self._folder, parts, modified())
+
+        return await self.lists.get(key, revision, build)
 
     async def document_set(
         self, key: Key, revision: Callable[[], int], build: Callable[[], Awaitable[DocumentSet]]

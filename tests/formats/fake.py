@@ -46,7 +46,14 @@ from store.errors import (
     TooLargeError,
     UnauthorizedError,
 )
-from tests.formats.fake_repository import START, FakeAccounts, FakeRepository, FakeUploads, ingested
+from tests.formats.fake_repository import (
+    START,
+    FakeAccounts,
+    FakeListing,
+    FakeRepository,
+    FakeUploads,
+    ingested,
+)
 
 __all__ = [
     "START",
@@ -296,6 +303,9 @@ def result(
         content = repository.blob(content.digest)
         assert isinstance(response.content, BlobContent)
         assert len(content) == response.content.size
+    elif isinstance(content, FakeListing):
+        content = content.data
+    assert isinstance(content, bytes)
     return Result(response.status, headers, content, response, error)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import tempfile
 from collections.abc import (
+    AsyncGenerator,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -46,6 +48,25 @@ from store.rows import Artifact, FlagRow, Pointer
 
 T = TypeVar("T")
 START = 1_700_000_000.0  # ledger time of the first publish; each later one adds a second
+
+
+class FakeListing:
+    """A long document, in a file of memory."""
+
+    def __init__(self, data: bytes, modified: float) -> None:
+        self.size, self.etag, self.modified = len(data), str(Digest.of(data)), modified
+        self.data = data
+
+    @asynccontextmanager
+    async def spans(
+        self, start: int, stop: int | None
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]]]:
+        async def pieces() -> AsyncIterator[tuple[int, int]]:
+            yield start, (self.size if stop is None else stop) - start
+
+        with tempfile.TemporaryFile(buffering=0) as file:
+            file.write(self.data)
+            yield file.fileno(), pieces()
 
 
 # --- blobs --------------------------------------------------------------------------------------
@@ -178,6 +199,7 @@ class FakeRepository:
         self.signer: Signer = FakeSigner()
         self._staged: dict[tuple[str, str], Staged] = {}
         self._cache: dict[str, tuple[int, Rendered]] = {}
+        self._lists: dict[str, tuple[int, FakeListing]] = {}
         self._sets: dict[str, tuple[int, Mapping[str, Ingested]]] = {}
         self._generations: dict[str, list[Mapping[str, Ingested]]] = {}
 
@@ -217,10 +239,17 @@ class FakeRepository:
                 yield self.files[path]
 
     async def packages(
-        self, *, prefix: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+        holding: Sequence[str] = (),
     ) -> Sequence[str]:
         names = {each.package for each in self.files.values()} | {each for each, _ in self.tags}
-        found = sorted(names, key=str.encode)
+        wanted = [text.lower() for text in holding]
+        fitting = (each for each in names if all(text in each.lower() for text in wanted))
+        found = sorted(fitting, key=str.encode)
         after_bytes = after.encode("utf-8", "surrogatepass")
         return [n for n in found if n.startswith(prefix) and n.encode() > after_bytes][:limit]
 
@@ -295,6 +324,14 @@ class FakeRepository:
             data = await render()
             found = Rendered(data, str(Digest.of(data)), self.modified)
             self._cache[key] = (self.revision, found)
+        return found
+
+    async def listed(self, key: str, parts: Callable[[], AsyncGenerator[bytes]]) -> FakeListing:
+        revision, found = self._lists.get(key, (-1, None))
+        if found is None or revision != self.revision:
+            self.renders += 1
+            found = FakeListing(b"".join([each async for each in parts()]), self.modified)
+            self._lists[key] = (self.revision, found)
         return found
 
     async def cached_set(

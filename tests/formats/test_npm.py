@@ -478,6 +478,7 @@ async def test_search() -> None:
     assert await search("text=") == ["@acme/thing", "demo"]
     assert await search("text=DEM") == ["demo"]
     assert await search("text=scope:acme") == ["@acme/thing"]
+    assert await search("text=scope:acme%20HIN") == ["@acme/thing"]
     assert await search("text=scope:acme%20demo") == []
     assert await search("text=&size=1&from=1") == ["demo"]
     assert (await get(repository, "/-/v1/search?size=x")).status == 400

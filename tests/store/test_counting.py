@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from store import bulk, counting, schema
-from store.facts import Delete, Point
+from store.changes import Change
+from store.facts import Delete, Fact, Flag, Point
 from store.schema import packages
 from tests.store.ledgers import MemoryPort, Node, deliver, mesh, publish, single
 
@@ -105,3 +106,30 @@ async def test_differences_add_up() -> None:
         return [tuple(row) for row in connection.execute(sa.select(packages))]
 
     assert sorted(await port.write(unit)) == [("r", "new", 2, 20, 5), ("r", "old", 3, 21, 9)]
+
+
+async def test_commits_tell_whether_packages_came_or_went() -> None:
+    node = await single()
+    told: list[bool] = []
+
+    async def observe(change: Change) -> None:
+        told.append(change.named)
+
+    node.ledger.observe(observe)
+    steps: list[tuple[Fact, bool]] = [
+        (publish("a"), True),
+        (publish("b"), False),
+        (Point("generic", "demo", "latest", b"b"), False),
+        (publish("m", "1", mutable=True), False),
+        (publish("m", "2", mutable=True, package="moved"), True),
+        (publish("m", "3", mutable=True, package="moved"), False),
+        (Delete("generic", "m", ()), True),
+        (Delete("generic", "a", ()), False),
+        (Delete("generic", "b", ()), False),  # the pointer is left
+        (Flag("generic", "demo", "1", "", "yanked", b""), False),
+        (Point("generic", "demo", "latest", None), True),
+    ]
+    for fact, expected in steps:
+        await node.append(fact)
+        assert told.pop() is expected, fact
+    assert told == []

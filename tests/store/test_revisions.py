@@ -83,3 +83,16 @@ def test_loading_again_only_counts_what_is_newer() -> None:
     each.load({"a": 5, "b": 6})
     assert each.revision("a") == before[0]
     assert each.revision("b") > before[1]
+
+
+def test_names_change_only_where_packages_come_or_go() -> None:
+    each = revisions()
+    before = each.names("pypi")
+    each.touched([("pypi", "a")], 1)
+    assert each.names("pypi") == before
+    each.touched([("pypi", "b")], 1, named=True)
+    assert each.names("pypi") > before
+    assert each.names("npm") == before
+    last = each.names("pypi")
+    each.touched([("pypi", "")], 1)  # nobody knows what changed
+    assert each.names("pypi") > last

@@ -149,20 +149,27 @@ class VirtualRepository(LocalRepository):
 
     # --- packages, pointers, flags ---------------------------------------------------------------
     async def packages(
-        self, *, prefix: str = "", after: str = "", limit: int = 1000
+        self,
+        *,
+        prefix: str = "",
+        after: str = "",
+        limit: int = 1000,
+        holding: Sequence[str] = (),
     ) -> Sequence[str]:
         """Package names in byte order, a page at a time."""
         found: set[str] = set()
         for leaf in self._leaves:
-            found.update(await self._names(leaf, prefix, after, limit))
+            found.update(await self._names(leaf, prefix, after, limit, holding))
         return sorted(found, key=str.encode)[:limit]
 
-    async def _names(self, leaf: Leaf, prefix: str, after: str, limit: int) -> Sequence[str]:
+    async def _names(
+        self, leaf: Leaf, prefix: str, after: str, limit: int, holding: Sequence[str]
+    ) -> Sequence[str]:
         """As many names of a member as are asked for, if it has as many that it may show."""
         found: list[str] = []
         while len(found) < limit:
             page = await self._catalog.packages(
-                leaf.entry.key, prefix=prefix, after=after, limit=limit
+                leaf.entry.key, prefix=prefix, after=after, limit=limit, holding=holding
             )
             found += [name for name in page if self._by_path or await self.admits(leaf, name)]
             if len(page) < limit:
@@ -229,6 +236,13 @@ class VirtualRepository(LocalRepository):
     async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
         """Sets built for those who see the same members."""
         return self._services.cache.generations((self.key, f"{self._mark} {key}"))
+
+    def _place(self, key: str) -> tuple[str, str]:
+        return self.key, f"{self._mark} {key}"
+
+    def _names_revision(self) -> int:
+        """A number that grows whenever a name comes to a member, or to an owner, or goes."""
+        return sum(self._catalog.names_revision(each) for each in self._crew.keys)
 
     def _revision(self) -> int:
         """A number that grows with every change of a member, owners of names among them."""

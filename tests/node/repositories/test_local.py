@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,7 +20,7 @@ from store.database import Database
 from store.digest import Digest
 from store.errors import NotFoundError, TooLargeError
 from store.facts import Delete, File, Flag, Point, Publish
-from tests.node.world import World, world
+from tests.node.world import Answer, World, world
 
 
 async def ingest(repository: LocalRepository, data: bytes) -> Ingested:
@@ -174,3 +176,59 @@ async def test_what_is_remembered_lets_nobody_in(tmp_path: Path) -> None:
             assert (await node.ask("GET", path)).body == b"x"
         await node.api("PATCH", f"/repositories/{local(node).key}", {"is_public": False})
         assert (await node.ask("GET", path)).status == 401
+
+
+async def test_lists_of_names_are_kept_until_a_package_comes_or_goes(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        repository, built = local(node), 0
+
+        async def parts() -> AsyncGenerator[bytes]:
+            nonlocal built
+            built += 1
+            yield " ".join(await repository.packages()).encode()
+
+        async def told() -> bytes:
+            found = await repository.listed("names", parts)
+            async with found.spans(0, None) as (file, spans):
+                return b"".join([os.pread(file, count, at) async for at, count in spans])
+
+        assert (await told(), built) == (b"", 1)
+        await put(node, repository, "x", b"{}")
+        assert (await told(), built) == (b"p", 2)
+        await put(node, repository, "y", b"{}")
+        write = node.core.ledger.append
+        await write([Point(repository.key, "p", "latest", b"1")], actor="t")
+        assert (await told(), built) == (b"p", 2)
+        await write([Point(repository.key, "q", "latest", b"1")], actor="t")
+        assert (await told(), built) == (b"p q", 3)
+        await write([Delete(repository.key, each, ()) for each in "xy"], actor="t")
+        assert (await told(), built) == (b"p q", 3)  # the pointer is left
+        await write([Point(repository.key, "p", "latest", None)], actor="t")
+        assert (await told(), built) == (b"q", 4)
+
+
+async def test_the_list_of_projects_is_as_new_as_its_names(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+
+        async def publish(project: str, version: str) -> None:
+            file = File(f"{project}/{version}.whl", "dist", str(Digest.of(b"x")), 1)
+            fact = Publish("pypi", project, version, (file,))
+            await node.core.ledger.append([fact], actor="t")
+
+        async def ask(**headers: str) -> Answer:
+            return await node.ask("GET", "/pypi/pypi/simple/", headers=headers)
+
+        json_form = "application/vnd.pypi.simple.v1+json"
+        await publish("b", "1")
+        first = await ask(accept=json_form)
+        assert [each["name"] for each in json.loads(first.body)["projects"]] == ["b"]
+        await publish("b", "2")
+        tag = first.headers["etag"]
+        same = await ask(accept=json_form, **{"if-none-match": tag})
+        assert (same.status, same.body) == (304, b"")
+        await publish("a", "1")
+        changed = await ask(accept=json_form, **{"if-none-match": tag})
+        assert [each["name"] for each in json.loads(changed.body)["projects"]] == ["a", "b"]
+        page = await ask()
+        assert page.body.index(b'"a/"') < page.body.index(b'"b/"') < page.body.index(b"</body>")
+        assert page.headers["content-length"] == str(len(page.body))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
 import pytest
 import trio
 import trio.testing
 
 from formats.contract import GENERATIONS_MAX, Rendered
+from node.repositories.listed import Listed
 from node.repositories.rendered import RenderCache, Shelf, render
 from store.blobs import Ingested
 from store.digest import Digest
+from store.errors import UnavailableError
 from store.intake import Intake
 
 
@@ -124,3 +130,43 @@ async def test_sets_stay_known_for_some_generations() -> None:
 
 def test_a_document_carries_its_validators() -> None:
     assert render(b"text", 5.0) == Rendered(b"text", str(Digest.of(b"text")), 5.0)
+
+
+async def test_long_documents_lie_on_the_disk(tmp_path: Path) -> None:
+    cache, built = RenderCache(tmp_path), 0
+    half = bytes(range(256)) * 5000
+
+    async def parts() -> AsyncGenerator[bytes]:
+        nonlocal built
+        built += 1
+        for part in (half, b"", half):
+            await trio.lowlevel.checkpoint()
+            yield part
+
+    async def ask(revision: int) -> Listed:
+        return await cache.listed(("pypi", "index"), lambda: revision, parts, lambda: 5.0)
+
+    found = await ask(1)
+    assert (found.size, found.etag) == (2 * len(half), str(Digest.of(half * 2)))
+    assert await ask(1) is found
+    assert list(tmp_path.iterdir()) == []  # it has no name
+    async with found.spans(7, len(half) + 9) as (file, spans):
+        newer = await ask(2)
+        del found
+        read = b"".join([os.pread(file, count, at) async for at, count in spans])
+    assert read == (half * 2)[7 : len(half) + 9]
+    assert (newer.modified, built) == (5.0, 2)
+
+
+async def test_a_long_document_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    cache = RenderCache(tmp_path)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+
+    async def parts() -> AsyncGenerator[bytes]:
+        yield b"x" * (2 << 20)
+        raise UnavailableError("the database is away")
+
+    for _ in range(3):
+        with pytest.raises(UnavailableError):
+            await cache.listed(("pypi", "index"), lambda: 1, parts, lambda: 5.0)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
