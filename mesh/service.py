@@ -6,11 +6,10 @@ sockets in ``mesh.shell``.  This is the door.
 
 from __future__ import annotations
 
-import functools
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import structlog
@@ -36,6 +35,7 @@ from mesh.shell.meeting import Meeting, Ways
 from mesh.shell.memory import Memory
 from mesh.shell.neighbourhood import Neighbourhood
 from mesh.shell.own import Own
+from mesh.shell.patience import Patience, Patient
 from mesh.shell.relays import Relays
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.topology import topology
@@ -46,11 +46,10 @@ from mesh.status import PeerStatus, Relaying, Topology
 from mesh.uplink import Uplink
 from store.blobs import BlobStore
 from store.digest import Digest
-from store.errors import NoHolderError, RegistryError
+from store.errors import RegistryError
 from store.identity import Identity
 from store.partial import PartialBlob
 
-LOOK = 0.25  # seconds between looks at whether a waiting client still has hope
 TEND = 0.5  # seconds between looks after the links
 SAVE = 1.0  # seconds until a new address is on the disk: who is killed must find its peers again
 REMEMBER = 300.0  # seconds between saves of what paths are like
@@ -259,7 +258,7 @@ class Mesh:
         if await self._store.has(digest):
             return
         async with self._transfers.wanted(digest, size or 0, manifest_id, priority) as fetch:
-            await self._patiently(fetch, fetch.done.wait)
+            await Patience(fetch, self._wait, self._nowhere).over(fetch.done.wait)
             if fetch.error is not None:
                 raise fetch.error
 
@@ -279,42 +278,58 @@ class Mesh:
         (design.md ruling 8).  Raises NoHolderError before the first byte if there is no hope.
         """
         if not await self._store.has(digest):
-            async with self._transfers.wanted(digest, size or 0, manifest_id) as fetch:
-                await self._patiently(fetch, fetch.opened.wait)
-                if fetch.error is not None:
-                    raise fetch.error
-                partial = fetch.partial
-                if partial is not None and partial.active and self._transfers.authenticated(digest):
+            async with self._arriving(digest, size or 0, manifest_id) as (patience, partial):
+                if partial is not None:
                     async with partial.read(start, stop) as blocks:
                         self._transfers.readers_changed(digest)
-                        for index in partial.manifest.locate(start, start + 1):
-                            await self._patiently(fetch, functools.partial(partial.wait, index))
-                        yield _Patient(self, fetch, blocks)
+                        await patience.begun(partial, start)
+                        yield Patient(patience, blocks)
                     return
-                await self._patiently(fetch, fetch.done.wait)
-                if fetch.error is not None:
-                    raise fetch.error
+                await patience.over(patience.fetch.done.wait)
+                if patience.fetch.error is not None:
+                    raise patience.fetch.error
         async with self._store.read(digest, start=start, stop=stop) as blocks:
             yield blocks
 
-    async def _patiently(self, fetch: Fetch, work: Callable[[], Awaitable[object]]) -> None:
-        """Await something of a fetch while there is hope.  Raises NoHolderError."""
-        seen, deadline = -1, trio.current_time() + self._wait
-        while True:
-            with trio.move_on_after(LOOK):
-                await work()
-                return
-            now = trio.current_time()
-            here = self._progress(fetch.partial)
-            if here != seen:
-                seen, deadline = here, now + self._wait
-            if now >= deadline or self._nowhere(fetch.blob, now):
-                raise NoHolderError(f"{fetch.blob}: nobody reachable has it")
+    @asynccontextmanager
+    async def spans(
+        self,
+        digest: Digest,
+        *,
+        size: int | None = None,
+        manifest_id: bytes = b"",
+        start: int = 0,
+        stop: int | None = None,
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+        """Open a blob on its way like stream(), as a descriptor and what may be copied from it.
 
-    def _progress(self, partial: PartialBlob | None) -> int:
-        return 0 if partial is None else len(partial.manifest.chunks) - len(partial.missing)
+        None: it does not come in a file that may be sent on.
+        """
+        async with (
+            self._arriving(digest, size or 0, manifest_id) as (patience, partial),
+            partial.spans(start, stop) if partial is not None else nullcontext() as found,
+        ):
+            if found is not None and partial is not None:
+                self._transfers.readers_changed(digest)
+                await patience.begun(partial, start)
+                found = found[0], Patient(patience, found[1])
+            yield found
 
-    def _nowhere(self, blob: Digest, now: float) -> bool:
+    @asynccontextmanager
+    async def _arriving(
+        self, digest: Digest, size: int, manifest_id: bytes
+    ) -> AsyncGenerator[tuple[Patience, PartialBlob | None]]:
+        """Want a blob; give its partial if its bytes may flow early.  Raises NoHolderError."""
+        async with self._transfers.wanted(digest, size, manifest_id) as fetch:
+            patience = Patience(fetch, self._wait, self._nowhere)
+            await patience.over(fetch.opened.wait)
+            if fetch.error is not None:
+                raise fetch.error
+            partial = fetch.partial
+            early = partial is not None and partial.active
+            yield patience, partial if early and self._transfers.authenticated(digest) else None
+
+    def _nowhere(self, fetch: Fetch) -> bool:
         """Tell whether every member within reach is linked, and none of them has it.
 
         Whom we cannot dial may still be reached through whom we are linked with.
@@ -325,7 +340,7 @@ class Mesh:
             for peer in self._links.dialling.dials
             if peer not in linked and (linked or self._addresses.of(peer))
         ]
-        if absent or not self._exchange.hopeless(blob.raw, now):
+        if absent or not self._exchange.hopeless(fetch.blob.raw, trio.current_time()):
             return False
         return not self._board.call_reserve()
 
@@ -381,20 +396,3 @@ class Mesh:
     def insight(self) -> Insight:
         """What moves where, how long it will take, and why."""
         return Insight(self._ledger, self._exchange, self._links)
-
-
-class _Patient(AsyncIterator[bytes]):
-    """Blocks as they arrive; NoHolderError when they have not for too long."""
-
-    def __init__(self, mesh: Mesh, fetch: Fetch, blocks: AsyncIterator[bytes]) -> None:
-        self._mesh, self._fetch, self._blocks = mesh, fetch, blocks
-        self._block: bytes | None = None
-
-    async def __anext__(self) -> bytes:
-        await self._mesh._patiently(self._fetch, self._next)  # noqa: SLF001  one module
-        if self._block is None:
-            raise StopAsyncIteration
-        return self._block
-
-    async def _next(self) -> None:
-        self._block = await anext(self._blocks, None)

@@ -36,6 +36,18 @@ class Swarm(Protocol):
         """Bytes in order, while chunks arrive.  Raises NoHolderError."""
         ...
 
+    def spans(
+        self,
+        digest: Digest,
+        *,
+        size: int | None = None,
+        manifest_id: bytes = b"",
+        start: int = 0,
+        stop: int | None = None,
+    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+        """The same as a descriptor and places to copy from; None where there is no file."""
+        ...
+
     async def fetch(
         self, digest: Digest, *, size: int | None = None, manifest_id: bytes = b""
     ) -> None:
@@ -63,6 +75,19 @@ class NoSwarm:
         """Nobody to ask."""
         raise NoHolderError(f"{digest} is not on this node, and it has no peers")
         yield  # pragma: no cover - makes this a generator
+
+    @asynccontextmanager
+    async def spans(
+        self,
+        digest: Digest,
+        *,
+        size: int | None = None,
+        manifest_id: bytes = b"",
+        start: int = 0,
+        stop: int | None = None,
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+        """Nothing: ``stream`` says why."""
+        yield None
 
     async def fetch(
         self, digest: Digest, *, size: int | None = None, manifest_id: bytes = b""
@@ -123,6 +148,28 @@ class Blobs:
             except NoHolderError:
                 self.missed(digest, size or 0)
                 raise
+
+    @asynccontextmanager
+    async def arriving(
+        self, digest: Digest, *, size: int, manifest_id: bytes, start: int, stop: int
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+        """Open a range that peers are giving, for the kernel to copy as it comes.
+
+        None: ``read`` it, it is here or does not come in a file.  Raises NoHolderError.
+        """
+        if await self.store.has(digest):
+            yield None
+            return
+        try:
+            async with self.swarm.spans(
+                digest, size=size, manifest_id=manifest_id, start=start, stop=stop
+            ) as found:
+                if found is not None:
+                    self.reader(digest)
+                yield found
+        except NoHolderError:
+            self.missed(digest, size)
+            raise
 
     async def load(self, digest: Digest, *, limit: int) -> bytes:
         """The whole of a small blob.  Raises TooLargeError beyond ``limit`` bytes."""

@@ -5,6 +5,7 @@ Spec: mesh.md B.2; design.md section 4.
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TypeVar
@@ -23,10 +24,10 @@ from store.errors import (
 )
 from store.known import Index, Location
 from store.partial_folder import PartialFiles, twins
+from store.partial_reading import ChunkBlocks, ChunkSpans, Reader
 from store.prefix import Prefix
 
 FLUSH_SIZE = 8 << 20  # bytes written between two durable bitmaps at most
-READ_MAX = 512 << 10  # bytes a reader gets at a time
 HASH_BATCH = 64  # chunks hashed in one thread hop at the end
 COPY_BATCH = 256  # chunks looked up in the index at a time
 
@@ -52,7 +53,7 @@ class PartialBlob:
         self._flushing = trio.Lock()
         self._limiter = trio.CapacityLimiter(8)
         self._users = 0  # reads and writes under way: the file stays open for them
-        self._readers: set[ChunkBlocks] = set()
+        self._readers: set[Reader] = set()
         self._waiting: dict[int, trio.Event] = {}
         self._progress = trio.Event()
         self._failure: RegistryError | None = None
@@ -162,14 +163,42 @@ class PartialBlob:
         Raises NoHolderError on entry once the partial has ended: look in the store then.  Iterating
         raises what the partial is abandoned with.  Entering is atomic: nothing is awaited.
         """
+        reader = ChunkBlocks(self, *self._bounds(start, stop))
+        with self._reading(reader):
+            yield reader
+
+    @asynccontextmanager
+    async def spans(
+        self, start: int = 0, stop: int | None = None
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+        """Open bytes ``[start, stop)`` like read(), as a descriptor and places to copy from.
+
+        None: what is so small has no file.
+        """
+        reader = ChunkSpans(self, *self._bounds(start, stop))
+        file = self._files.descriptor()
+        if file is None:
+            yield None
+            return
+        try:
+            with self._reading(reader):
+                yield file, reader
+        finally:
+            os.close(file)
+
+    def _bounds(self, start: int, stop: int | None) -> tuple[int, int]:
+        """Return what of the blob is meant.  Raises NoHolderError once the partial has ended."""
         if self._done:
             raise self._failure or NoHolderError("the fetch has ended")
         size = self.manifest.size
-        reader = ChunkBlocks(self, max(0, start), size if stop is None else min(stop, size))
+        return max(0, start), size if stop is None else min(stop, size)
+
+    @contextmanager
+    def _reading(self, reader: Reader) -> Iterator[None]:
         with self._using():
             self._readers.add(reader)
             try:
-                yield reader
+                yield
             finally:
                 self._readers.discard(reader)
 
@@ -355,32 +384,3 @@ class PartialBlob:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._limiter)
-
-
-class ChunkBlocks(AsyncIterator[bytes]):
-    """Bytes ``[start, stop)`` of a partial blob, as far as they are here, then as they come."""
-
-    def __init__(self, blob: PartialBlob, start: int, stop: int) -> None:
-        self._blob = blob
-        self._start, self._stop = start, stop
-
-    def next_missing(self) -> int | None:
-        """Return the first chunk ahead that is not here."""
-        chunks = self._blob.manifest.locate(self._start, self._stop)
-        return self._blob.next_missing(chunks.start, chunks.stop)
-
-    async def __anext__(self) -> bytes:
-        if self._start >= self._stop:
-            raise StopAsyncIteration
-        chunks = self._blob.manifest.locate(self._start, self._stop)
-        await self._blob.wait(chunks[0])
-        limit = min(self._stop, self._start + READ_MAX)
-        for index in chunks[1:]:
-            if self._blob.manifest.offset(index) >= limit:
-                break
-            if not self._blob.have(index):
-                limit = self._blob.manifest.offset(index)
-                break
-        data = await self._blob.bytes_here(self._start, limit)
-        self._start += len(data)
-        return data

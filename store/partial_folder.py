@@ -47,6 +47,10 @@ class PartialFiles(Protocol):
         """Return what ``read`` does if no disk has to be waited for, else None."""
         ...
 
+    def descriptor(self) -> int | None:
+        """Return a descriptor of the bytes for the caller to close, or None: they have no file."""
+        ...
+
     def sync(self) -> None:
         """Make the bytes written so far durable."""
         ...
@@ -121,6 +125,11 @@ class PartialFolder:
     def read_cached(self, start: int, stop: int) -> bytes | None:
         """Return what ``read`` does if no disk has to be waited for, else None.  Does not block."""
         return disk.read_cached(self._fd, stop - start, start)
+
+    def descriptor(self) -> int | None:
+        """Return a descriptor of the bytes, for the caller to close.  Raises UnavailableError."""
+        with disk.disk_errors():
+            return os.dup(self._fd)
 
     def sync(self) -> None:
         """Make the bytes written so far durable."""

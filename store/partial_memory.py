@@ -51,6 +51,10 @@ class PartialMemory:
         """Return what ``read`` does."""
         return self.read(start, stop)
 
+    def descriptor(self) -> int | None:
+        """Return None: there is no file yet."""
+        return None
+
     def sync(self) -> None:
         """Do nothing: nothing is claimed to survive."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 
 from formats.contract import Arriving, BlobContent, Response
@@ -150,18 +150,40 @@ class Responder:
         """Send bytes as they come in; what breaks off on the way breaks the connection off."""
         start, stop = (0, None) if span is None else (span.start, span.stop)
         async with content.spans(start, stop) as (file, parts):
-            async for offset, count in parts:
-                if not self.started:
-                    await self._start(status, headers)
-                self.sent += count
-                message = {"type": "http.response.zerocopysend", "file": file, "more_body": True}
-                await self._send({**message, "offset": offset, "count": count})
+            await self._parts(status, headers, file, parts)
+
+    async def _parts(
+        self,
+        status: int,
+        headers: RawHeaders,
+        file: int,
+        parts: AsyncIterator[tuple[int, int]],
+    ) -> None:
+        """Send parts of a file as they come; the head waits for the first of them."""
+        async for offset, count in parts:
+            if not self.started:
+                await self._start(status, headers)
+            self.sent += count
+            message = {"type": "http.response.zerocopysend", "file": file, "more_body": True}
+            await self._send({**message, "offset": offset, "count": count})
         await self._finish()
 
     async def _blob(
         self, status: int, content: BlobContent, headers: RawHeaders, span: Span
     ) -> None:
         descriptor = self._blobs.descriptor(content.digest)
+        if descriptor is None:
+            async with self._blobs.arriving(
+                content.digest,
+                size=content.size,
+                manifest_id=content.manifest_id,
+                start=span.start,
+                stop=span.stop,
+            ) as found:
+                if found is not None:
+                    await self._parts(status, headers, *found)
+                    return
+            descriptor = self._blobs.descriptor(content.digest)  # it may have come meanwhile
         if descriptor is not None:
             self._blobs.reader(content.digest)
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -117,6 +118,32 @@ async def test_one_fetch_however_many_ask_and_it_goes_on_when_they_leave(tmp_pat
         async with b.mesh.stream(second.blob, size=second.size, manifest_id=second.id) as blocks:
             await anext(aiter(blocks))
         await until(lambda: b.has(second))
+
+
+async def test_a_crowd_copies_from_the_file_that_is_being_fetched(tmp_path: Path) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        data = content(4_000_000)
+        manifest = await a.add(data)
+        got: list[bytes] = []
+
+        async def client(start: int) -> None:
+            async with b.mesh.spans(
+                manifest.blob, size=manifest.size, manifest_id=manifest.id, start=start
+            ) as found:
+                assert found is not None
+                file, parts = found
+                got.append(b"".join([os.pread(file, n, at) async for at, n in parts]))
+
+        async with trio.open_nursery() as nursery:
+            for start in (0, 0, 1_500_000):
+                nursery.start_soon(client, start)
+        assert sorted(got, key=len) == [data[1_500_000:], data, data]
+        unsigned = await a.add(content(1_500_000, seed=2))
+        async with b.mesh.spans(unsigned.blob) as found:
+            assert found is None  # not before the whole is verified
 
 
 async def test_without_a_signed_manifest_the_whole_comes_first(tmp_path: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from formats.contract import BlobContent, Response
+from node.blobs import NoSwarm
 from node.http.asgi import Message
 from node.packages.serving import Responder, field_value, raw_headers
 from store.digest import Digest
@@ -96,6 +99,38 @@ async def test_a_blob_that_is_elsewhere_is_streamed_or_told_missing(tmp_path: Pa
         missing = BlobContent(Digest.of(b"nowhere"), 7)
         with pytest.raises(UnavailableError):
             await send(node, Response(content=missing))
+
+
+async def test_what_peers_are_giving_is_copied_from_its_file(tmp_path: Path) -> None:
+    class Giving(NoSwarm):
+        @asynccontextmanager
+        async def spans(
+            self,
+            digest: Digest,
+            *,
+            size: int | None = None,
+            manifest_id: bytes = b"",
+            start: int = 0,
+            stop: int | None = None,
+        ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+            async def parts() -> AsyncIterator[tuple[int, int]]:
+                end = len(BYTES) if stop is None else stop
+                for at in range(start, end, 1000):
+                    yield at, min(1000, end - at)
+
+            with tempfile.TemporaryFile(buffering=0) as file:
+                file.write(BYTES)
+                yield file.fileno(), parts()
+
+    async with world(tmp_path) as node:
+        read: list[Digest] = []
+        node.core.blobs.swarm, node.core.blobs.reader = Giving(), read.append
+        content = BlobContent(Digest.of(BYTES), len(BYTES))
+        whole = await send(node, Response(content=content))
+        assert (whole.status, whole.body) == (200, BYTES)
+        part = await send(node, Response(content=content), headers={"range": "bytes=500-2999"})
+        assert (part.status, part.body) == (206, BYTES[500:3000])
+        assert read == [content.digest] * 2
 
 
 async def test_a_disk_in_trouble_is_unavailable_and_no_bug(
