@@ -152,6 +152,12 @@ class Repository(Protocol):
         """Pointers of a package, in name order."""
         ...
 
+    async def pointer_names(
+        self, package: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]:
+        """Names of a package's pointers in byte order, a page at a time."""
+        ...
+
     def all_pointers(self, prefix: str = "") -> AsyncIterator[Pointer]:
         """Pointers of every package whose name starts with ``prefix``, paged."""
         ...

@@ -255,6 +255,17 @@ class Catalog:
             POINTERS, catalog_rows.pointer, repository=repository, package=package
         )
 
+    async def pointer_names(
+        self, repository: str, package: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]:
+        """A page of the names of a package's pointers, in byte order."""
+        if not storable(repository, package, after):
+            return []
+        c = pointers.c
+        query = sa.select(c.name).where(c.repository == repository, c.package == package)
+        query = query.where(c.name > after).order_by(c.name).limit(limit)
+        return await self._database.read(lambda found: found.execute(query).scalars().all())
+
     def all_pointers(self, repository: str, prefix: str = "") -> AsyncIterator[Pointer]:
         """Pointers of every package whose name starts with ``prefix``, in (package, name) order."""
 

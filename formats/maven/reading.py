@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -31,6 +32,9 @@ from store.errors import NotFoundError
 PLUGIN = "plugin/"  # prefix of the pointers of a group that name its plugins
 ARCHETYPE = "archetype"  # the pointer of a package that holds archetypes
 XML_TYPE = "text/xml"
+PAGE = 200  # packages read at once
+LAST = "\U0010ffff" * 8  # sorts after every name that people give
+DEEPER = re.compile(r"[^.:]*[.:]")
 
 
 async def get(request: Request, repository: Repository) -> Response:
@@ -165,13 +169,28 @@ async def _children(repository: Repository, path: str) -> set[str]:
     found.update(each.path.removeprefix(f"{path}/") for each in files)
     files = await repository.artifacts(f"{above.replace('/', '.')}:{last}")
     found.update(f"{each.version}/" for each in files)
-    after, prefix = "", path.replace("/", ".")
-    while page := await repository.packages(prefix=prefix, after=after):
-        after = page[-1]
-        for package in page:
-            group, colon, name = package.partition(":")
-            place = f"{group.replace('.', '/')}/{name}" if colon else ""
-            below = place.removeprefix(f"{path}/") if path else place
-            if place and below and (not path or below != place):
+    group = path.replace("/", ".")
+    for prefix in (f"{group}.", f"{group}:") if path else ("",):
+        async for package in _first_of_each(repository, prefix):
+            above, colon, name = package.partition(":")
+            place = f"{above.replace('.', '/')}/{name}" if colon else ""
+            if place and place.startswith(f"{path}/" if path else ""):
+                below = place.removeprefix(f"{path}/") if path else place
                 found.add(f"{below.partition('/')[0]}/")
     return found
+
+
+async def _first_of_each(repository: Repository, prefix: str) -> AsyncIterator[str]:
+    """A package at least for each group, or artifact, that follows a prefix.
+
+    What lies deeper is passed over, so that a folder above a million packages costs no more looks
+    than it has entries.
+    """
+    after = ""
+    while page := await repository.packages(prefix=prefix, after=after, limit=PAGE):
+        for package in page:
+            yield package
+        after = page[-1]
+        deeper = None if prefix.endswith(":") else DEEPER.match(after, len(prefix))
+        if deeper is not None:
+            after = f"{deeper.string[: deeper.end()]}{LAST}"

@@ -6,6 +6,7 @@ Spec: distribution-spec 1.1 §Content discovery, §Listing referrers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from urllib.parse import quote
 
 import msgspec
@@ -23,32 +24,32 @@ PAGE_MAX = 10_000  # names in one answer
 
 # --- tags ---------------------------------------------------------------------------------------
 async def list_tags(request: Request, repository: Repository) -> Response:
-    """List tags in byte order, a page at a time if asked.  Raises PackageUnknownError."""
-    image = names.image_name(request)
-
-    async def render() -> bytes:
-        tags = sorted(each.name for each in await repository.pointers(image))
-        if not tags and image not in await repository.packages(prefix=image, limit=1):
-            raise PackageUnknownError(f"no image {image}")
-        return msgspec.json.encode({"name": f"{repository.key}/{image}", "tags": tags})
-
-    page = page_asked(request)
-    rendered = await repository.cached(f"tags/{image}", render)
-    if page is None and "last" not in request.query:
-        return Response(
-            content=rendered.data,
-            media_type="application/json",
-            headers=(API_VERSION,),
-            etag=rendered.etag,
-            modified=rendered.modified,
-        )
-    document = msgspec.json.decode(rendered.data)
-    last = request.argument("last")
-    left = [each for each in document["tags"] if each > last]
-    shown = left if page is None else left[:page]
+    """List tags in byte order, at most PAGE_MAX in an answer.  Raises PackageUnknownError."""
+    image, last = names.image_name(request), request.argument("last")
+    asked = page_asked(request)
+    page = PAGE_MAX if asked is None else asked
+    if asked is None and not last:
+        rendered = await repository.cached(f"tags/{image}", partial(_first_tags, repository, image))
+        tags: Sequence[str] = msgspec.json.decode(rendered.data, type=list[str])
+    else:
+        tags = await _tags(repository, image, last, page + 1)
+    shown = tags[:page]
     path = f"{names.mount_path(request)}/{image}/tags/list"
-    headers = (API_VERSION, *next_link(path, shown, page, more=len(shown) < len(left)))
-    return json_response({**document, "tags": shown}, headers=headers)
+    headers = (API_VERSION, *next_link(path, shown, page, more=len(tags) > page))
+    document = {"name": f"{repository.key}/{image}", "tags": shown}
+    return json_response(document, headers=headers, modified=repository.modified)
+
+
+async def _first_tags(repository: Repository, image: str) -> bytes:
+    return msgspec.json.encode(await _tags(repository, image, "", PAGE_MAX + 1))
+
+
+async def _tags(repository: Repository, image: str, last: str, limit: int) -> Sequence[str]:
+    """A page of tags.  Raises PackageUnknownError."""
+    found = await repository.pointer_names(image, after=last, limit=limit)
+    if not found and image not in await repository.packages(prefix=image, limit=1):
+        raise PackageUnknownError(f"no image {image}")
+    return found
 
 
 def page_asked(request: Request) -> int | None:

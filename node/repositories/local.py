@@ -137,6 +137,14 @@ class LocalRepository:
         """Pointers of a package, in name order."""
         return await self._services.catalog.pointers(self.key, package)
 
+    async def pointer_names(
+        self, package: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]:
+        """Names of a package's pointers in byte order, a page at a time."""
+        return await self._services.catalog.pointer_names(
+            self.key, package, after=after, limit=limit
+        )
+
     def all_pointers(self, prefix: str = "") -> AsyncIterator[Pointer]:
         """Pointers of every package whose name starts with ``prefix``."""
         return self._services.catalog.all_pointers(self.key, prefix)

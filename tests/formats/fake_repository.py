@@ -261,6 +261,12 @@ class FakeRepository:
             each for (owner, _), each in sorted(self.tags.items()) if owner == package
         )
 
+    async def pointer_names(
+        self, package: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]:
+        names = sorted(name for owner, name in self.tags if owner == package)
+        return [name for name in names if name > after][:limit]
+
     async def all_pointers(self, prefix: str = "") -> AsyncIterator[Pointer]:
         for (package, _), each in sorted(self.tags.items()):
             if package.startswith(prefix):

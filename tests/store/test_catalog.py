@@ -112,6 +112,9 @@ async def test_packages_are_in_byte_order(facts: Database) -> None:
     assert await catalog.packages("pypi", prefix="a", after="a.b") == ["a_b", "ab"]
     assert await catalog.packages("pypi", prefix="a", after="B") == ["a", "a-b", "a.b", "a_b", "ab"]
     assert await catalog.packages("npm") == []
+    assert await catalog.packages("pypi", holding=["B"]) == ["B", "a-b", "a.b", "a_b", "ab"]
+    assert await catalog.packages("pypi", holding=["a", "_"]) == ["a_b"]
+    assert await catalog.packages("pypi", holding=["\0"]) == []
 
 
 async def test_statistics_add_up(facts: Database) -> None:
@@ -211,6 +214,7 @@ async def walk(rows: AsyncIterator[object]) -> None:
 
 Read = Callable[[Catalog], Awaitable[object]]
 KEY = "USING INDEX sqlite_autoindex"  # the primary key's
+COVERING = "USING COVERING INDEX sqlite_autoindex"  # which holds all that is asked for
 POINT_READS: dict[str, tuple[Read, list[str]]] = {
     "find": (lambda c: c.find("r", "p"), [f"files {KEY}_files_1 (repository=? AND path=?)"]),
     "artifacts": (
@@ -247,7 +251,7 @@ POINT_READS: dict[str, tuple[Read, list[str]]] = {
     ),
     "packages": (
         lambda c: c.packages("r", prefix="p", after="q"),
-        [f"packages {KEY}_packages_1 (repository=? AND package>? AND package<?)"],
+        [f"packages {COVERING}_packages_1 (repository=? AND package>? AND package<?)"],
     ),
     "pointer": (
         lambda c: c.pointer("r", "p", "n"),

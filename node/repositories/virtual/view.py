@@ -193,6 +193,16 @@ class VirtualRepository(LocalRepository):
                 found.setdefault(row.name, row)
         return sorted(found.values(), key=attrgetter("name"))
 
+    async def pointer_names(
+        self, package: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]:
+        """Names of the pointers that any member has of a package."""
+        found: set[str] = set()
+        for leaf in await self._asked(package):
+            key = leaf.entry.key
+            found.update(await self._catalog.pointer_names(key, package, after=after, limit=limit))
+        return sorted(found, key=str.encode)[:limit]
+
     def all_pointers(self, prefix: str = "") -> AsyncIterator[Pointer]:
         """Pointers of every package whose name starts with ``prefix``."""
 
