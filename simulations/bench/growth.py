@@ -21,7 +21,8 @@ from simulations.bench.publishing import ADMIN, BINARY
 from simulations.bench.servers import Server
 from simulations.bench.summary import Sample, number
 
-REPOSITORIES = ("generic", "pypi")
+GROWN, BESIDE = "pypi", "generic"  # the repository in question, and one that grows along
+BESIDE_MAX = 100_000  # versions of the latter
 TIMES = 30  # that each small thing is done
 PAGE = 1000  # artifacts a page of the walk
 COLLECTED = re.compile(rb"collected garbage")
@@ -44,8 +45,12 @@ TOLD: dict[str, tuple[str, float]] = {
     "page": ("page of 100 artifacts anywhere, CPU ms", 1e3),
     "packages": ("page of 100 packages anywhere, CPU ms", 1e3),
     "repository": ("the repository's description, CPU ms", 1e3),
-    "all projects": ("PyPI's list of all projects, CPU ms", 1e3),
+    "all projects": ("PyPI's list of all projects, a first time, CPU ms", 1e3),
+    "all projects again": ("the same, kept, CPU ms", 1e3),
     "search": ("search for a name, CPU ms", 1e3),
+    "search part": ("search for a part of a name, CPU ms", 1e3),
+    "search much": ("search that finds everything, CPU ms", 1e3),
+    "long_grown_bytes": ("all these: memory beyond before, MB", 1e-6),
     "walk_seconds_per_page": ("walk: a page of 1,000 artifacts, ms", 1e3),
     "walk_grown_bytes": ("walk: memory beyond before, MB", 1e-6),
     "collect_seconds": ("collect garbage, s", 1.0),
@@ -63,13 +68,15 @@ def growth(bench: Bench, _: int) -> Iterator[Sample]:
     for size in bench.sizes.growth:
         server.stop()
         began = time.monotonic()
-        growing.grow(server.data, REPOSITORIES, held, size)
+        growing.grow(server.data, [GROWN], held, size)
+        growing.grow(server.data, [BESIDE], min(held, BESIDE_MAX), min(size, BESIDE_MAX))
         bench.note(f"R5: {size:,} versions after {time.monotonic() - began:.0f} s")
         held = size
         values: dict[str, float] = {}
         steps: Sequence[Callable[[], None]] = (
             partial(_start, server, values),
             partial(_small, server, size, values),
+            partial(_long, server, size, values),
             partial(_walk, server, values),
             partial(_collect, server, values),
         )
@@ -101,6 +108,10 @@ def _path(version: Grown) -> str:
     return f"{version.project}/{version.version}/{version.project}.bin"
 
 
+def _wheel(version: Grown) -> str:
+    return f"{version.project}/{version.project}-{version.version}-py3-none-any.whl"
+
+
 # --- what is measured ---------------------------------------------------------------------------
 def _start(server: Server, values: dict[str, float]) -> None:
     values["start_seconds"] = server.start()
@@ -126,25 +137,20 @@ def _small(server: Server, size: int, values: dict[str, float]) -> None:
     chance = random.Random(size)
     some = [growing.grown(chance.randrange(size)) for _ in range(TIMES)]
     held = [growing.grown(chance.randrange(min(size, growing.BLOBS_MAX))) for _ in range(TIMES)]
-    api = "/api/v1/repositories"
+    beside = [growing.grown(chance.randrange(min(size, BESIDE_MAX))) for _ in range(TIMES)]
+    api = f"/api/v1/repositories/{GROWN}"
     kinds: dict[str, list[Request]] = {
         "publish generic": [
             ("PUT", f"/general/generic/new{size}/{n}.bin", b"%d %d" % (size, n))
             for n in range(TIMES)
         ],
-        "look up": [
-            ("GET", f"{api}/generic/artifacts/{quote(_path(each))}", None) for each in some
-        ],
-        "download": [("GET", _generic(each), None) for each in held],
+        "look up": [("GET", f"{api}/artifacts/{quote(_wheel(each))}", None) for each in some],
+        "download": [("GET", f"/pypi/pypi/simple/{_wheel(each)}", None) for each in held],
         "project page": [("GET", f"/pypi/pypi/simple/{each.project}/", None) for each in some],
-        "folder": [("GET", f"/general/generic/{each.project}/?list", None) for each in some],
-        "page": [("GET", f"{api}/generic/artifacts?after={_path(each)}", None) for each in some],
-        "packages": [
-            ("GET", f"{api}/generic/packages?after={quote(each.project)}", None) for each in some
-        ],
-        "repository": [("GET", f"{api}/generic", None)] * TIMES,
-        "all projects": [("GET", "/pypi/pypi/simple/", None)],
-        "search": [("GET", f"/api/v1/search/quick?q={each.project}", None) for each in some[:3]],
+        "folder": [("GET", f"/general/generic/{each.project}/?list", None) for each in beside],
+        "page": [("GET", f"{api}/artifacts?after={quote(_wheel(each))}", None) for each in some],
+        "packages": [("GET", f"{api}/packages?after={each.project}", None) for each in some],
+        "repository": [("GET", api, None)] * TIMES,
     }
     for key, requests in kinds.items():
         values[key] = _cost(server, requests)
@@ -167,10 +173,28 @@ def _publishing(server: Server, size: int) -> float:
     return max(0, usage.cpu_nanoseconds(server.pid) - before) / len(found) * 1e-9
 
 
+def _long(server: Server, size: int, values: dict[str, float]) -> None:
+    """What has to do with everything there is: CPU time, and memory beyond before."""
+    chance = random.Random(-size)
+    some = [growing.grown(chance.randrange(size)).project for _ in range(TIMES)]
+    search = "/api/v1/search/quick?q="
+    kinds: dict[str, list[Request]] = {
+        "all projects": [("GET", "/pypi/pypi/simple/", None)],
+        "all projects again": [("GET", "/pypi/pypi/simple/", None)] * TIMES,
+        "search": [("GET", f"{search}{each}", None) for each in some],
+        "search part": [("GET", f"{search}{each[3:]}", None) for each in some],
+        "search much": [("GET", f"{search}grown", None)] * 3,
+    }
+    before = _quiet(server)
+    for key, requests in kinds.items():
+        values[key] = _cost(server, requests)
+    values["long_grown_bytes"] = max(0.0, usage.peak(server.pid) - before)
+
+
 def _walk(server: Server, values: dict[str, float]) -> None:
     """Ask for every page of the artifacts, one after the other."""
     before = _quiet(server)
-    base = f"{server.url}/api/v1/repositories/generic/artifacts?limit={PAGE}"
+    base = f"{server.url}/api/v1/repositories/{GROWN}/artifacts?limit={PAGE}"
     after, seconds = "", list[float]()
     with Client(server.url) as client:
         while True:
