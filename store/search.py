@@ -7,46 +7,27 @@ here can be made again from the catalog.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+import trio
 
 from store import bulk
 from store.database import Database
-from store.paging import like, storable
+from store.errors import UnavailableError
+from store.paging import keyed, storable
 from store.schema_followers import search_digests, search_documents
-from store.search_query import FILENAMES, NAMES, WEIGHTS, WORDS, Query, fts5, tsquery
+from store.search_query import FILENAMES, NAMES, WORDS, Query
+from store.search_text import MATCH_MAX, Match, matches, prepare, reset
 
-MATCH_MAX = 10_000  # documents that one query looks at; more are said to be "at least" so many
-REPOSITORIES_MAX = 20_000
+SECONDS_MAX = 10.0  # that one query may take: it looks at too much, or the machine is too busy
 DIGESTS = ("sha1", "md5")  # those of a file that the catalog has no index of
 
 d = search_documents.c
 COLUMNS = [column.key for column in search_documents.columns]
-VECTOR = " || ".join(
-    f"setweight(to_tsvector('simple'::regconfig, {name}), '{weight}')"
-    for name, weight in WEIGHTS.items()
-)
-SQLITE = (
-    """CREATE VIRTUAL TABLE IF NOT EXISTS search_text USING fts5(
-        names, words, filenames, content='search_documents', content_rowid='id',
-        tokenize='unicode61 remove_diacritics 0')""",
-    """CREATE TRIGGER IF NOT EXISTS search_text_insert AFTER INSERT ON search_documents BEGIN
-        INSERT INTO search_text(rowid, names, words, filenames)
-        VALUES (new.id, new.names, new.words, new.filenames); END""",
-    """CREATE TRIGGER IF NOT EXISTS search_text_delete AFTER DELETE ON search_documents BEGIN
-        INSERT INTO search_text(search_text, rowid, names, words, filenames)
-        VALUES ('delete', old.id, old.names, old.words, old.filenames); END""",
-)
-SQLITE_GONE = (
-    "DROP TRIGGER IF EXISTS search_text_insert",
-    "DROP TRIGGER IF EXISTS search_text_delete",
-    "DROP TABLE IF EXISTS search_text",
-)
-POSTGRESQL = (f"CREATE INDEX IF NOT EXISTS search_text ON search_documents USING gin (({VECTOR}))",)
 
 
 class DocumentKey(NamedTuple):
@@ -77,18 +58,6 @@ class Document:
     digests: tuple[tuple[str, str], ...] = ()  # ("md5:…", path)
 
 
-class Match(NamedTuple):
-    """One document that matches, before it is loaded."""
-
-    id: int
-    rank: float
-    repository: str
-    format: str
-    license: str
-    package: str
-    updated: int
-
-
 @dataclass(frozen=True, slots=True)
 class Found:
     """The matches in order, and whether there may be more of them."""
@@ -105,27 +74,12 @@ class SearchIndex:
 
     async def prepare(self) -> None:
         """Make what the dialect needs beside the tables; does nothing where it is there."""
-        statements = SQLITE if self._database.dialect == "sqlite" else POSTGRESQL
-
-        def unit(connection: sa.Connection) -> None:
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-
-        await self._database.write(unit)
+        await prepare(self._database)
 
     async def reset(self) -> None:
         """Throw everything away, and make it anew, empty: for an index that is damaged."""
-        lite = self._database.dialect == "sqlite"
-        statements = SQLITE_GONE if lite else ("DROP INDEX IF EXISTS search_text",)
-
-        def unit(connection: sa.Connection) -> None:
-            for statement in statements:
-                connection.exec_driver_sql(statement)
-            connection.execute(sa.delete(search_digests))
-            connection.execute(sa.delete(search_documents))
-
-        await self._database.write(unit)
-        await self.prepare()
+        await reset(self._database)
+        await prepare(self._database)
 
     # --- writing ---------------------------------------------------------------------------------
     async def put(
@@ -164,11 +118,15 @@ class SearchIndex:
 
     # --- asking ----------------------------------------------------------------------------------
     async def search(self, query: Query) -> Found:
-        """Find documents, best first."""
+        """Find documents, best first.  Raises UnavailableError after SECONDS_MAX."""
         texts = (query.package, query.version, query.tag, *query.formats, *query.licenses)
         if not query.repositories or not storable(*texts):
             return Found()
-        rows = await self._database.read(partial(_search, query=query))
+        rows: list[Match] | None = None
+        with trio.move_on_after(SECONDS_MAX):
+            rows = await self._database.read(partial(matches, query=query))
+        if rows is None:
+            raise UnavailableError("the search took too long: more words would narrow it")
         exact = query.exact or None
         ordered = sorted(rows, key=lambda m: (m.package.lower() != exact, m.rank, -m.updated, m))
         return Found(ordered, len(ordered) >= MATCH_MAX)
@@ -267,28 +225,50 @@ def _put(
     *,
     keep_gone: bool,
 ) -> None:
+    """Replace documents, a few statements for all of them."""
     stamp = connection.execute(sa.select(sa.func.max(d.stamp))).scalar() or 0
-    packages: dict[tuple[str, str], None] = {}
-    empty = dict.fromkeys((NAMES, WORDS, FILENAMES), "")
-    for document in documents:
+    newest = {document.key: document for document in documents}
+    there = _drop(connection, [*newest, *gone])
+    rows: list[dict[str, Any]] = []
+    for document in newest.values():
         stamp += 1
-        if not document.key.path:
-            packages[document.key[:2]] = None
-        _drop(connection, document.key)
-        values = _values(document) | {"turn": turn, "stamp": stamp}
-        inserted = connection.execute(sa.insert(search_documents).returning(d.id), values)
-        number = inserted.scalar_one()
-        digests = [(digest, number, path) for digest, path in dict.fromkeys(document.digests)]
-        bulk.insert(connection, search_digests, digests)
-    for key in gone:
-        if not key.path:
-            packages[key[:2]] = None
-        if _drop(connection, key) and keep_gone:
+        rows.append(_values(document) | {"turn": turn, "stamp": stamp})
+    empty = dict.fromkeys((NAMES, WORDS, FILENAMES), "")
+    for key in gone if keep_gone else ():
+        if key in there and key not in newest:
             stamp += 1
-            values = _values(Document(key, "")) | empty | {"turn": turn, "stamp": stamp}
-            connection.execute(sa.insert(search_documents), {**values, "gone": True})
-    for repository, package in packages:
+            marked = _values(Document(key, "")) | empty
+            rows.append(marked | {"turn": turn, "stamp": stamp, "gone": True, "latest": False})
+    if rows:
+        connection.execute(sa.insert(search_documents), rows)
+    _put_digests(connection, newest.values())
+    for repository, package in dict.fromkeys(key[:2] for key in (*newest, *gone) if not key.path):
         stamp = _choose_latest(connection, repository, package, stamp)
+
+
+def _put_digests(connection: sa.Connection, documents: Iterable[Document]) -> None:
+    """Store the digests of documents that have just been stored."""
+    told = {document.key: document.digests for document in documents if document.digests}
+    rows = []
+    for number, _, key in _stored(connection, told):
+        rows += [(digest, number, path) for digest, path in dict.fromkeys(told[key])]
+    bulk.insert(connection, search_digests, rows)
+
+
+def _stored(
+    connection: sa.Connection, keys: Iterable[DocumentKey]
+) -> Iterator[tuple[int, bool, DocumentKey]]:
+    """The documents of keys: their ids, whether they are marks of dropped ones."""
+    every = sa.select(d.id, d.gone, d.repository, d.package, d.version, d.path)
+    for part in bulk.chunks(keys):
+        single = [key for key in part if key.path]
+        turned = [(key.repository, key.package, "", key.version) for key in part if not key.path]
+        for condition in (  # those of one package are asked for together
+            *keyed((d.repository, d.package, d.version, d.path), single),
+            *keyed((d.repository, d.package, d.path, d.version), turned),
+        ):
+            for row in connection.execute(every.where(condition)):
+                yield row[0], row[1], DocumentKey(*row[2:])
 
 
 def _values(document: Document) -> dict[str, Any]:
@@ -301,13 +281,14 @@ def _values(document: Document) -> dict[str, Any]:
     }
 
 
-def _drop(connection: sa.Connection, key: DocumentKey) -> bool:
-    number = connection.execute(sa.select(d.id, d.gone).where(*_key(key))).first()
-    if number is None:
-        return False
-    connection.execute(sa.delete(search_digests).where(search_digests.c.document == number.id))
-    connection.execute(sa.delete(search_documents).where(d.id == number.id))
-    return not number.gone
+def _drop(connection: sa.Connection, keys: Iterable[DocumentKey]) -> set[DocumentKey]:
+    """Drop documents; return the keys of those that were there, marks not counted."""
+    found = list(_stored(connection, dict.fromkeys(keys)))
+    for numbers in bulk.chunks(number for number, _, _ in found):
+        old = sa.delete(search_digests).where(search_digests.c.document.in_(numbers))
+        connection.execute(old)
+        connection.execute(sa.delete(search_documents).where(d.id.in_(numbers)))
+    return {key for _, gone, key in found if not gone}
 
 
 def _choose_latest(connection: sa.Connection, repository: str, package: str, stamp: int) -> int:
@@ -328,48 +309,3 @@ def _choose_latest(connection: sa.Connection, repository: str, package: str, sta
     chosen = sa.update(search_documents).where(d.id == newest, d.latest.is_(sa.false()))
     connection.execute(chosen.values(latest=True, stamp=stamp))
     return stamp
-
-
-# --- units: asking ------------------------------------------------------------------------------
-def _search(connection: sa.Connection, query: Query) -> list[Match]:
-    lite = connection.dialect.name == "sqlite"
-    rank: Any = sa.literal(0.0)
-    table: Any = search_documents
-    conditions = _filters(query)
-    if query.terms and lite:
-        matching = sa.table("search_text", sa.column("rowid"))
-        table = matching.join(search_documents, d.id == matching.c.rowid)
-        conditions.append(sa.text("search_text MATCH :match").bindparams(match=fts5(query.terms)))
-        rank = sa.literal_column("bm25(search_text, 10.0, 3.0, 1.0)")
-    elif query.terms:
-        asked = sa.func.to_tsquery(sa.text("'simple'::regconfig"), tsquery(query.terms))
-        vector: sa.ColumnElement[Any] = sa.literal_column(f"({VECTOR})")
-        conditions.append(vector.op("@@")(asked))
-        rank = -sa.func.ts_rank(vector, asked)
-    columns = (d.id, rank.label("rank"), d.repository, d.format, d.license, d.package, d.updated)
-    chosen = sa.select(*columns).select_from(table).where(*conditions)
-    if not query.terms:
-        chosen = chosen.order_by(d.updated.desc())
-    return [Match(*row) for row in connection.execute(chosen.limit(MATCH_MAX))]
-
-
-def _filters(query: Query) -> list[Any]:
-    found: list[Any] = [
-        d.gone.is_(sa.false()),
-        d.repository.in_(list(query.repositories)[:REPOSITORIES_MAX]),
-    ]
-    if query.latest:
-        found.append(d.latest.is_(sa.true()))
-    if query.formats:
-        found.append(d.format.in_(query.formats))
-    if query.licenses:
-        found.append(sa.func.lower(d.license).in_([each.lower() for each in query.licenses]))
-    if query.package:
-        found.append(d.package == query.package)
-    if query.version.endswith("*"):
-        found.append(d.version.startswith(query.version[:-1], autoescape=True))
-    elif query.version:
-        found.append(d.version == query.version)
-    if query.tag:
-        found.append((sa.literal(" ") + d.tags + " ").like(like(f" {query.tag} "), escape="\\"))
-    return found

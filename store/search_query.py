@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 NAMES, WORDS, FILENAMES = "names", "words", "filenames"
+PART_MIN = 3  # letters of a part of a name that may be looked for
 WEIGHTS = {NAMES: "A", WORDS: "B", FILENAMES: "C"}  # PostgreSQL's, best first
 
 
@@ -41,6 +42,17 @@ class Query:
     tag: str = ""
     latest: bool = True  # only the newest version of each package
     exact: str = ""  # a name to put first
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What names must hold for the terms to be parts of them; empty where that cannot be.
+
+        Whole words, other columns than names and less than PART_MIN letters are no parts.
+        """
+        texts = tuple(" ".join(term.words) for term in self.terms)
+        fit = all(t.column in {"", NAMES} and not t.whole for t in self.terms)
+        long = all(len(text) >= PART_MIN for text in texts)
+        return texts if fit and long and self.latest else ()
 
 
 def fts5(terms: Iterable[Term]) -> str:

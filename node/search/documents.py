@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -20,6 +22,7 @@ from store import catalog_rows
 from store.catalog import Catalog
 from store.digest import Digest
 from store.errors import RegistryError
+from store.paging import keyed
 from store.rows import Artifact
 from store.schema import files
 from store.search import DIGESTS, Document, DocumentKey
@@ -39,7 +42,15 @@ class Source:
 
     async def make(self, key: DocumentKey) -> Document | None:
         """The document of a key; None if nothing of it is visible."""
-        found = await self._files(key)
+        (made,) = await self.make_all([key])
+        return made
+
+    async def make_all(self, keys: Sequence[DocumentKey]) -> list[Document | None]:
+        """The documents of keys, in that order; their files are read together."""
+        found = await self.catalog.read(partial(_files, keys=keys))
+        return [await self._make(key, found.get(key, ())) for key in keys]
+
+    async def _make(self, key: DocumentKey, found: Sequence[Artifact]) -> Document | None:
         if not found:
             return None
         name, form = self.form(key.repository)
@@ -72,23 +83,6 @@ class Source:
             filenames=joined(word for each in found for word in name_words(each.path)),
             digests=tuple(digests),
         )
-
-    async def _files(self, key: DocumentKey) -> Sequence[Artifact]:
-        if key.path:
-            one = await self.catalog.find(key.repository, key.path)
-            return [one] if one and (one.package, one.version) == key[1:3] else []
-        query = sa.select(files).where(
-            files.c.repository == key.repository,
-            files.c.package == key.package,
-            files.c.version == key.version,
-        )
-
-        def unit(connection: sa.Connection) -> list[Artifact]:
-            return [
-                catalog_rows.artifact(row) for row in connection.execute(query.limit(FILES_MAX))
-            ]
-
-        return sorted(await self.catalog.read(unit), key=attrgetter("path"))
 
     async def _tags(self, key: DocumentKey) -> list[str]:
         """Pointers of the package that name this version."""
@@ -126,6 +120,44 @@ class Source:
     async def after(self, last: DocumentKey | None) -> list[DocumentKey]:
         """The keys that follow one, in order: a page of a walk over everything there is."""
         return await self.catalog.read(lambda connection: _page(connection, last))
+
+
+def _files(
+    connection: sa.Connection, keys: Sequence[DocumentKey]
+) -> dict[DocumentKey, list[Artifact]]:
+    """A unit: the files of keys in path order, FILES_MAX of each; one query a package."""
+    c, wanted = files.c, set(keys)
+    found: dict[DocumentKey, list[Artifact]] = {}
+    for condition in keyed(
+        (c.repository, c.path), [(k.repository, k.path) for k in keys if k.path]
+    ):
+        for row in connection.execute(sa.select(files).where(condition)):
+            each = catalog_rows.artifact(row)
+            key = DocumentKey(each.repository, each.package, each.version, each.path)
+            if key in wanted:
+                found[key] = [each]
+    for condition in keyed(
+        (c.repository, c.package, c.version), [k[:3] for k in keys if not k.path]
+    ):
+        for row in _bounded(connection, condition):
+            each = catalog_rows.artifact(row)
+            key = DocumentKey(each.repository, each.package, each.version)
+            found.setdefault(key, []).append(each)
+    return {key: sorted(held, key=attrgetter("path")) for key, held in found.items()}
+
+
+def _bounded(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
+    """Files of some versions of a package, FILES_MAX of each."""
+    query = sa.select(files).where(condition)
+    rows = connection.execute(query.limit(FILES_MAX + 1)).all()
+    if len(rows) <= FILES_MAX:
+        return rows
+    versions = connection.execute(sa.select(files.c.version).where(condition).distinct())
+    return [
+        row
+        for version in versions.scalars().all()
+        for row in connection.execute(query.where(files.c.version == version).limit(FILES_MAX))
+    ]
 
 
 def _page(connection: sa.Connection, last: DocumentKey | None) -> list[DocumentKey]:

@@ -20,11 +20,12 @@ from node.search.documents import Source
 from store.fold import FILE, POINTER
 from store.followers import Followers
 from store.journal import Journal, Positioned
+from store.paging import batched
 from store.search import Document, DocumentKey, SearchIndex
 
 VERSION = 1  # of what documents hold: raising it makes every node index anew
 PAGE = 400  # changes that are taken at once
-BATCH = 50  # documents of one transaction: others write there too
+BATCH = 100  # documents of one transaction: others write there too
 GATHER = 0.2  # seconds over which changes are gathered
 REST = 0.005  # seconds between pages, for everybody else
 NAME = "search"
@@ -179,21 +180,14 @@ class Indexer:
 
     async def _write(self, keys: Iterable[DocumentKey], turn: int) -> int:
         """Make and store documents, a few in each transaction; how many there are."""
-        made: list[Document] = []
-        gone: list[DocumentKey] = []
         written = 0
-        for key in keys:
-            document = await self._source.make(key)
-            if document is None:
-                gone.append(key)
-            else:
-                made.append(document)
-            if len(made) + len(gone) >= BATCH:
-                written += len(made)
-                await self._put(made, gone, turn)
-                made, gone = [], []
-        await self._put(made, gone, turn)
-        return written + len(made)
+        for part in batched(keys, BATCH):
+            documents = await self._source.make_all(part)
+            gone = [key for key, each in zip(part, documents, strict=True) if each is None]
+            made = [each for each in documents if each is not None]
+            await self._put(made, gone, turn)
+            written += len(made)
+        return written
 
     async def _put(self, made: Sequence[Document], gone: Sequence[DocumentKey], turn: int) -> None:
         if made or gone:

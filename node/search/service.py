@@ -25,8 +25,9 @@ from store.errors import DigestInvalidError, RegistryError, UnavailableError
 from store.followers import Followers
 from store.journal import Journal
 from store.ledger import Ledger
-from store.search import MATCH_MAX, DocumentKey, SearchIndex
+from store.search import DocumentKey, SearchIndex
 from store.search_query import Query
+from store.search_text import MATCH_MAX
 
 WARM_AFTER = 1.0  # seconds after the start: the first requests have the processor to themselves
 RETRY = 30.0  # seconds after following failed

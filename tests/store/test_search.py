@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+import sqlalchemy as sa
 
+from store import search as module
 from store.database import Database
+from store.errors import UnavailableError
 from store.search import Document, DocumentKey, SearchIndex
 from store.search_query import FILENAMES, NAMES, Query, Term, fts5, tsquery
+from store.search_text import SQLITE_GONE
 
 ALL = ("npm", "pypi", "private")
 
@@ -63,6 +67,64 @@ async def test_words_begin_and_names_come_first(index: SearchIndex) -> None:
     assert await names(index, Query(readable, (term("left", FILENAMES),))) == ["npm/notes/left.txt"]
     exact = Query(readable, (term("padding"),), exact="padding")
     assert await names(index, exact) == ["pypi/padding 1.0"]
+
+
+async def test_parts_of_names_come_last(index: SearchIndex) -> None:
+    readable = ("npm", "pypi")
+    assert await names(index, Query(readable, (term("ddi"),))) == ["pypi/padding 1.0"]
+    assert await names(index, Query(readable, (term("ft pa"),))) == ["npm/left-pad 2.0"]
+    assert await names(index, Query(readable, (term("add"), term("ing")))) == ["pypi/padding 1.0"]
+    assert await names(index, Query(readable, (term("secr"),))) == []
+    more = [document("npm", "xpadx", updated=7), document("npm", "pad", "3", updated=6)]
+    await index.put(more, turn=1)
+    found = await names(index, Query(readable, (term("pad"),)))
+    assert found[-1] == "npm/xpadx 1.0"
+    assert set(found[:-1]) == {"npm/pad 3", "npm/left-pad 2.0", "pypi/padding 1.0"}
+    for nothing in (
+        Query(readable, (term("dd"),)),  # too short
+        Query(readable, (term("ddi", whole=True),)),
+        Query(readable, (term("ddi", FILENAMES),)),
+        Query(readable, (term("ddi"),), latest=False),
+        Query(readable, (term("ddi"), term("wor"))),
+    ):
+        assert await names(index, nothing) == []
+
+
+async def test_parts_are_those_of_the_newest_version(index: SearchIndex) -> None:
+    async def found(text: str) -> list[str]:
+        return await names(index, Query(("npm",), (term(text, NAMES),)))
+
+    assert await found("eft pa") == ["npm/left-pad 2.0"]
+    await index.put([], [DocumentKey("npm", "left-pad", "2.0")], turn=1, keep_gone=True)
+    assert await found("eft pa") == ["npm/left-pad 1.0"]
+    await index.put([], [DocumentKey("npm", "left-pad", "1.0")], turn=1)
+    assert await found("eft pa") == []
+    await index.put([document("npm", "left-pad", "2.0", updated=9)], turn=1)
+    assert await found("eft pa") == ["npm/left-pad 2.0"]
+
+
+async def test_an_index_of_an_older_program_learns_parts_of_names(
+    index: SearchIndex, local: Database
+) -> None:
+    def older(connection: sa.Connection) -> None:
+        for statement in SQLITE_GONE:
+            if "search_parts" in statement:
+                connection.exec_driver_sql(statement)
+
+    if local.dialect != "sqlite":
+        pytest.skip("PostgreSQL fills a new index by itself")
+    await local.write(older)
+    await index.prepare()
+    assert await names(index, Query(ALL, (term("ddi"),))) == ["pypi/padding 1.0"]
+    assert await names(index, Query(("npm",), (term("eft pa", NAMES),))) == ["npm/left-pad 2.0"]
+
+
+async def test_a_query_that_takes_too_long_is_given_up(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SECONDS_MAX", 0.0)
+    with pytest.raises(UnavailableError, match="too long"):
+        await index.search(Query(ALL, (term("left"),)))
 
 
 async def test_filters_narrow(index: SearchIndex) -> None:
