@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import Literal
 
@@ -159,10 +160,12 @@ class Verification:
                 yield event
             proofs = await core.ledger.forks()
             await in_thread(made.quarantine, proofs)
-            for difference in await refolding.differences(core.catalog, made, in_thread):
-                found = await self._different(difference, made)
-                if found is not None:
-                    yield found
+            walk = refolding.differences(core.catalog, made, in_thread)
+            async with aclosing(walk) as differences:
+                async for difference in differences:
+                    found = await self._different(difference, made)
+                    if found is not None:
+                        yield found
             async for event in self._counts():
                 yield event
         finally:
@@ -208,6 +211,8 @@ class Verification:
             work = partial(refolding.counted, after=after)
             keys, wrong = await self._core.ledger.repair(work, commit=self._repair)
             if wrong:
+                if self._repair:  # packages may have come or gone, and nobody was told
+                    self._core.catalog.touched({(key[0], "") for key in keys}, 0)
                 name = f"{keys[0][0]} {keys[0][1]} to {keys[-1][0]} {keys[-1][1]}"
                 detail = "counted again" if self._repair else ""
                 trouble = f"{wrong} packages are counted wrongly"

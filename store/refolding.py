@@ -7,7 +7,7 @@ written since the chains were read is left alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -123,9 +123,11 @@ def page(connection: sa.Connection, table: sa.Table, after: Key) -> list[Row]:
 
 async def differences(
     database: Reading, scratch: Scratch, in_thread: Callable[..., Any]
-) -> list[Difference]:
-    """Compare every table.  ``in_thread`` runs the scratch's blocking calls."""
-    found: list[Difference] = []
+) -> AsyncGenerator[Difference]:
+    """Compare every table, two pages in memory.  ``in_thread`` runs the scratch's blocking calls.
+
+    Rows up to the one that differs may be put right meanwhile.
+    """
     for table in TABLES:
         width = len(table.primary_key)
         live, made = Walk(width), Walk(width)
@@ -134,10 +136,10 @@ async def differences(
                 live.take(await database.read(partial(page, table=table, after=live.after)))
             if made.wants:
                 made.take(await in_thread(scratch.page, table, made.after))
-            found += compare(table.name, live, made)
+            for found in list(compare(table.name, live, made)):
+                yield found
             if live.ended and made.ended:
                 break
-    return found
 
 
 class Walk:

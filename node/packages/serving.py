@@ -185,20 +185,7 @@ class Responder:
                     return
             descriptor = self._blobs.descriptor(content.digest)  # it may have come meanwhile
         if descriptor is not None:
-            self._blobs.reader(content.digest)
-            try:
-                await self._start(status, headers)
-                await self._send(
-                    {
-                        "type": "http.response.zerocopysend",
-                        "file": descriptor,
-                        "offset": span.start,
-                        "count": span.stop - span.start,
-                    }
-                )
-                self.sent = span.stop - span.start
-            finally:
-                os.close(descriptor)
+            await self._file(status, content, headers, span, descriptor)
             return
         async with self._blobs.read(
             content.digest,
@@ -214,6 +201,20 @@ class Responder:
                 self.sent += len(chunk)
                 await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
         await self._finish()
+
+    async def _file(
+        self, status: int, content: BlobContent, headers: RawHeaders, span: Span, file: int
+    ) -> None:
+        """Send a span of an open file, and close it."""
+        self._blobs.reader(content.digest)
+        count = span.stop - span.start
+        message = {"type": "http.response.zerocopysend", "file": file}
+        try:
+            await self._start(status, headers)
+            await self._send({**message, "offset": span.start, "count": count})
+            self.sent = count
+        finally:
+            os.close(file)
 
     def _base_headers(
         self, response: Response, etag: str, modified: float | None = None

@@ -6,15 +6,18 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from formats.maven import FORMAT, layout, pom, versions
+from formats.maven import FORMAT, layout, pom, reading, versions
 from store.errors import ManifestInvalidError, PathInvalidError
+from store.rows import Pointer
 from tests.formats.fake import FakeRepository, Result, perform
 
 INDEXES = (
@@ -462,3 +465,32 @@ def test_any_path_is_read_or_refused(path: str) -> None:
         return
     assert place.group
     assert place.is_mutable in {True, False}
+
+
+async def test_a_folder_costs_no_more_looks_than_it_has_entries(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Below one entry lie many packages: they are passed over, and nothing is overlooked."""
+    monkeypatch.setattr(reading, "PAGE", 2)
+    repository, looks = FakeRepository(), 0
+    names = [f"org.big.g{n}:a{n}" for n in range(50)]
+    names += ["org:top", "org.big:own", "org.big-x:y", "org.bigger:z", "org.a.b:c", "com:x"]
+    for name in names:
+        repository.tags[name, "t"] = Pointer("maven", name, "t", b"", 0.0, ())
+    packages = repository.packages
+
+    async def counted(**asked: Any) -> Sequence[str]:
+        nonlocal looks
+        looks += 1
+        return await packages(**asked)
+
+    monkeypatch.setattr(repository, "packages", counted)
+
+    async def children(path: str) -> list[str]:
+        found = await get(repository, path, "application/json")
+        return list(json.loads(found.body)["children"])
+
+    assert await children("/") == ["com/", "org/"]
+    assert await children("/org") == ["a/", "big-x/", "big/", "bigger/", "top/"]
+    assert looks < 20
+    assert len(await children("/org/big")) == 51

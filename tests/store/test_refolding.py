@@ -77,15 +77,15 @@ async def test_every_author_s_chain_gives_the_same_catalog(
     made = scratch(one)
     assert [made.add(batch) for batch in await one.batches()].count("") == PAGE + 21
     port: Port = one.port
-    assert await differences(port, made, inline) == []
+    assert [each async for each in differences(port, made, inline)] == []
     await port.write(lambda c: c.execute(sa.delete(schema.files).where(schema.files.c.path == "q")))
-    (found,) = await differences(port, made, inline)
+    (found,) = [each async for each in differences(port, made, inline)]
     assert (found.table, found.trouble) == ("files", "missing")
     healed = await one.ledger.repair(
         lambda c, authority: refolding.heal(c, authority, found, made), commit=True
     )
     assert healed
-    assert await differences(port, made, inline) == []
+    assert [each async for each in differences(port, made, inline)] == []
 
 
 async def test_a_batch_that_does_not_verify_is_named(scratch: Callable[[Node], Scratch]) -> None:
