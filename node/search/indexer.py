@@ -124,6 +124,9 @@ class Indexer:
             found = await self._journal.after(state.position, PAGE)
             if not found:
                 return 0
+            if found[0].position > state.position + 1:  # the journal was trimmed before we read it
+                self.rebuild()
+                return 0
             await self._write(await self._keys(found), state.turn)
             state.position = found[-1].position
             await self._followers.keep(NAME, state)

@@ -123,3 +123,21 @@ async def test_a_task_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
                 await indexer_.changed.wait()
             assert indexer_.progress.documents == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_whoever_falls_behind_the_journal_begins_anew(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        await npm(node, "first", "1.0.0")
+        assert await found(node, "first") == ["first 1.0.0"]
+        follower = node.core.search.indexer
+        await npm(node, "missed", "1.0.0")
+        await node.core.journal.trim(kept=0)
+        for number in range(3):
+            await npm(node, f"later-{number}", "1.0.0")
+            await node.core.journal.trim(kept=1)
+        follower.following = True  # as if a task did: then a query only reads what is next
+        assert await found(node, "missed") == []
+        assert follower.due.is_set()
+        follower.following = False
+        assert await found(node, "missed") == ["missed 1.0.0"]
+        assert len(await found(node, "later")) == 3
