@@ -5,42 +5,118 @@ Spec: docs/mesh.md §13.7.  ``now`` is seconds since 1970.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 CARRIERS = 2  # couriers that carry one blob at a time, as far as one holder knows
 LEASE = 86400.0  # seconds that a courier may take to deliver before another one carries it, too
 LEASES_MAX = 65_536  # blobs that a holder remembers as being carried
+TURN = 7 * 86400.0  # seconds for which a place is kept for a courier that asked in vain
+WAITING_MAX = 16  # couriers that are remembered of one blob, as having carried it or waiting
+SWEEP = 60.0  # seconds between looks for what has lapsed, once as much is remembered as may be
 WAITS_MAX = 1024  # blobs that clients asked for in vain, remembered
 WAIT_LIFE = 3 * 86400.0  # seconds since the last client asked
 
 
-class Leases:
-    """Who carries what we hold.  A lease ends by itself, so a courier that vanishes blocks none."""
+@dataclass(slots=True)
+class Lease:
+    """Who carries one blob, and until when; who did before; who asked while nobody more might."""
 
-    def __init__(self, carriers: int = CARRIERS, life: float = LEASE) -> None:
-        self._carriers, self._life = carriers, life
-        self._leases: OrderedDict[bytes, dict[bytes, float]] = OrderedDict()
+    first: bytes  # who asked first: its share of what is remembered is taken
+    carried: dict[bytes, float] = field(default_factory=dict[bytes, float])
+    before: set[bytes] = field(default_factory=set[bytes])
+    waiting: dict[bytes, float] = field(default_factory=dict[bytes, float])  # since its last word
+
+    def lapse(self, now: float, turn: float) -> None:
+        """End what is over.  Who carried before matters only while somebody waits."""
+        for node in [node for node, until in self.carried.items() if until <= now]:
+            del self.carried[node]
+            if len(self.before) < WAITING_MAX:
+                self.before.add(node)
+        for node in [node for node, at in self.waiting.items() if at + turn <= now]:
+            del self.waiting[node]
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody carries the blob, or waits for it."""
+        return not self.carried and not self.waiting
+
+
+class Leases:
+    """Who carries what we hold.
+
+    A lease ends by itself, so a courier that vanishes blocks none.  Nor does one that comes for
+    the same blob again and again: while others wait that were never granted it, places are kept
+    for them.  Of k couriers that take and never bring, each has one turn, two at a time: whoever
+    asks in vain, and again within TURN seconds, carries it after k / CARRIERS + 1 leases at most.
+    """
+
+    def __init__(self, carriers: int = CARRIERS, life: float = LEASE, turn: float = TURN) -> None:
+        self._carriers, self._life, self._turn = carriers, life, turn
+        self._leases: dict[bytes, Lease] = {}
+        self._shares: dict[bytes, dict[bytes, None]] = {}  # who asked first → blobs
+        self._swept = -math.inf
 
     def grant(self, courier: bytes, blobs: Iterable[bytes], now: float) -> tuple[bytes, ...]:
         """Return those of the blobs that the courier may carry: who does so already, or few do."""
         granted: list[bytes] = []
         for blob in blobs:
-            held = self._leases.pop(blob, {})
-            current = {node: until for node, until in held.items() if until > now}
-            if courier in current or len(current) < self._carriers:
-                current.setdefault(courier, now + self._life)
+            lease = self._leases.get(blob)
+            if lease is None:
+                lease = self._remember(courier, blob, now)
+                if lease is None:
+                    continue
+            lease.lapse(now, self._turn)
+            if courier in lease.carried or self._may(courier, lease):
+                lease.carried.setdefault(courier, now + self._life)
+                lease.waiting.pop(courier, None)
                 granted.append(blob)
-            self._leases[blob] = current
-        while len(self._leases) > LEASES_MAX:
-            self._leases.popitem(last=False)
+            elif courier in lease.waiting or len(lease.waiting) < WAITING_MAX:
+                lease.waiting[courier] = now
         return tuple(granted)
+
+    def _may(self, courier: bytes, lease: Lease) -> bool:
+        """Tell whether there is a place that is not kept for somebody else."""
+        free = self._carriers - len(lease.carried)
+        if courier in lease.before:
+            free -= sum(other not in lease.before for other in lease.waiting)
+        return free > 0
+
+    # --- bounds --------------------------------------------------------------------------------
+    def _remember(self, courier: bytes, blob: bytes, now: float) -> Lease | None:
+        """Begin to remember a blob; None where the courier has its share of the memory already.
+
+        What was remembered first stays: who floods us cannot make us forget that others wait.
+        """
+        if len(self._leases) >= LEASES_MAX and now >= self._swept + SWEEP:
+            self._swept = now
+            self._expire(now)
+        if len(self._leases) >= LEASES_MAX:
+            most = max(self._shares, key=lambda node: (len(self._shares[node]), node))
+            if len(self._shares.get(courier, ())) + 1 >= len(self._shares[most]):
+                return None
+            self._forget(most, next(reversed(self._shares[most])))
+        self._shares.setdefault(courier, {})[blob] = None
+        self._leases[blob] = Lease(courier)
+        return self._leases[blob]
+
+    def _forget(self, first: bytes, blob: bytes) -> None:
+        del self._leases[blob], self._shares[first][blob]
+        if not self._shares[first]:
+            del self._shares[first]
+
+    def _expire(self, now: float) -> None:
+        for blob, lease in list(self._leases.items()):
+            lease.lapse(now, self._turn)
+            if lease.over:
+                self._forget(lease.first, blob)
 
     def carriers(self, blob: bytes, now: float) -> list[bytes]:
         """Return who carries a blob, as far as is known here."""
-        held = self._leases.get(blob, {})
-        return [node for node, until in held.items() if until > now]
+        lease = self._leases.get(blob)
+        return [n for n, until in lease.carried.items() if until > now] if lease else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ RANGE_MAX = 4096  # records asked for at once
 ASKS_MAX = 8  # chains asked of one peer at a time; it answers no more than twice as many
 RANGE_TIMEOUT = 15.0  # seconds without a piece of what was asked: ask somebody else
 ROOT_TIMEOUT = 10.0  # seconds
+NOTHING = bytes(32)  # said in the place of a record where a chain was cut to nothing
 REFUSED_PAUSE = 60.0  # seconds before a peer is asked again for what turned out bad
 OUTAGE_PAUSE = 5.0  # seconds before it is asked again for what our own store could not take
 PUSH_MAX = 256  # records pushed unasked; a longer gap is announced, and pulled
@@ -352,7 +353,7 @@ class LedgerSync:
 
     def _state(self, peer: bytes, heads: Iterable[tuple[Key, Reach]]) -> Iterator[Effect]:
         """Say how far we reach, in as many messages as it takes, at least one."""
-        said = [Head(author, inc, seq, record) for (author, inc), (seq, record) in heads]
+        said = [Head(*key, seq, record or NOTHING) for key, (seq, record) in heads]
         for start in range(0, max(1, len(said)), HEADS_PER_MESSAGE):
             part = tuple(said[start : start + HEADS_PER_MESSAGE])
             yield Send(peer, Heads(part, *self.root))

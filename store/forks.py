@@ -58,6 +58,10 @@ def read_proof(data: bytes, authority: Authority) -> tuple[str, int, int]:
 def quarantine(tables: Tables, place: tuple[str, int, int], proof: bytes, *, now: float) -> bool:
     """Count nothing of the author from the fork on; whether that was news.
 
+    The earliest fork of a chain is the one that counts, so of those under the same keys only its
+    proof is kept: who forks ever earlier fills nobody's disk.  Under others: a key may turn out to
+    have been stolen, and its proofs go with it (``store.truncating``).
+
     Folds what is stored.  Whatever the caller gathered must be written before.
     """
     author, incarnation, seq = place
@@ -65,6 +69,7 @@ def quarantine(tables: Tables, place: tuple[str, int, int], proof: bytes, *, now
     known = chain.fork_of(connection, author, incarnation)
     if known is not None and known <= seq:
         return False
+    _supersede(connection, author, incarnation, proof)
     connection.execute(
         sa.insert(forks).values(
             author=author, incarnation=incarnation, seq=seq, evidence=proof, noticed=now
@@ -77,6 +82,19 @@ def quarantine(tables: Tables, place: tuple[str, int, int], proof: bytes, *, now
     )
     judging.rejudge(tables, which, {(author, incarnation): seq}, now=now)
     return True
+
+
+def _supersede(connection: sa.Connection, author: str, incarnation: int, proof: bytes) -> None:
+    """Forget the later forks of a chain that the same keys have signed."""
+    chain_of = (forks.c.author == author, forks.c.incarnation == incarnation)
+    keys = _keys(proof)
+    for row in connection.execute(sa.select(forks.c.seq, forks.c.evidence).where(*chain_of)).all():
+        if _keys(bytes(row.evidence)) == keys:
+            connection.execute(sa.delete(forks).where(*chain_of, forks.c.seq == row.seq))
+
+
+def _keys(proof: bytes) -> set[bytes]:
+    return {branch.head.key for branch in canonical.decode(proof, _branches)}
 
 
 def read_proofs(connection: sa.Connection) -> list[bytes]:

@@ -20,6 +20,7 @@ from store.database import Database
 from store.digest import Digest
 from store.errors import DigestInvalidError
 from store.facts import Cached, Publish
+from store.journal import Journal
 from store.paging import Paged, batched
 from store.schema import burnt, claims, files, pointed
 
@@ -28,6 +29,7 @@ CELLS = 200  # coordinates whose claims are read at once
 ASKED_MAX = 500  # digests in one statement
 RIVALS_MAX = 100_000  # digests that are remembered
 RIVALS_FRESH = 30.0  # seconds for which they are: a sweep asks before each blob it deletes
+CHANGES_MAX = 2000  # changes since they were read that are followed; after more, all are read anew
 
 
 class Coordinate(NamedTuple):
@@ -45,9 +47,11 @@ class References:
 
     def __init__(self, database: Database, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._journal = Journal(database)
         self._clock = clock
-        self._rivals: frozenset[str] | None = None
+        self._rivals: set[str] | None = None
         self._rivals_of = (math.nan, -math.inf)  # deleted_since, and when they were read
+        self._position = 0  # of the journal, up to which they are known
 
     async def all(self, *, deleted_since: float) -> AsyncIterator[Digest]:
         """Every needed digest, some more than once, a page in memory at a time."""
@@ -60,8 +64,9 @@ class References:
     async def among(self, digests: Iterable[Digest], *, deleted_since: float) -> set[Digest]:
         """Those of the digests that are needed.
 
-        A rival that became one within the last RIVALS_FRESH seconds may be missing: a sweep's grace
-        period covers the new ones.
+        What was visible and has been deleted meanwhile is among them: a sweep goes on for minutes.
+        A rival that was never visible may be missing for RIVALS_FRESH seconds: the grace period
+        covers those.
         """
         asked = {str(digest): digest for digest in digests}
         needed: set[str] = set()
@@ -83,19 +88,35 @@ class References:
     async def _rivals_among(self, names: AbstractSet[str], deleted_since: float) -> set[str]:
         now = self._clock()
         since, read = self._rivals_of
-        if self._rivals is not None and since == deleted_since and now - read < RIVALS_FRESH:
+        fresh = since == deleted_since and now - read < RIVALS_FRESH
+        if fresh and self._rivals is not None and await self._follow(self._rivals):
             return {name for name in names if name in self._rivals}
         found: set[str] = set()
         rivals: set[str] = set()
+        position = await self._journal.newest()  # first: what changes meanwhile is followed later
         async for digest in self._disputed(deleted_since):
             name = str(digest)
             if name in names:
                 found.add(name)
             if len(rivals) <= RIVALS_MAX:
                 rivals.add(name)
-        self._rivals = frozenset(rivals) if len(rivals) <= RIVALS_MAX else None
-        self._rivals_of = (deleted_since, now)
+        self._rivals = rivals if len(rivals) <= RIVALS_MAX else None
+        self._rivals_of, self._position = (deleted_since, now), position
         return found
+
+    async def _follow(self, rivals: set[str]) -> bool:
+        """Add what files named that changed since; tell whether that was few enough to follow."""
+        changes = await self._journal.after(self._position, CHANGES_MAX)
+        if len(changes) >= CHANGES_MAX:
+            return False
+        paths = {(e.repository, e.name) for _, e in changes if e.kind == fold.FILE}
+        for part in batched(paths, CELLS):
+            rivals |= {
+                str(each) for each in await self._database.read(partial(named_at, places=part))
+            }
+        if changes:
+            self._position = max(self._position, changes[-1].position)
+        return len(rivals) <= RIVALS_MAX
 
     async def _disputed(self, deleted_since: float) -> AsyncIterator[Digest]:
         """What was ever published at conflicted, and at lately deleted coordinates."""
@@ -158,11 +179,16 @@ def rivals_after(
         coordinates = [Coordinate(*row) for row in connection.execute(page)]
         if not coordinates:
             return None, []
-        cells = [fold.file_cell(*coordinate) for coordinate in coordinates]
-        facts = connection.execute(sa.select(claims.c.fact).where(claims.c.cell.in_(cells)))
-        return coordinates[-1], [d for fact in facts.scalars() for d in published(fact)]
+        return coordinates[-1], named_at(connection, coordinates)
 
     return unit
+
+
+def named_at(connection: sa.Connection, places: Iterable[tuple[str, str]]) -> list[Digest]:
+    """A unit: the blobs that anybody ever published at these (repository, path)."""
+    cells = [fold.file_cell(*place) for place in places]
+    facts = connection.execute(sa.select(claims.c.fact).where(claims.c.cell.in_(cells)))
+    return [digest for fact in facts.scalars() for digest in published(fact)]
 
 
 def published(encoded: bytes) -> list[Digest]:

@@ -255,7 +255,7 @@ class Joining:
                 continue
             if rebase.verify_history(documents).mesh != found.mesh.hex():
                 raise RejectedError("the inviter handed over the documents of another mesh")
-            if same:
+            if found.mesh.hex() == self._ledger.mesh:  # by now: two may have asked at once
                 await self._catch_up(documents)
             else:
                 await self._ledger.rebase(documents)

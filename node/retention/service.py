@@ -20,7 +20,7 @@ import sqlalchemy as sa
 import structlog
 
 from formats.contract import Format, Repository
-from formats.releases import Edition, Release
+from formats.releases import Release
 from mesh.placement import Pin, Rule, Use
 from node.directory import Directory, PinEntry, RepositoryEntry, RetentionEntry
 from node.metrics import Metrics
@@ -79,6 +79,7 @@ class Planned:
     package: str
     verdict: Verdict
     pointed: Mapping[str, bytes] = field(default_factory=dict[str, bytes])  # when it was judged
+    policies: Sequence[Policy] = ()  # that it was judged by
 
 
 @dataclass(slots=True)
@@ -118,8 +119,7 @@ class Retention:
 
         ``only`` is the id of a policy whose removals alone are wanted, ``keys`` are repositories.
         """
-        pending, asked_at, pins = await self._pending(), time.monotonic(), self._pins()
-        rules = rules_of(self._node.directory)
+        pending, asked_at = await self._pending(), time.monotonic()
         for entry in self._node.directory.all(RepositoryEntry):
             policies = self._policies(entry)
             wanted = keys is None or entry.key in keys
@@ -133,18 +133,17 @@ class Retention:
             while packages := await self._node.catalog.packages(entry.key, after=after, limit=PAGE):
                 after = packages[-1]
                 for package in packages:
-                    if time.monotonic() > asked_at + PENDING_SECONDS:
-                        pending, asked_at = await self._pending(), time.monotonic()
                     pointed = await self._pointed(entry.key, package)
                     for verdict in await self._judge(entry, served, package, policies):
-                        if only in {"", verdict.policy}:
-                            placed = any(p.placed for p in policies if p.id == verdict.policy)
-                            asked = (entry.key, package, verdict.edition.version) in pending
-                            kept = verdict.kept or ("a promotion waits for it" if asked else "")
-                            kept = kept or self._saved(
-                                entry, package, verdict.edition, pins, () if placed else rules
-                            )
-                            yield Planned(entry.key, package, verdict._replace(kept=kept), pointed)
+                        if only not in {"", verdict.policy}:
+                            continue
+                        if time.monotonic() > asked_at + PENDING_SECONDS:
+                            pending, asked_at = await self._pending(), time.monotonic()
+                        asked = (entry.key, package, verdict.edition.version) in pending
+                        kept = verdict.kept or ("a promotion waits for it" if asked else "")
+                        kept = kept or self._saved(entry, package, verdict, policies)
+                        verdict = verdict._replace(kept=kept)
+                        yield Planned(entry.key, package, verdict, pointed, policies)
 
     def _policies(self, entry: RepositoryEntry) -> list[Policy]:
         return [
@@ -194,17 +193,19 @@ class Retention:
         self,
         entry: RepositoryEntry,
         package: str,
-        edition: Edition,
-        pins: Sequence[Pin],
-        rules: Sequence[Rule],
+        verdict: Verdict,
+        policies: Sequence[Policy],
     ) -> str:
-        """What keeps a version whatever the policies say; "" for nothing."""
+        """What keeps a version whatever the policies say, as of now; "" for nothing."""
+        edition = verdict.edition
+        placed = any(each.placed for each in policies if each.id == verdict.policy)
+        rules: Sequence[Rule] = () if placed else rules_of(self._node.directory)
         if any(each.conflicted or each.pending for each in edition.files):
             return "it is conflicted, or not confirmed yet"
         now, traits = self._clock(), traits_of(entry)
         for file in edition.files:
             use = Use(entry.key, package, file.path, file.size, file.published)
-            for pin in pins:
+            for pin in self._pins():
                 if pin.covers(use, str(file.digest)):
                     return f"pin {pin.id[:8]}"
             for rule in rules:
@@ -238,7 +239,7 @@ class Retention:
         return await self._node.catalog.read(unit)
 
     async def _stands(self, entry: RepositoryEntry, served: Format, planned: Planned) -> bool:
-        """Judge a package anew whose tags are others now: a tag may keep what it points to."""
+        """Judge a package anew whose tags or policies are others now: either may keep it."""
         verdicts = await self._judge(entry, served, planned.package, self._policies(entry))
         wanted = planned.verdict
         return any(
@@ -255,7 +256,9 @@ class Retention:
             return False
         repository, verdict = self._node.open(entry), planned.verdict
         seen = await self._pointed(entry.key, planned.package)
-        if seen != planned.pointed and not await self._stands(entry, served, planned):
+        policies = self._policies(entry)
+        moved = seen != planned.pointed or policies != list(planned.policies)
+        if moved and not await self._stands(entry, served, planned):
             return False
         try:
             release = await served.releases.read(
@@ -265,6 +268,8 @@ class Retention:
             facts = await served.releases.withdraw(repository, release, reason)
         except NotFoundError:
             return False
+        if self._saved(entry, planned.package, verdict, policies):
+            return False  # pinned, or placed by a rule, since it was planned
 
         def check(connection: sa.Connection) -> None:
             pointed = _pointed(connection, entry.key, planned.package)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh import leases as module
-from mesh.leases import CARRIERS, LEASE, WAITS_MAX, Leases, Waits
+from mesh.leases import CARRIERS, LEASE, TURN, WAITS_MAX, Leases, Waits
 
 X, Y = b"x" * 32, b"y" * 32
 COURIERS = [bytes([index]) * 32 for index in range(5)]
@@ -31,11 +31,50 @@ def test_asking_again_does_not_lengthen_a_lease() -> None:
 
 def test_what_is_remembered_of_leases_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LEASES_MAX", 10)
-    leases = Leases()
-    for index in range(100):
-        leases.grant(COURIERS[0], [index.to_bytes(32, "big")], 0.0)
-    assert leases.carriers((99).to_bytes(32, "big"), 0.0) == [COURIERS[0]]
-    assert leases.carriers((0).to_bytes(32, "big"), 0.0) == []
+    leases, blobs = Leases(), [index.to_bytes(32, "big") for index in range(100)]
+    assert leases.grant(COURIERS[0], blobs, 0.0) == tuple(blobs[:10])
+    assert len(leases._leases) == 10
+    assert leases.grant(COURIERS[0], blobs[:10], 1.0) == tuple(blobs[:10])
+    assert leases.grant(COURIERS[0], blobs[10:], LEASE + 1) == tuple(blobs[10:20]), "they lapse"
+
+
+def test_a_flood_takes_no_more_than_its_share_and_makes_nobody_forget_who_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "LEASES_MAX", 10)
+    flooder, other, honest = COURIERS[:3]
+    leases, blobs = Leases(), [index.to_bytes(32, "big") for index in range(100)]
+    for courier in (flooder, other):
+        assert leases.grant(courier, [X], 0.0) == (X,)
+    assert leases.grant(honest, [X], 0.0) == ()
+    leases.grant(flooder, blobs, 1.0)
+    assert leases.grant(honest, blobs[50:60], 2.0) == tuple(blobs[50:55]), "half of ten"
+    for courier in (flooder, other):
+        leases.grant(courier, [X], LEASE + 1)
+    assert leases.grant(honest, [X], LEASE + 1) == (X,), "it was remembered that it waits"
+
+
+@pytest.mark.parametrize("hostile", [2, 3, 6, 9])
+def test_couriers_that_take_for_ever_and_never_bring_have_one_turn_each(hostile: int) -> None:
+    leases, honest = Leases(), b"h" * 32
+    takers = [bytes([100 + index]) * 32 for index in range(hostile)]
+    for hour in range(24 * 60):
+        now = hour * 3600.0
+        for taker in takers:  # each hour, the moment that a lease lapses included
+            leases.grant(taker, [X], now)
+        if hour % 25 == 24 and leases.grant(honest, [X], now):  # it comes once a day
+            break
+    assert now <= (hostile / CARRIERS + 2) * LEASE + 2 * 3600.0, "and the day that it came late"
+    assert leases.carriers(X, now) != takers[:CARRIERS]
+
+
+def test_a_place_is_not_kept_for_ever_for_one_that_never_comes_again() -> None:
+    leases = Leases(carriers=1)
+    assert leases.grant(COURIERS[0], [X], 0.0) == (X,)
+    assert leases.grant(COURIERS[1], [X], 1.0) == ()
+    assert leases.grant(COURIERS[0], [X], LEASE + 1) == ()
+    assert leases.grant(COURIERS[2], [X], LEASE + 2) == (X,), "who never carried it may at once"
+    assert leases.grant(COURIERS[0], [X], TURN + LEASE + 2) == (X,)
 
 
 def test_waits_lapse_unless_somebody_asks_again_and_are_bounded() -> None:

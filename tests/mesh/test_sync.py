@@ -27,6 +27,7 @@ from mesh.sync import (
     ReadRoots,
     Send,
 )
+from mesh.wire import Decoder, encode
 from store.errors import RemoteProtocolError
 
 NAMES = [bytes([i]) * 32 for i in range(4)]
@@ -422,7 +423,15 @@ def test_a_chain_whose_end_was_replaced_is_told_as_it_is_now() -> None:
     core.linked(NAMES[2], 0.0)
     core.grown({(NAMES[1], 1): (5, b"o" * 32)}, 0.0)
     assert core.heads[NAMES[1], 1] == (5, b"o" * 32)
-    core.grown({(NAMES[1], 1): (0, b"")}, 1.0)  # nothing of it is left
+    told = core.grown({(NAMES[1], 1): (0, b"")}, 1.0)  # nothing of it is left
+    for effect in (*told, *core.linked(NAMES[3], 1.0)):
+        assert isinstance(effect, Send)
+        decoder = Decoder(1 << 20)
+        decoder.feed(encode(effect.message))
+        heads = decoder.next()
+        assert isinstance(heads, m.Heads)
+        assert heads.heads == (m.Head(NAMES[1], 1, 0, bytes(32)),), "or every link would break"
+    core.unlinked(NAMES[3], 1.0)
     said = m.Heads((m.Head(NAMES[1], 1, 1, b"o" * 32),), 1, b"g")
     assert Send(NAMES[2], m.Range(NAMES[1], 1, 0, 1)) in core.received(NAMES[2], said, 1.0)
 

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 
 from store import canonical, hlc
 from store.facts import Point, Setting
+from store.forks import PROOF_MAX
 from store.identity import Identity
 from store.records import Batch, build, read_header, sign_head
 from tests.store.ledgers import (
+    NOW,
     Clock,
     Node,
     deliver,
@@ -125,6 +127,20 @@ async def test_records_from_the_future_are_held_and_counted_later() -> None:
     assert (await reader.ledger.authors_status())[0].held == 0
 
 
+@pytest.mark.parametrize("ahead", [540.0, 1200.0, 1e9])
+async def test_a_clock_far_ahead_drags_nobody_along(ahead: float) -> None:
+    author, reader = await mesh(2)
+    reader.ledger._clock = Clock()
+    author.clock.now += ahead
+    await author.append(publish("early"))
+    await reader.ledger.apply(await author.batches())
+    for number in range(3):
+        await reader.append(publish(f"mine{number}"))
+    own = [row["hlc"] for row in reader.rows("files") if row["path"].startswith("mine")]
+    assert len(own) == 3
+    assert max(map(hlc.seconds, own)) <= NOW + (ahead if ahead <= 600.0 else 0.0) + 0.1
+
+
 async def test_a_clock_that_runs_backwards_is_refused() -> None:
     author, reader, batches = await pair()
     await reader.ledger.apply(batches[:2])
@@ -149,6 +165,18 @@ async def test_forks_are_kept_as_evidence_and_quarantined_from_there_on() -> Non
     assert len(canonical.parse(evidence["evidence"])) == 2
     (later,) = await reader.ledger.apply([twin])  # nothing more happens
     assert (later.forked, later.stored, len(reader.rows("forks"))) == (3, 0, 1)
+
+
+async def test_who_forks_ever_earlier_leaves_one_proof() -> None:
+    author, reader, batches = await pair(6)
+    await reader.ledger.apply(batches)
+    for seq in (5, 4, 6, 2):
+        late = hlc.stamp(author.clock.now + 5)
+        await reader.ledger.apply([resigned(batches[seq - 1], author.identity, hlc=late)])
+    (evidence,) = reader.rows("forks")
+    assert evidence["seq"] == 2
+    assert len(evidence["evidence"]) <= PROOF_MAX
+    assert [row["path"] for row in reader.rows("files")] == ["f0"]
 
 
 async def test_whichever_branch_came_first_the_catalog_is_the_same() -> None:

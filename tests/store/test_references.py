@@ -14,7 +14,9 @@ from store.database import Database, open_database
 from store.digest import Digest
 from store.facts import Delete, File, Publish
 from store.references import References, published
+from tests.store import ledgers
 from tests.store.catalogs import digest, file, insert, pointer
+from tests.store.ledgers import single
 
 HIDDEN = Digest("sha512", "5" * 128)
 
@@ -116,6 +118,28 @@ async def test_rivals_are_remembered_for_a_while(
     assert await ask() == set()
 
 
+async def test_what_is_deleted_while_rivals_are_remembered_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    node = await single()
+    references = References(node.port, clock=node.clock)
+    for name in ("a", "b", "c"):
+        await node.append(ledgers.publish(name, name))
+    since = node.clock() - 1000.0
+
+    async def kept(name: str) -> bool:
+        made = Digest.parse(ledgers.file(name, name).digest)
+        return bool(await references.among([made, digest("unknown")], deleted_since=since))
+
+    assert await kept("a")
+    await node.append(Delete("generic", "a", ()))
+    assert await kept("a"), "a sweep under way may come to it now, and it may be restored"
+    monkeypatch.setattr(module, "CHANGES_MAX", 1)
+    await node.append(Delete("generic", "b", ()), Delete("generic", "c", ()))
+    assert await kept("b")
+    assert await kept("c")
+
+
 def test_only_publishes_name_blobs() -> None:
     assert published(canonical.encode(Delete("r", "p", ()))) == []
     assert published(canonical.encode(publish("p", digest("x")))) == [digest("x")]
@@ -131,7 +155,7 @@ async def test_asking_searches_indexes(sqlite_url: str) -> None:
         await References(facts).among([digest("x")], deleted_since=0.0)
         assert {each async for each in References(facts).all(deleted_since=0.0)} == set()
         asked = [statement for statement in statements if statement.startswith("SELECT")]
-        assert len(asked) == 10
+        assert len(asked) == 11
         plans = [await facts.read(partial(plan, statement)) for statement in asked]
     for statement, steps in zip(asked, plans, strict=True):
         assert len(steps) == 1, (statement, steps)  # no sorting

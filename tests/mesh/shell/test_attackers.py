@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
 
+from mesh.carrier import Stream
 from mesh.carriers.tls import TlsCarrier, parse_address
 from mesh.wire import BULK_FRAME_MAX, CONTROL_FRAME_MAX
 from tests.mesh.keys import Signer
@@ -83,3 +85,38 @@ async def test_a_member_that_announces_an_oversize_frame_loses_that_link_only(
         assert before.link._decoder.pending <= 64
         assert a.mesh._links.control[c.id] is other
         await linked(a, b)
+
+
+async def test_a_crowd_of_silent_strangers_keeps_no_member_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slowest make room, before TLS and after it: so many wait at once, and no more."""
+    monkeypatch.setattr("mesh.carriers.tls.STRANGERS_MAX", 8)
+    monkeypatch.setattr("mesh.shell.links.STRANGERS_MAX", 4)
+    async with Fleet(tmp_path, tls=True).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        crowd = [await trio.open_tcp_stream(*parse_address(a.addresses[0])) for _ in range(40)]
+        shy = [await TlsCarrier(Signer(f"s{n}").seed).dial(a.addresses[0]) for n in range(12)]
+        await fleet.join(b, a)
+        await linked(a, b)
+        assert len(a.mesh._links._strangers) <= 4
+        assert await still_open(crowd) <= 8
+        assert await still_open([each.stream for each in shy]) <= 4
+        for raw in crowd:
+            await trio.aclose_forcefully(raw)
+        for each in shy:
+            await each.stream.aclose()
+
+
+async def still_open(streams: Sequence[Stream]) -> int:
+    """Count those that the other side has not closed."""
+    count = 0
+    for stream in streams:
+        with trio.move_on_after(0.05) as waited:
+            try:
+                while await stream.receive_some(4096):
+                    pass
+            except trio.BrokenResourceError:
+                pass
+        count += waited.cancelled_caught
+    return count

@@ -83,6 +83,26 @@ async def test_pins_placement_and_requests_save_a_version(tmp_path: Path) -> Non
         assert (await stage.get("/demo/2.0.bin", "stage")).status == 200
 
 
+async def test_pins_and_policies_of_the_last_moment_count(tmp_path: Path) -> None:
+    async with staged(tmp_path, "generic") as stage:
+        for version in ("1.0", "2.0"):
+            await stage.publish(version)
+        await policy(stage, keep_last=1)
+        retention = stage.node.core.retention
+        (planned,) = [each async for each in retention.plan()]
+        pin = {"repository": "stage", "path": "demo/1.*", "node": stage.node.core.identity.node}
+        pinned = (await stage.node.api("POST", "/pins", pin)).json
+        assert not await retention._remove(planned, "t"), "a run takes minutes"
+        await stage.node.api("DELETE", f"/pins/{pinned['id']}")
+        await policy(stage, id="k", keep=True, include=["demo@1.*"])
+        assert not await retention._remove(planned, "t")
+        await stage.node.api("DELETE", "/admin/lifecycle/k")
+        await policy(stage, keep_last=1, disabled=True)
+        assert not await retention._remove(planned, "t")
+        await policy(stage, keep_last=1)
+        assert await retention._remove(planned, "t")
+
+
 async def test_policies_keep_from_each_other_and_may_be_off(tmp_path: Path) -> None:
     async with staged(tmp_path, "generic") as stage:
         for version in ("1.0", "2.0"):
