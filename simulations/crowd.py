@@ -15,9 +15,10 @@ from functools import lru_cache
 from mesh import bits
 from mesh.beliefs import PeerBelief
 from mesh.effects import Effect, ServeManifest
-from mesh.messages import Data, Message, Want
-from mesh.serving import Piece, Serving
-from mesh.wire import HEAD, encode
+from mesh.messages import URGENT, Data, Message, Want
+from mesh.serving import Piece
+from mesh.wire import encode
+from simulations.lines import Hop, Line, Lines, message_size
 from simulations.transfers import Socket, Transfers
 from simulations.world import World
 from store.chunks import Chunk, Manifest
@@ -26,7 +27,6 @@ from store.digest import Digest
 KIB = 1024
 BUFFER_MIN = 192 * KIB  # bytes on their way on one socket, or two of its paths
 SEGMENT = 16 * KIB  # bytes that a hop has before the next one begins
-DATA_HEADER = HEAD.size + 12  # bytes around the chunks of one Data
 TEND = 1.0  # seconds between two looks after the links, and two pings
 STEPS_MAX = 1 << 40  # time ends a crowd, not the number of its events
 PING_SIZE = 2 * 20  # bytes of a Ping and its Pong
@@ -59,15 +59,9 @@ class Scene:
     bound: float  # seconds that it takes at the very least
     reading: bool = False
     seed: int = 0
-
-
-@dataclass(slots=True)
-class Hop:
-    """A queue before something thin.  ``rate`` in bytes per second; 0 passes at once."""
-
-    rate: float
-    free: float = 0.0
-    carried: int = 0
+    queue: float = 0.0  # seconds that a full queue keeps what is said beside chunks waiting
+    uneven: float = 0.0  # how unlike the shares are that TCP gives the sockets of one uplink
+    priority: int = URGENT
 
 
 @dataclass(slots=True)
@@ -115,101 +109,6 @@ def _zeros(size: int) -> bytes:
     return bytes(size)
 
 
-@dataclass(slots=True)
-class Gauge:
-    """What one end has been told of the other's upload queue."""
-
-    backlog: float = 0.0
-    peer_backlog: float = 0.0
-
-
-class Line:
-    """One end of a socket."""
-
-    def __init__(self, owner: Member, peer: Member, limit: int) -> None:
-        self.owner, self.peer, self.limit = owner, peer, limit
-        self.serving, self.link = Serving(), Gauge()
-        self.feeding = self.ended = False
-        self.unacked = 0
-        self.ready = 0.0  # when the last byte so far is at the other end
-        self.other: Line = self
-
-    @property
-    def node(self) -> bytes:
-        """Who is at the other end."""
-        return self.peer.id
-
-    def send(self, message: Message) -> None:
-        """Send chunks, or something about them."""
-        if self.ended:
-            return
-        size = message_size(message)
-        self.unacked += size
-        self.owner.crowd.carry(self, size, lambda: self._arrive(message, size))
-        self.flush()
-
-    def _arrive(self, message: Message, size: int) -> None:
-        crowd, other = self.owner.crowd, self.other
-        crowd.world.after(crowd.delay(self.peer, self.owner), lambda: self._acked(size))
-        if not other.ended and self.peer.sockets.bulk.get(self.owner.id) is other:
-            self.peer.transfers.heard_bulk(other, message)
-
-    def _acked(self, size: int) -> None:
-        self.unacked -= size
-        self.flush()
-
-    def flush(self) -> None:
-        """Let the next piece come if there is room."""
-        if not self.ended and not self.feeding and self.unacked < self.limit:
-            self.owner.transfers.feed(self)
-
-
-class Lines:
-    """The sockets of one member; control links never break here."""
-
-    def __init__(self, owner: Member) -> None:
-        self.owner, self.name = owner, owner.id
-        self.control: dict[bytes, Line] = {}
-        self.bulk: dict[bytes, Line] = {}
-        self._opening: set[bytes] = set()
-
-    def open_bulk(self, peer: bytes) -> None:
-        """Get a bulk socket, two round trips from now."""
-        if peer in self.bulk:
-            self.owner.transfers.bulk_opened(peer)
-        elif peer not in self._opening:
-            self._opening.add(peer)
-            other = self.control[peer].peer
-            crowd = self.owner.crowd
-            crowd.world.after(4 * crowd.delay(self.owner, other), lambda: self._opened(other))
-
-    def _opened(self, other: Member) -> None:
-        self._opening.discard(other.id)
-        if other.id in self.bulk:
-            self.owner.transfers.bulk_opened(other.id)
-            return
-        limit = self.owner.crowd.buffer(self.owner, other)
-        here, there = Line(self.owner, other, limit), Line(other, self.owner, limit)
-        here.other, there.other = there, here
-        self.bulk[other.id], other.sockets.bulk[self.owner.id] = here, there
-        self.owner.transfers.bulk_opened(other.id)
-        other.transfers.bulk_opened(self.owner.id)
-
-    def close_bulk(self, peer: bytes, reason: str) -> None:
-        """Close it at both ends."""
-        if (line := self.bulk.pop(peer, None)) is None:
-            return
-        other = line.peer
-        other.sockets.bulk.pop(self.owner.id, None)
-        line.ended = line.other.ended = True
-        now = self.owner.crowd.world.now
-        for member, gone in ((self.owner, peer), (other, self.owner.id)):
-            member.transfers.perform(member.transfers.exchange.bulk_closed(gone, now))
-
-    def hurry(self) -> None:
-        """Nobody needs to be dialled."""
-
-
 class Member:
     """One node: its cores, and what they need to be performed."""
 
@@ -235,8 +134,16 @@ class Member:
         self.control_sent += PING_SIZE * len(self.sockets.control)
         for peer, line in self.sockets.control.items():
             line.peer.sockets.control[self.id].link.peer_backlog = line.link.backlog
+            self._ping(line)
             self.transfers.stuck(peer, self.crowd.world.now)
         self.later(TEND, self.tend)
+
+    def _ping(self, line: Line) -> None:
+        """Measure the round trip, queues included."""
+        crowd, there = self.crowd, line.peer
+        waits = crowd.waiting(self, there) + crowd.waiting(there, self)
+        belief = self.transfers.exchange.peers[there.id]
+        belief.rtt.add(2 * crowd.delay(self, there) + waits, crowd.world.now)
 
     # --- what Transfers asks for ---------------------------------------------------------------
     def later(self, delay: float, action: Callable[[], None]) -> object:
@@ -244,13 +151,12 @@ class Member:
         return self.crowd.world.after(delay, action)
 
     def send(self, peer: bytes, message: Message) -> None:
-        """Send on the control link: past the queues of chunks, as a fair queue lets it."""
+        """Send on the control link: past the queues of chunks, or behind what a router holds."""
         size = len(encode(message))
         self.control_sent += size
-        there = self.sockets.control[peer].peer
-        self.crowd.hurry(
-            self, there, size, lambda: there.transfers.perform(there.hear(self.id, message))
-        )
+        line = self.sockets.control[peer]
+        there = line.peer
+        self.crowd.hurry(line, size, lambda: there.transfers.perform(there.hear(self.id, message)))
 
     def hear(self, peer: bytes, message: Message) -> list[Effect]:
         """Take a control message."""
@@ -296,11 +202,6 @@ class Member:
         """Never: no disk is full here."""
 
 
-def message_size(message: Message) -> int:
-    """Return how many bytes a message takes on the wire, without encoding chunks."""
-    return len(message.raw) + DATA_HEADER if isinstance(message, Data) else len(encode(message))
-
-
 class Crowd:
     """All members of a scene, and what is between them."""
 
@@ -330,7 +231,15 @@ class Crowd:
     def buffer(self, one: Member, two: Member) -> int:
         """Return how much one socket has on its way: twice what fills the path, as TCP grows."""
         rate = min([hop.rate for hop in self.way(one, two) if hop.rate] or [0.0])
-        return max(BUFFER_MIN, int(4 * self.delay(one, two) * rate))
+        usual = max(BUFFER_MIN, int(4 * self.delay(one, two) * rate))
+        if not self.scene.uneven:
+            return usual
+        return int(usual * self.world.rng.lognormvariate(0.0, self.scene.uneven))
+
+    def waiting(self, one: Member, two: Member) -> float:
+        """Return for how long a small message waits in the queues between two members."""
+        now, most = self.world.now, self.scene.queue
+        return sum(min(most, max(0.0, hop.free - now)) for hop in self.way(one, two))
 
     def carry(self, line: Line, size: int, arrive: Callable[[], None]) -> None:
         """Pass a message through every queue on its way; on one line all stays in order."""
@@ -355,15 +264,17 @@ class Crowd:
 
         enter(0, self.world.now)
 
-    def hurry(self, one: Member, two: Member, size: int, arrive: Callable[[], None]) -> None:
-        """Pass a small message by the queues; it takes its share of them all the same."""
-        now, seconds = self.world.now, self.delay(one, two)
+    def hurry(self, line: Line, size: int, arrive: Callable[[], None]) -> None:
+        """Pass a small message; it takes its share of the queues, and waits in them if they do."""
+        one, two, now = line.owner, line.peer, self.world.now
+        seconds = self.delay(one, two) + self.waiting(one, two)
         for hop in self.way(one, two):
             hop.carried += size
             if hop.rate:
                 hop.free = max(hop.free, now) + size / hop.rate
                 seconds += size / hop.rate
-        self.world.after(seconds, arrive)
+        line.ready = max(line.ready, now + seconds)
+        self.world.after(line.ready - now, arrive)
 
     # --- time ----------------------------------------------------------------------------------
     def begin(self) -> None:
@@ -379,7 +290,13 @@ class Crowd:
         for member in self.members:
             self.world.after(TEND * self.world.rng.random(), member.tend)
             if member.seat.wants:
-                member.transfers.want(blob, scene.size, self.manifest.id, reading=scene.reading)
+                member.transfers.want(
+                    blob,
+                    scene.size,
+                    self.manifest.id,
+                    reading=scene.reading,
+                    priority=scene.priority,
+                )
 
     def run(self, patience: float) -> None:
         """Let time pass until all have it.  Raises TimeoutError after ``patience`` bounds."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+from mesh.messages import POLICY, URGENT
 from simulations.crowd import KIB, Scene, Seat
 
 MIB = KIB * KIB
@@ -17,6 +19,8 @@ CHUNK = 72 * KIB  # bytes: the average of the cuts of random data
 FULL_MESH = 16  # members up to which everybody is linked with everybody
 NEAR, GATEWAYS, FAR = 5, 2, 3  # links within a site, gateways of a site, links of a gateway
 SITES = 20
+QUEUE = 0.1  # seconds that a router's queue holds
+UNEVEN = 0.4  # of the logarithm of a socket's share
 
 
 def fluid_bound(seats: Sequence[Seat], sites: Sequence[tuple[float, float]], size: int) -> float:
@@ -97,11 +101,12 @@ def _bad_company(name: str, size: int, seed: int) -> Scene:
 
 def _reading(name: str, size: int, seed: int) -> Scene:
     """The flat scene, with a client at each receiver that reads the blob in order."""
-    flat = _flat(name, size, seed)
-    return Scene(
-        name, flat.seats, flat.sites, flat.links, flat.lan, flat.wan, size, CHUNK, flat.bound,
-        reading=True, seed=seed,
-    )  # fmt: skip
+    return replace(_flat(name, size, seed), reading=True)
+
+
+def _routed(scene: Scene, *, priority: int = POLICY) -> Scene:
+    """Let what is said wait behind chunks, as before a router, and TCP share unevenly."""
+    return replace(scene, queue=QUEUE, uneven=UNEVEN, priority=priority)
 
 
 def wide(count: int, size: int, seed: int, *, chunk: int = CHUNK) -> Scene:
@@ -157,4 +162,8 @@ SCENES: dict[str, Callable[[int, int], Scene]] = {
     "b5": lambda size, seed: _partial("b5", size, seed),
     "b10": lambda size, seed: _bad_company("b10", size, seed),
     "reading": lambda size, seed: _reading("reading", size, seed),
+    "b1-routed": lambda size, seed: _routed(_flat("b1-routed", size, seed)),
+    "reading-routed": lambda size, seed: _routed(
+        _reading("reading-routed", size, seed), priority=URGENT
+    ),
 }

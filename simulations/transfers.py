@@ -141,7 +141,9 @@ class Transfers:
         return self._world.between(*LATENCY)
 
     # --- clients -------------------------------------------------------------------------------
-    def want(self, blob: bytes, size: int, manifest: bytes, *, reading: bool) -> None:
+    def want(
+        self, blob: bytes, size: int, manifest: bytes, *, reading: bool, priority: int = URGENT
+    ) -> None:
         """A client waits for a blob until it is here; ``reading`` it from the beginning."""
         if blob in self._disk.whole or blob in self.wanted:
             return
@@ -149,7 +151,7 @@ class Transfers:
         if reading:
             self.reading.add(blob)
         now = self._world.now
-        self.perform(self.exchange.want(blob, now, size=size, manifest=manifest, priority=URGENT))
+        self.perform(self.exchange.want(blob, now, size=size, manifest=manifest, priority=priority))
         self._links.hurry()
 
     def unwant(self, blob: bytes) -> None:

@@ -48,7 +48,7 @@ class Hub:
     def __init__(self, scenario: Scenario, tuns: list[int]) -> None:
         self.shaper = Shaper(scenario)
         self._tuns = tuns
-        self._heap: list[tuple[float, int, int, bytes]] = []
+        self._heap: list[tuple[float, int, int, int, int, bytes]] = []  # due, …, hop, packet
         self._count = 0
         self._late: list[float] = []
         self._began = time.monotonic()
@@ -73,15 +73,21 @@ class Hub:
                     return
 
     def _deliver(self, now: float) -> None:
-        heap = self._heap
+        heap, shaper = self._heap, self.shaper
         while heap and heap[0][0] <= now:
-            due, _, target, packet = heapq.heappop(heap)
+            due, number, source, target, hop, packet = heapq.heappop(heap)
+            if hop < shaper.hops(source, target):
+                size = len(packet)
+                due = shaper.onward(source, target, size, hop, due, payload_size(packet))
+                if due >= 0:
+                    heapq.heappush(heap, (due, number, source, target, hop + 1, packet))
+                continue
             if len(self._late) < ERRORS_MAX:
                 self._late.append(now - due)
             try:
                 os.write(self._tuns[target], packet)
             except BlockingIOError:
-                self.shaper.dropped["device"] += 1
+                shaper.dropped["device"] += 1
 
     def _read(self, source: int, tun: int) -> None:
         for _ in range(BURST):
@@ -96,11 +102,10 @@ class Hub:
                 continue
             now = time.monotonic()
             elapsed = -1.0 if self._go is None else now - self._go
-            size = len(packet)
-            due = self.shaper.admit(source, target, size, now, elapsed, payload_size(packet))
+            due = self.shaper.admit(source, target, len(packet), now, elapsed)
             if due >= 0:
                 self._count += 1
-                heapq.heappush(self._heap, (due, self._count, target, packet))
+                heapq.heappush(self._heap, (due, self._count, source, target, 1, packet))
 
     def _command(self) -> bool:
         """Do what standard input says; False: stop."""

@@ -120,16 +120,17 @@ def flapping(start: float, up: float, down: float, until: float) -> tuple[Outage
 
 
 class Shaper:
-    """Decides when each packet arrives, if at all."""
+    """Decides when each packet passes each queue, if at all."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        self.carried: Counter[tuple[int, int]] = Counter()  # bytes admitted, by pair
+        self.carried: Counter[tuple[int, int]] = Counter()  # bytes that arrive, by pair
         self.payload: Counter[tuple[int, int]] = Counter()  # of them, without headers
         self.dropped: Counter[str] = Counter()  # packets, by cause
         self.blocked: frozenset[tuple[int, int]] = frozenset()  # pairs cut by hand
         self._rng = random.Random(scenario.seed)
         self._free: dict[Queue, float] = {}  # when each queue will be empty
+        self._paths: dict[tuple[int, int], tuple[Queue, ...]] = {}
         self._rates = dict(_rates(scenario))
         self._changes = sorted(scenario.changes, key=lambda change: -change.at)
 
@@ -137,12 +138,11 @@ class Shaper:
         """Cut exactly these pairs, in both directions, until told otherwise."""
         self.blocked = frozenset(pair for one, two in pairs for pair in ((one, two), (two, one)))
 
-    def admit(
-        self, source: int, target: int, size: int, now: float, elapsed: float, payload: int = 0
-    ) -> float:
-        """Return when a packet sent now arrives, or -1.0 if it never does.
+    def admit(self, source: int, target: int, size: int, now: float, elapsed: float) -> float:
+        """Return when a packet sent now has passed its sender's uplink, or -1.0 if it does not.
 
-        ``elapsed`` is since the experiment began, below zero before.
+        It stands before its second queue then: ``onward`` takes it from there.  ``elapsed`` is
+        since the experiment began, below zero before.
         """
         scenario = self.scenario
         if (source, target) in self.blocked:
@@ -154,26 +154,45 @@ class Shaper:
             for kind in ("uplink", "downlink"):
                 self._rates[kind, change.node] *= change.factor
         lost = self._rng.random() < scenario.loss[source][target]
-        at = now
-        for queue in self._path(source, target):
-            starts = max(self._free.get(queue, 0.0), at)
-            rate = self._rates[queue]
-            if starts - at > max(scenario.queue, QUEUE_LEAST / rate):
-                return self._drop(f"{queue[0]} queue")
-            at = starts + size / rate
-            self._free[queue] = at
-            if lost:  # after the sender's own uplink, which it used in vain
-                return self._drop("loss")
-        self.carried[source, target] += size
-        self.payload[source, target] += payload
-        return at + scenario.delay[source][target]
+        at = self.onward(source, target, size, 0, now)
+        if lost and at >= 0:  # after the sender's own uplink, which it used in vain
+            return self._drop("loss")
+        return at
 
-    def _path(self, source: int, target: int) -> Iterator[Queue]:
-        yield "uplink", source
-        if self.scenario.apart(source, target):
-            yield "out", self.scenario.sites[source]
-            yield "in", self.scenario.sites[target]
-        yield "downlink", target
+    def hops(self, source: int, target: int) -> int:
+        """Return how many queues a packet passes."""
+        return len(self._path(source, target))
+
+    def onward(
+        self, source: int, target: int, size: int, hop: int, at: float, payload: int = 0
+    ) -> float:
+        """Return when a packet that stands before a queue at ``at`` stands before the next one.
+
+        After the last it has arrived.  -1.0: that queue is full.  Call it for packets in the order
+        of ``at``: a queue serves them as they come, and holds no place for those on their way.
+        """
+        scenario, path = self.scenario, self._path(source, target)
+        queue = path[hop]
+        starts, rate = max(self._free.get(queue, 0.0), at), self._rates[queue]
+        if starts - at > max(scenario.queue, QUEUE_LEAST / rate):
+            return self._drop(f"{queue[0]} queue")
+        passed = self._free[queue] = starts + size / rate
+        if hop + 1 == len(path):
+            self.carried[source, target] += size
+            self.payload[source, target] += payload
+        half = len(path) // 2  # the distance lies between what is the sender's and the rest
+        return passed + (scenario.delay[source][target] if hop + 1 == half else 0.0)
+
+    def _path(self, source: int, target: int) -> tuple[Queue, ...]:
+        found = self._paths.get((source, target))
+        if found is None:
+            sites = self.scenario.sites
+            line: tuple[Queue, ...] = ()
+            if self.scenario.apart(source, target):
+                line = (("out", sites[source]), ("in", sites[target]))
+            found = (("uplink", source), *line, ("downlink", target))
+            self._paths[source, target] = found
+        return found
 
     def _drop(self, cause: str) -> float:
         self.dropped[cause] += 1

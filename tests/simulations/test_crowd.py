@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import pytest
@@ -83,3 +84,23 @@ def test_a_manifest_without_bytes_is_a_manifest():
     pages = (manifest.page(number) for number in range(manifest.page_count))
     assert manifest.root.assemble(pages).id == manifest.id
     assert sum(manifest.chunks.lengths) == 3 * MIB
+
+
+def test_what_is_said_waits_behind_chunks_where_a_queue_says_so():
+    rate = 2 * MBIT
+    seats = (Seat(0, rate, rate, 1.0, wants=False), Seat(1, rate, rate))
+    crowd = Crowd(dataclasses.replace(scene(*seats, size=MIB), queue=0.1))
+    crowd.begin()
+    crowd.run(20)
+    belief = crowd.members[1].transfers.exchange.peers[crowd.members[0].id]
+    assert belief.rtt.minimum == pytest.approx(0.05)
+    assert belief.rtt.smoothed > 0.08
+
+
+def test_tcp_shares_unevenly_where_a_scene_says_so():
+    rate = 8 * MBIT
+    seats = (Seat(0, rate, rate, 1.0, wants=False), Seat(1, rate, rate), Seat(1, rate, rate))
+    crowd = Crowd(dataclasses.replace(scene(*seats), uneven=0.4))
+    limits = {crowd.buffer(crowd.members[0], crowd.members[1]) for _ in range(8)}
+    assert len(limits) == 8
+    assert max(limits) > 1.3 * min(limits)
