@@ -15,7 +15,7 @@ from mesh.scheduler import WINDOW_MIN, Source, window
 
 STRIKES_MAX = 2  # bad chunks before a peer is banned as a source of blobs
 STALL_MIN = 2.0  # seconds without progress before a peer counts as stalled
-YIELD = 0.05  # seconds of queue on a path from which on background traffic keeps back
+YIELD = 0.1  # seconds of queue on a path from which on background traffic keeps back
 BAN = 24 * 3600.0  # seconds
 NOTES_MAX = 16  # remembered faults of one peer
 FAILURES_MAX = 6
@@ -77,8 +77,8 @@ class PeerBelief:
         ``background``: nobody waits for it, so it yields to whatever else fills the path.
         """
         limit = self.window(chunk)
-        if background and self.rtt.queue > YIELD:
-            limit = max(2 * chunk, WINDOW_MIN)
+        if background:
+            limit = max(int(limit * self.keeps), 2 * chunk, WINDOW_MIN)
         if terms.down is not None:
             limit = min(limit, self.outstanding + max(0, int(terms.down.room(now))))
         return Source(
@@ -96,6 +96,15 @@ class PeerBelief:
             cost=terms.cost,
             capped=terms.down is not None,
         )
+
+    @property
+    def keeps(self) -> float:
+        """The share of its window that background traffic keeps: less, the longer the queue.
+
+        All of it up to YIELD and nothing from twice that on, in the manner of LEDBAT (RFC 6817):
+        a swarm fills queues by itself, and must not take them for somebody else's.
+        """
+        return min(1.0, max(0.0, 2.0 - self.rtt.queue / YIELD))
 
     def describe(self) -> str:
         """Say in a few words what a choice of this peer rests on."""

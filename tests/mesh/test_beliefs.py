@@ -57,3 +57,21 @@ def test_failures_space_out_the_next_try() -> None:
     assert waits == sorted(waits)
     assert waits[0] == 0.25
     assert waits[-1] == 5.0
+
+
+def test_background_traffic_yields_in_proportion_to_the_queue() -> None:
+    belief = PeerBelief(b"p" * 32)
+    belief.rtt.add(0.05, 0.0)
+    for number in range(10):
+        belief.rate.add(1_000_000, 0.5, float(number))
+    shares = []
+    for queue in (0.0, 0.1, 0.15, 0.2, 1.0):
+        for number in range(80):
+            belief.rtt.add(0.05 + queue, 1.0 + number / 100)
+        whole = belief.source(0, 65536)
+        shares.append(belief.source(0, 65536, background=True).window / whole.window)
+    assert shares[0] == 1
+    assert shares[1] > 0.99  # its own queue does not keep it back
+    assert 0.4 < shares[2] < 0.6
+    assert belief.source(0, 65536, background=True).window == WINDOW_MIN
+    assert belief.source(0, 1 << 20, background=True).window == 2 << 20
