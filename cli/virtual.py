@@ -97,11 +97,18 @@ def route_member(
         node.call("PUT", f"/repositories/{key}/members/{member}", body)
 
 
+def _guarded(found: Mapping[str, Any]) -> str:
+    if not found["guard"]:
+        return "yes"
+    readers = found["guard_for"] == "readers"
+    return "for callers who may not read their member" if readers else "no, for nobody"
+
+
 def composition_table(found: Mapping[str, Any]) -> Table:
     """Lay out where publishes go, and what is kept from remote members."""
     rows = [
         ("Publishes go to", found["deploy_repo"] or "nobody"),
-        ("Local names are looked up outside", "no" if found["guard"] else "yes"),
+        ("Local names are looked up outside", _guarded(found)),
         ("Never looked up outside", ", ".join(found["reserved"]) or "nothing else"),
         ("Always looked up outside", ", ".join(found["unguarded"]) or "nothing"),
     ]
@@ -115,6 +122,11 @@ def composition_table(found: Mapping[str, Any]) -> Table:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 @click.option("--deploy", metavar="MEMBER", help="The member that takes publishes; '' for none.")
 @click.option("--guard/--no-guard", default=None, help="Keep local names from remote members.")
+@click.option(
+    "--guard-for",
+    type=click.Choice(["everybody", "readers"]),
+    help="Whether private members' names are kept from outside for callers without rights, too.",
+)
 @click.option("--reserve", metavar="PATTERN", multiple=True, help="Never look these up outside.")
 @click.option("--unguard", metavar="PATTERN", multiple=True, help="Do look these up outside.")
 @click.argument("key")
@@ -125,6 +137,7 @@ def compose(
     as_json: bool,
     deploy: str | None,
     guard: bool | None,
+    guard_for: str | None,
     reserve: Sequence[str],
     unguard: Sequence[str],
 ) -> None:
@@ -137,6 +150,8 @@ def compose(
         body["deploy_repo"] = deploy
     if guard is not None:
         body["guard"] = guard
+    if guard_for is not None:
+        body["guard_for"] = guard_for
     if reserve:
         body["reserved"] = [each for each in reserve if each]
     if unguard:

@@ -36,7 +36,8 @@ class Document:
     """What one member answered.  ``member`` is its place among all, the first being 0.
 
     ``admits`` tells whether the member may be asked for a name, by its routing rules and the names
-    that are reserved; not whether another one owns it, since that one's entry is listed anyway.
+    that are reserved; not whether another one owns it: mostly that one's entry is listed anyway
+    (``Members.withheld``).
     """
 
     member: int
@@ -60,7 +61,8 @@ class Members(Protocol):
         """What the members that may be asked for ``name`` answer; those without are left out.
 
         The name "" is everybody's: then the format filters what it finds by ``admits``.  Raises
-        UnavailableError when nobody has it and somebody could not be asked.
+        UnavailableError when nobody has it and somebody could not be asked, or when somebody could
+        not be asked who is known to have it.
         """
         ...
 
@@ -87,6 +89,14 @@ class Members(Protocol):
 
     async def may(self, member: int, name: str) -> bool:
         """Whether a member may be asked for ``name``: by its rules, and by the guard."""
+        ...
+
+    async def withheld(self, member: int) -> Collection[str]:
+        """Names that a member may list and is not asked for: others own them, and list them not.
+
+        Those are names of repositories that the caller may not read, and names of what was
+        deleted.  They are left out of lists of names; ``Document.admits`` does not know them.
+        """
         ...
 
     async def blob(self, member: int, ask: Ask) -> BlobContent:

@@ -207,6 +207,15 @@ class Catalog:
         """Whether a file of a package was ever deleted: its name was taken here, if it is not."""
         return await self._one(FORMER, tuple, repository=repository, package=package) is not None
 
+    async def former_packages(
+        self, repository: str, *, after: str = "", limit: int = 1000
+    ) -> Sequence[str]:
+        """A page of packages that files were deleted of, in byte order; some have others."""
+        query = sa.select(former.c.package).where(former.c.repository == repository)
+        query = query.where(*between(former.c.package, "", after))
+        query = query.order_by(former.c.package).limit(limit)
+        return await self._page(query, lambda row: str(row[0]), repository, after)
+
     async def deleted(self, repository: str, path: str) -> bool:
         """Whether an immutable file at a coordinate was deleted."""
         return await self._one(BURNT, tuple, repository=repository, path=path) is not None

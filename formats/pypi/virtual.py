@@ -114,13 +114,20 @@ async def _index(request: Request, members: Members) -> Response:
     """The names of all, but for those that a member is not asked for."""
     media_type = choose(request)
     documents = await members.documents("", Ask("/simple/", simple.JSON))
+    withheld = {e.member: await members.withheld(e.member) for e in documents if e.remote}
+    kept = Digest.of(msgspec.json.encode(sorted((n, sorted(w)) for n, w in withheld.items())))
 
     def build() -> Response:
-        names = names_of(name for each in documents for name in _names(each))
+        names = names_of(
+            name
+            for each in documents
+            for name in _names(each)
+            if name not in withheld.get(each.member, ())
+        )
         render = simple.index_json if media_type == simple.JSON else simple.index_html
         return _rendered(render(names), media_type)
 
-    return await members.merged(f"index {media_type}", documents, build)
+    return await members.merged(f"index {media_type} {kept}", documents, build)
 
 
 class _Name(msgspec.Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 
@@ -79,10 +79,15 @@ class MemberList(msgspec.Struct):
 
 
 class CompositionChange(msgspec.Struct):
-    """Fields left out stay as they are; an empty ``deploy_repo`` takes no publishes."""
+    """Fields left out stay as they are; an empty ``deploy_repo`` takes no publishes.
+
+    The guard of ``guard_for`` readers is open to callers who may not read the member that owns a
+    name: they are given whatever has that name outside.
+    """
 
     deploy_repo: Short | None = None
     guard: bool | None = None
+    guard_for: Literal["everybody", "readers"] | None = None
     reserved: Patterns | None = None
     unguarded: Patterns | None = None
 
@@ -90,6 +95,7 @@ class CompositionChange(msgspec.Struct):
 class CompositionView(msgspec.Struct):
     deploy_repo: str
     guard: bool
+    guard_for: str
     reserved: list[str]
     unguarded: list[str]
 
@@ -249,6 +255,7 @@ def _view(call: Call, composition: Composition) -> CompositionView:
     return CompositionView(
         composition.deploy if seen else "",
         composition.guard,
+        composition.guard_for,
         list(composition.reserved),
         list(composition.unguarded),
     )
@@ -277,6 +284,7 @@ async def change_composition(call: Call) -> CompositionView:
         held,
         deploy=held.deploy if body.deploy_repo is None else body.deploy_repo,
         guard=held.guard if body.guard is None else body.guard,
+        guard_for=body.guard_for or held.guard_for,
         reserved=judge_patterns("reserved", reserved),
         unguarded=judge_patterns("unguarded", unguarded),
     )

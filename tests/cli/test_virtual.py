@@ -25,9 +25,17 @@ def test_a_virtual_repository_is_made_and_changed(tmp_path: Path) -> None:
     shown = run("repo", "members", *data, "all").output
     assert shown.index(" b ") < shown.index(" a ")
     assert "y*" in shown
-    changes = ["--no-guard", "--reserve", "corp-*", "--unguard", "corp-open"]
+    changes = [
+        "--no-guard",
+        "--guard-for",
+        "readers",
+        "--reserve",
+        "corp-*",
+        "--unguard",
+        "corp-open",
+    ]
     told = json.loads(run("repo", "compose", *data, "all", "--json", *changes).output)
-    wanted = {"deploy_repo": "b", "guard": False}
+    wanted = {"deploy_repo": "b", "guard": False, "guard_for": "readers"}
     assert told == {**wanted, "reserved": ["corp-*"], "unguarded": ["corp-open"]}
     assert composition_table(told).row_count == 4
     assert json.loads(run("repo", "compose", *data, "all", "--json").output) == told

@@ -23,6 +23,7 @@ from tests.conformance.installers import MAVEN_DEPENDENCY
 from tests.conformance.machine import Machine
 from tests.conformance.nodes import NodeProcess
 from tests.conformance.settings import printed
+from tests.conformance.test_npm import INSTALL, SETTINGS
 from tests.conformance.test_oci import same_blobs
 from tests.conformance.test_two_nodes import eventually, fetch
 
@@ -72,6 +73,38 @@ def site(new_node: NewNode) -> Site:
     return Site(a, b, a.token("admin"))
 
 
+def npm_consumer(node: NodeProcess, key: str, tool: str, folder: Path) -> Path:
+    """Make an empty project that installs from a repository without credentials or any cache."""
+    folder.mkdir()
+    (folder / "package.json").write_text('{"name": "c", "version": "1.0.0"}')
+    printed(node, SETTINGS[tool], "", repository=key).write(folder, folder)
+    settings = folder / (".yarnrc.yml" if tool == "yarn4" else ".npmrc")
+    kept = [line for line in settings.read_text().splitlines() if "auth" not in line.lower()]
+    if tool == "yarn4":
+        (folder / "yarn.lock").touch()  # the mark of a project's root
+        kept += ["nodeLinker: node-modules", "enableGlobalCache: false"]
+        kept += [f"globalFolder: {folder}/global"]  # its copies of packuments
+    else:
+        kept += [f"cache={folder}/cache", f"cache-folder={folder}/cache"]
+        kept += [f"store-dir={folder}/store"] if tool == "pnpm" else []
+    settings.write_text("\n".join(kept) + "\n")
+    return folder
+
+
+def docker_content(run_client: RunClient, host: str, image: str, folder: Path) -> bytes:
+    """Pull an image that the daemon does not have; return the file in it, and forget the image."""
+    env = {"DOCKER_HOST": host}
+    run_client("docker", "pull", image, env=env)
+    command = ["create", "--network", "none", image, "/none"]
+    container = run_client("docker", *command, env=env).strip()
+    run_client("docker", "cp", f"{container}:/data.bin", folder / "data.bin", env=env)
+    run_client("docker", "rm", container, env=env)
+    run_client("docker", "rmi", image, env=env)
+    content = (folder / "data.bin").read_bytes()
+    (folder / "data.bin").unlink()
+    return content
+
+
 def test_pip_and_uv_through_devpi(site: Site, run_client: RunClient, tmp_path: Path) -> None:
     with upstreams.running("devpi", tmp_path / "devpi") as server:
         index = upstreams.devpi_index(server)
@@ -96,7 +129,7 @@ def test_pip_and_uv_through_devpi(site: Site, run_client: RunClient, tmp_path: P
             assert (tmp_path / f"uv-{phase}/far_away/data.bin").read_bytes() == CONTENT
 
 
-def test_npm_pnpm_and_yarn_through_verdaccio(
+def test_npm_pnpm_yarn_1_and_yarn_4_through_verdaccio(
     site: Site, run_client: RunClient, tmp_path: Path
 ) -> None:
     with upstreams.running("verdaccio", tmp_path / "verdaccio") as server:
@@ -116,28 +149,16 @@ def test_npm_pnpm_and_yarn_through_verdaccio(
             if phase == "peer":
                 site.await_peer(f"/npm/{key}/@far/away/-/away-1.0.0.tgz")
                 site.await_peer(f"/npm/{key}/far-dependency/-/far-dependency-1.0.0.tgz")
-            for tool, settings in (("npm", "npm"), ("pnpm", "pnpm"), ("yarn", "yarn")):
-                consumer = tmp_path / f"{tool}-{phase}"
-                consumer.mkdir()
-                printed(site.of(phase), settings, "", repository=key).write(consumer, consumer)
-                npmrc = (consumer / ".npmrc").read_text().splitlines()
-                kept = [line for line in npmrc if "auth" not in line]
-                cache = [
-                    "" if tool == "npm" else f"store-dir={consumer}/store",
-                    f"cache={consumer}/c",
-                ]
-                (consumer / ".npmrc").write_text("\n".join([*kept, *cache]) + "\n")
-                (consumer / "package.json").write_text('{"name": "c", "version": "1.0.0"}')
-                env = {"YARN_CACHE_FOLDER": str(consumer / "yc")}
-                verb = "install" if tool == "npm" else "add"
-                run_client(tool, verb, "@far/away", cwd=consumer, env=env)
+            for tool in SETTINGS:
+                consumer = npm_consumer(site.of(phase), key, tool, tmp_path / f"{tool}-{phase}")
+                run_client(tool, INSTALL[tool], "@far/away", cwd=consumer)
                 found = consumer / "node_modules/@far/away/data.bin"
                 assert found.read_bytes() == CONTENT
+                below = list((consumer / "node_modules").glob("**/far-dependency/data.bin"))
+                assert {each.read_bytes() for each in below} == {DEPENDENCY}
 
 
-def test_skopeo_and_docker_through_a_registry(
-    site: Site, run_client: RunClient, tmp_path: Path
-) -> None:
+def test_skopeo_through_a_registry(site: Site, run_client: RunClient, tmp_path: Path) -> None:
     layout = samples.oci_layout(tmp_path, "1", CONTENT)
     copy = ["copy", "--insecure-policy"]
     with upstreams.running("docker-registry", tmp_path / "registry") as server:
@@ -157,6 +178,26 @@ def test_skopeo_and_docker_through_a_registry(
             assert same_blobs(layout, out)
             tags = json.loads(fetch(node, f"/v2/{key}/far/away/tags/list", "*/*"))
             assert tags == {"name": f"{key}/far/away", "tags": ["1"]}
+
+
+def test_docker_pulls_through_a_registry(
+    site: Site, dockerd: str, run_client: RunClient, tmp_path: Path
+) -> None:
+    """Its own test: what skopeo asked for must not be why docker finds it."""
+    content = samples.payload(400_000, seed=11)
+    layout = samples.oci_layout(tmp_path, "1", content)
+    with upstreams.running("docker-registry", tmp_path / "registry") as server:
+        place = server.url.removeprefix("http://")
+        into = ["copy", "--insecure-policy", "--dest-tls-verify=false", f"oci:{layout}:1"]
+        run_client("skopeo", *into, f"docker://{place}/far/whale:1")
+        key = site.remote("far-docker", "docker", server.url)
+        for phase in PHASES:
+            if phase == "stopped":
+                server.stop()
+            if phase == "peer":
+                site.await_peer(f"/v2/{key}/far/whale/manifests/1")
+            image = f"{site.of(phase).address}/{key}/far/whale:1"
+            assert docker_content(run_client, dockerd, image, tmp_path) == content
 
 
 def test_maven_through_a_layout(

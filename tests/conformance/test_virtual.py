@@ -22,8 +22,9 @@ from tests.conformance.conftest import NewNode, RunClient
 from tests.conformance.installers import MAVEN_DEPENDENCY, MAVEN_DEPLOY
 from tests.conformance.machine import Machine
 from tests.conformance.settings import printed
+from tests.conformance.test_npm import INSTALL, SETTINGS
 from tests.conformance.test_oci import same_blobs
-from tests.conformance.test_remote import PHASES, Site
+from tests.conformance.test_remote import PHASES, Site, docker_content, npm_consumer
 from tests.conformance.test_two_nodes import fetch
 
 OURS = samples.payload(200_000, seed=3)
@@ -84,7 +85,7 @@ def test_pip_and_uv(site: Site, virtual: Virtual, run_client: RunClient, tmp_pat
                 assert (folder / "near_by/data.bin").read_bytes() == OURS
 
 
-def test_npm_pnpm_and_yarn(
+def test_npm_pnpm_yarn_1_and_yarn_4(
     site: Site, virtual: Virtual, run_client: RunClient, tmp_path: Path
 ) -> None:
     with upstreams.running("verdaccio", tmp_path / "verdaccio") as server:
@@ -105,16 +106,9 @@ def test_npm_pnpm_and_yarn(
             if phase == "peer":
                 site.await_peer(f"/npm/{key}/far-away/-/far-away-1.0.0.tgz")
                 site.await_peer(f"/npm/{key}/near-by/-/near-by-1.0.0.tgz")
-            for tool in ("npm", "pnpm", "yarn"):
-                consumer = tmp_path / f"{tool}-{phase}"
-                consumer.mkdir()
-                registry = f"registry={site.of(phase).url}/npm/{key}/\n"
-                cache = "" if tool == "npm" else f"store-dir={consumer}/store\n"
-                (consumer / ".npmrc").write_text(f"{registry}{cache}cache={consumer}/c\n")
-                (consumer / "package.json").write_text('{"name": "c", "version": "1.0.0"}')
-                env = {"YARN_CACHE_FOLDER": str(consumer / "yc")}
-                verb = "install" if tool == "npm" else "add"
-                run_client(tool, verb, "near-by", cwd=consumer, env=env)
+            for tool in SETTINGS:
+                consumer = npm_consumer(site.of(phase), key, tool, tmp_path / f"{tool}-{phase}")
+                run_client(tool, INSTALL[tool], "near-by", cwd=consumer)
                 assert (consumer / "node_modules/near-by/data.bin").read_bytes() == OURS
                 found = list((consumer / "node_modules").glob("**/far-away/data.bin"))
                 assert [each.read_bytes() for each in found] == [FAR] * len(found) != []
@@ -145,6 +139,37 @@ def test_skopeo(site: Site, virtual: Virtual, run_client: RunClient, tmp_path: P
                 assert same_blobs(layout, out)
                 tags = json.loads(fetch(node, f"/v2/{key}/{name}/tags/list", "*/*"))
                 assert tags == {"name": f"{key}/{name}", "tags": [tag]}
+
+
+def test_docker(
+    site: Site, virtual: Virtual, dockerd: str, run_client: RunClient, tmp_path: Path
+) -> None:
+    """What is ours is pushed by docker too, through the virtual repository."""
+    contents = {"far/whale:1": samples.payload(400_000, seed=11), "near/whale:2": OURS[::-1]}
+    into, env = ["copy", "--insecure-policy", "--dest-tls-verify=false"], {"DOCKER_HOST": dockerd}
+    with upstreams.running("docker-registry", tmp_path / "registry") as server:
+        place = server.url.removeprefix("http://")
+        far = samples.oci_layout(tmp_path / "f", "1", contents["far/whale:1"])
+        run_client("skopeo", *into, f"oci:{far}:1", f"docker://{place}/far/whale:1")
+        key = virtual("v-docker", "docker", server.url)
+        near, archive = samples.oci_layout(tmp_path / "n", "2", OURS[::-1]), tmp_path / "near.tar"
+        ours = f"{site.a.address}/{key}/near/whale:2"
+        packed = ["copy", "--insecure-policy", f"oci:{near}:2", f"docker-archive:{archive}:{ours}"]
+        run_client("skopeo", *packed)
+        run_client("docker", "load", "-i", archive, env=env)
+        login = ["login", "-u", "me", "--password-stdin", site.a.address]
+        run_client("docker", *login, stdin=site.admin.encode(), env=env)
+        run_client("docker", "push", ours, env=env)
+        run_client("docker", "rmi", ours, env=env)
+        run_client("docker", "logout", site.a.address, env=env)
+        for phase in PHASES:
+            if phase == "stopped":
+                server.stop()
+            for image, content in contents.items():
+                if phase == "peer":
+                    site.await_peer(f"/v2/{key}/{image.replace(':', '/manifests/')}")
+                full = f"{site.of(phase).address}/{key}/{image}"
+                assert docker_content(run_client, dockerd, full, tmp_path) == content
 
 
 def test_maven(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -20,6 +20,7 @@ from node.metrics import Metrics
 from node.repositories.local import Services
 from node.repositories.rendered import Shelf
 from node.repositories.virtual.members import Crew, Leaf
+from node.repositories.virtual.owned import Owned
 from node.repositories.virtual.view import VirtualRepository
 from node.routing import RouteTable
 from store.blobs import Ingested
@@ -73,6 +74,10 @@ class Merger:
     counts: Counts
     shelf: Shelf[Response] = field(default_factory=lambda: Shelf(SHELF_MAX, _weigh))
     tables: dict[str, RouteTable[Route]] = field(default_factory=dict[str, RouteTable[Route]])
+    owned: Owned = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.owned = Owned(self.services.catalog)
 
     def routes(self, served: Format) -> RouteTable[Route]:
         """The format's routes, compiled once."""
@@ -143,7 +148,7 @@ class VirtualAnswers:
     async def documents(self, name: str, ask: Ask) -> Sequence[Document]:
         """What the members that may be asked for ``name`` answer, in order."""
         found: dict[int, Document] = {}
-        errors: list[RegistryError] = []
+        errors: dict[int, RegistryError] = {}
         limiter, size = trio.CapacityLimiter(ASKED_MAX), 0
 
         async def collect(number: int) -> None:
@@ -156,7 +161,7 @@ class VirtualAnswers:
                 except RegistryError as error:
                     if error.status < 500:
                         raise
-                    errors.append(error)
+                    errors[number] = error
                     self._note(number, error)
                     return
             size += len(document.data)
@@ -168,8 +173,10 @@ class VirtualAnswers:
             for number, leaf in enumerate(self._crew.leaves):
                 if not name or await self._view.admits(leaf, name):
                     nursery.start_soon(collect, number)
-        if errors and not found:
-            raise errors[0]
+        for number, error in sorted(errors.items()):
+            # Of a name that it is known to have, another's list would show what it then gives.
+            if not found or await self._known(self._crew.leaves[number], name):
+                raise error
         return [found[number] for number in sorted(found)]
 
     async def _document(self, number: int, ask: Ask) -> Document:
@@ -206,6 +213,15 @@ class VirtualAnswers:
         """Whether a member may be asked for ``name``: by its rules, and by the guard."""
         return await self._view.admits(self._crew.leaves[member], name)
 
+    async def withheld(self, member: int) -> Collection[str]:
+        """Names that a member may list and is not asked for; their owners do not list them."""
+        leaf, owned = self._crew.leaves[member], self._merger.owned
+        found: set[str] = set()
+        for key, hidden in self._crew.owners(leaf).items():
+            names = (await (owned.all(key) if hidden else owned.former(key))).held
+            found.update(each for each in names if key in leaf.owners(each))
+        return found
+
     async def blob(self, member: int, ask: Ask) -> BlobContent:
         """What a member answers, whole and in the store, however large it is."""
         for _ in range(2):
@@ -238,6 +254,8 @@ class VirtualAnswers:
         made_of = hashlib.sha256()
         for each in documents:
             made_of.update(f"{each.key} {Digest.of(each.data)}\n".encode())
+        for each in self._crew.guarding:  # whose names decide what is listed, wherever they stand
+            made_of.update(f"{each} {(await self._merger.owned.all(each)).digest}\n".encode())
         revision = int.from_bytes(made_of.digest()[:8])
         current = await cache.document_set(place, lambda: revision, build)
         return [current, *cache.generations(place)]

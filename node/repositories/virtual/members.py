@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -18,7 +18,13 @@ import structlog
 from formats.contract import Format, Principal
 from node.access.gate import Gate
 from node.directory import RepositoryEntry
-from node.repositories.virtual.settings import MEMBERS_MAX, PATTERNS_MAX, Composition, Member
+from node.repositories.virtual.settings import (
+    MEMBERS_MAX,
+    PATTERNS_MAX,
+    READERS,
+    Composition,
+    Member,
+)
 from store.errors import ConflictError, RejectedError
 
 log = structlog.get_logger(__name__)
@@ -46,10 +52,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A local member, and the names that it has a say in."""
+    """A local member, perhaps one that the caller may not read, and the names it has a say in."""
 
     key: str
     rules: tuple[Rule, ...]
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +71,16 @@ class Guard:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A repository that is asked, by way of which virtual ones, and the rules along the way."""
+    """A repository that is asked, by way of which virtual ones, and the rules along the way.
+
+    One that is ``hidden`` from the caller is not asked: it may own names, and is left out then.
+    """
 
     entry: RepositoryEntry
     through: tuple[str, ...]
     rules: tuple[Rule, ...]
     guards: tuple[Guard, ...] = ()
+    hidden: bool = False
 
     @property
     def remote(self) -> bool:
@@ -112,7 +123,10 @@ class Walk:
     through: list[str] = field(default_factory=list[str])
 
     def leaves(self, entry: RepositoryEntry) -> list[Leaf]:
-        """The repositories below a virtual one that the caller may read, in order."""
+        """The repositories below a virtual one, in order; what the caller may not read is hidden.
+
+        Of those only local ones are there: they guard their names.
+        """
         composition = entry.virtual or Composition()
         found: list[Leaf] = []
         self.through.append(entry.key)
@@ -133,30 +147,34 @@ class Walk:
         entry = self.find(member.key)
         if entry is None or entry.key in self.through:
             return []
-        if entry.format not in self.served.keys or not self.gate.may(self.caller, "read", entry):
+        if entry.format not in self.served.keys:
+            return []
+        hidden = not self.gate.may(self.caller, "read", entry)
+        if hidden and entry.repo_type == "remote":
             return []
         rule = Rule(self._patterns(member.allow), self._patterns(member.deny))
         if entry.repo_type == "virtual":
-            below = self.leaves(entry)
             return [
-                Leaf(each.entry, each.through, (rule, *each.rules), each.guards) for each in below
+                replace(each, rules=(rule, *each.rules), hidden=True)
+                if hidden
+                else replace(each, rules=(rule, *each.rules))
+                for each in self.leaves(entry)
+                if not (hidden and each.remote)
             ]
-        return [Leaf(entry, tuple(self.through), (rule,))]
+        return [Leaf(entry, tuple(self.through), (rule,), hidden=hidden)]
 
     def _guarded(self, composition: Composition, leaves: Sequence[Leaf]) -> list[Leaf]:
         """Put a virtual repository's guard before what is remote below it."""
         owners = tuple(
-            Owner(each.entry.key, each.rules)
+            Owner(each.entry.key, each.rules, each.hidden)
             for each in leaves
             if each.entry.repo_type not in OUTSIDE
+            and not (each.hidden and composition.guard_for == READERS)
         )
         reserved, open_to = composition.reserved, composition.unguarded
         guard = Guard(composition.guard, self._patterns(reserved), self._patterns(open_to), owners)
         return [
-            Leaf(each.entry, each.through, each.rules, (guard, *each.guards))
-            if each.remote
-            else each
-            for each in leaves
+            replace(each, guards=(guard, *each.guards)) if each.remote else each for each in leaves
         ]
 
     def _patterns(self, patterns: Sequence[str]) -> tuple[str, ...]:
@@ -186,6 +204,16 @@ class Crew:
         """The repositories that are asked, each once."""
         return tuple(dict.fromkeys(each.entry.key for each in self.leaves))
 
+    def owners(self, leaf: Leaf) -> dict[str, bool]:
+        """Whose names a member is not asked for: keys, and whether the caller may not read them."""
+        guards = [each for each in leaf.guards if each.on]
+        return {owner.key: owner.hidden for guard in guards for owner in guard.owners}
+
+    @cached_property
+    def guarding(self) -> tuple[str, ...]:
+        """The repositories whose names are not looked up outside, hidden ones among them."""
+        return tuple(dict.fromkeys(key for leaf in self.leaves for key in self.owners(leaf)))
+
     @property
     def private(self) -> bool:
         """Whether what they answer is not for everybody."""
@@ -197,12 +225,14 @@ def gather(
 ) -> Crew:
     """Find who answers a caller for a virtual repository.
 
-    A member that the caller may not read is left out, with all below it, as if it were not there.
+    A member that the caller may not read is left out, with all below it: nothing of it is shown.
+    Only its names stay guarded, unless its owner wants that for readers alone.
+
     Where there are too many, nothing guarded is looked up outside: an owner of the name may be
     among those that were cut off.
     """
     walk = Walk(find, gate, caller, served)
-    leaves = walk.leaves(entry)
+    leaves = [each for each in walk.leaves(entry) if not each.hidden]
     if walk.cut:
         log.warning("a virtual repository has too many members", repository=entry.key)
         leaves = [each for each in leaves if not any(guard.on for guard in each.guards)]

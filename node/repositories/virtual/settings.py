@@ -11,6 +11,7 @@ from store.errors import RejectedError
 
 MEMBERS_MAX = 32  # of one virtual repository
 PATTERNS_MAX = 100  # of one list
+EVERYBODY, READERS = "everybody", "readers"  # of the member that owns a name
 PATTERN = re.compile(r"[^\x00-\x20\x7f]{1,255}\Z")
 
 
@@ -29,7 +30,9 @@ class Composition(msgspec.Struct, kw_only=True, frozen=True):
     """The members in order, and what may be looked up outside.
 
     While ``guard`` is on, a name that a local member has is not looked up in remote ones; nor are
-    those that match ``reserved``, ever; but for those that match ``unguarded``.
+    those that match ``reserved``, ever; but for those that match ``unguarded``.  The guard holds
+    for everybody, also for who may not read that member, unless ``guard_for`` is READERS: then it
+    holds for those who may.  What a newer node means by another word is taken for everybody.
     """
 
     members: tuple[Member, ...] = ()
@@ -37,6 +40,7 @@ class Composition(msgspec.Struct, kw_only=True, frozen=True):
     guard: bool = True
     reserved: tuple[str, ...] = ()
     unguarded: tuple[str, ...] = ()
+    guard_for: str = EVERYBODY
 
 
 def judge_patterns(name: str, patterns: Iterable[str]) -> tuple[str, ...]:

@@ -255,8 +255,9 @@ class VirtualRepository(LocalRepository):
         return sum(self._catalog.names_revision(each) for each in self._crew.keys)
 
     def _revision(self) -> int:
-        """A number that grows with every change of a member, owners of names among them."""
-        return sum(self._catalog.revision(each) for each in self._crew.keys)
+        """A number that grows with every change of a member, or of who else owns names."""
+        keys = {*self._crew.keys, *self._crew.guarding}
+        return sum(self._catalog.revision(each) for each in keys)
 
     # --- what only a repository of its own has ---------------------------------------------------
     async def stage(self, package: str, name: str, *_: object, **__: object) -> None:

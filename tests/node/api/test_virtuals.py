@@ -54,9 +54,16 @@ async def test_what_a_virtual_repository_is_told(tmp_path: Path) -> None:
         path = "/repositories/all/virtual"
         changes = {"deploy_repo": "a", "reserved": ["corp-*"], "unguarded": ["corp-open"]}
         changed = await node.api("PUT", path, changes)
-        assert changed.json == {**changes, "guard": True}
+        assert changed.json == {**changes, "guard": True, "guard_for": "everybody"}
+        only = await node.api("PUT", path, {"guard_for": "readers"})
+        assert only.json == {**changes, "guard": True, "guard_for": "readers"}
+        assert (await node.api("PUT", path, {"guard_for": "some"})).status == 400
         assert (await node.api("PUT", path, {"guard": False})).json["guard"] is False
-        assert (await node.api("GET", path)).json == {**changes, "guard": False}
+        assert (await node.api("GET", path)).json == {
+            **changes,
+            "guard": False,
+            "guard_for": "readers",
+        }
         assert (await node.api("PUT", path, {"deploy_repo": "b"})).status == 400
         assert (await node.api("GET", "/repositories/a/virtual")).status == 404
 

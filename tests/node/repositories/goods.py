@@ -208,7 +208,7 @@ def oci_routes(name: str, version: str) -> Sequence[str]:
     return [
         *(f"/{name}/tags/list", f"/{name}/tags/list?n=1", f"/{name}/manifests/{version}"),
         *(f"/{name}/manifests/{manifest}", f"/{name}/blobs/{secret}"),
-        *(f"/{name}/referrers/{manifest}"),
+        f"/{name}/referrers/{manifest}",
     ]
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.formats import test_npm
 from tests.node.repositories.goods import GOODS, sha256
+from tests.node.repositories.remotes import make_remote, settle
 from tests.node.repositories.virtuals import Party, party
+from tests.upstreams import upstream
 
 FORMATS = sorted(GOODS)
 
@@ -244,6 +247,38 @@ async def test_nobody_stands_in_for_a_member_that_is_known_to_have_a_name(
             assert (await p.get(other)).status in {502, 503}
         p.server.refuse = True
         assert (await p.get(path)).status == 200
+
+
+@pytest.mark.parametrize("form", ["npm", "pypi"])
+async def test_no_list_stands_in_for_one_of_a_member_that_is_known_to_have_the_name(
+    form: str, tmp_path: Path
+) -> None:
+    """Two upstreams with other bytes of one file: what is listed of the second is not the first's."""
+    goods = GOODS[form]
+    async with party(tmp_path, form, ["up"]) as p, upstream() as second:
+        await make_remote(p.node, second.url, key="up2", form=form)
+        for name in ("index_ttl", "cache_ttl", "negative_ttl", "stale_while_revalidate"):
+            await p.node.api("PUT", "/repositories/up2/cache-ttl", {f"{name}_seconds": 0})
+        added = await p.node.api("POST", "/repositories/all/members", {"member_key": "up2"})
+        assert added.status == 200
+        await settle(p.node, stale_max_seconds=60)
+        goods.offer(p.server, "beta", {"1.0.0": b"first"})
+        goods.offer(second, "beta", {"1.0.0": b"second", "2.0.0": b"second"})
+        goods.offer(second, "gamma", {"1.0.0": b"second"})
+        before = await goods.listed(p, "beta", "")
+        assert len(before) == 2
+        p.server.refuse = True
+        p.node.core.engine.clock = lambda: time.time() + 3600  # what is kept is too old by now
+        for path in goods.routes("beta", "1.0.0")[:6]:
+            if "beta" in path:
+                answer = await p.get(path)
+                assert answer.status in {404, 502, 503}, path
+                assert b"second" not in answer.body
+        assert len(await goods.listed(p, "gamma", "")) == 1  # it is not known to have this
+        p.server.refuse = False
+        p.node.core.engine.states.drop("up")
+        p.node.core.engine.clients["up"].client.breaker.succeeded()
+        assert await goods.listed(p, "beta", "") == before
 
 
 async def test_a_member_that_fails_is_told_of(tmp_path: Path) -> None:

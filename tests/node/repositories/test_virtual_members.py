@@ -146,6 +146,22 @@ def test_the_guard_knows_the_owners_that_have_a_say() -> None:
     assert [list(e.owners("thing")) for e in mesh.crew("in").leaves if e.remote] == [[]]
 
 
+def test_hidden_owners_guard_unless_they_are_to_guard_for_readers_alone() -> None:
+    entries = [local("a"), local("b", public=False), local("c"), local("up", "remote")]
+    hidden = [virtual("in", "c", "far", public=False), local("far", "remote")]
+    mesh = Mesh(*entries, *hidden, virtual("all", "b", "in", "up", "a"))
+    assert mesh.keys() == ["up", "a"]
+    assert mesh.crew().keys == ("up", "a")
+    assert mesh.crew().guarding == ("b", "c", "a")
+    assert set(mesh.crew().leaves[0].owners("x")) == {"a", "b", "c"}
+    mesh = Mesh(*entries, *hidden, virtual("all", "b", "in", "up", "a", guard_for="readers"))
+    assert mesh.crew().guarding == ("a",)
+    mesh = Mesh(*entries, *hidden, virtual("all", "b", "in", "up", "a", guard_for="something new"))
+    assert mesh.crew().guarding == ("b", "c", "a")
+    mesh = Mesh(*entries, *hidden, virtual("all", "b", "in", "up", "a", guard=False))
+    assert mesh.crew().guarding == ()
+
+
 def test_reserved_names_are_nobodys_outside() -> None:
     mesh = Mesh(
         local("a"),

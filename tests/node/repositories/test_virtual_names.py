@@ -2,10 +2,129 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from tests.node.repositories.goods import GOODS
-from tests.node.repositories.virtuals import party
+import pytest
+
+from tests.node.repositories.goods import GOODS, PYPI_JSON
+from tests.node.repositories.virtuals import Party, grant, party
+
+FORMATS = sorted(GOODS)
+ATTACK = {"1.0.0": b"an attack", "9.0.0": b"an attack"}
+
+
+async def narrow(p: Party, user: str, *repositories: str) -> str:
+    """A token of a user that reaches some repositories only."""
+    made = await p.node.core.accounts.create_token(
+        user, "narrow", ["read"], actor=user, repositories=repositories
+    )
+    return made[0]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_names_of_a_hidden_member_are_nobodys_outside(form: str, tmp_path: Path) -> None:
+    """A build whose token is lost, or too narrow, is not given a stranger's package."""
+    goods = GOODS[form]
+    async with party(tmp_path, form, ["up", "secret", "ours"]) as p:
+        await goods.publish(p, "ours", "open", "1.0.0", b"ours")  # so that there is a suite
+        await goods.publish(p, "secret", "alpha", "1.0.0", b"hush")
+        goods.offer(p.server, "beta", {"1.0.0": b"theirs"})
+        goods.offer(p.server, "alpha", ATTACK)
+        p.server.asked.clear()
+        version = "1.0.0" if goods.by_path else "9.0.0"
+        narrowed = await narrow(p, "ann", "all")
+        for token in ("", p.bob, narrowed):
+            found = [path for path in await goods.listed(p, "alpha", token) if version in path]
+            assert found == [], token
+            for path in goods.routes("alpha", version):
+                for method in ("GET", "HEAD"):
+                    answer = await p.ask(method, path, token=token)
+                    assert b"an attack" not in answer.body, path
+                    assert answer.status >= 400 or version.encode() not in answer.body, path
+        asked = [e.path for e in p.server.asked if "alpha" in e.path and version in e.path]
+        assert asked == []
+        await p.change("PUT", "virtual", guard_for="readers")
+        assert any(version in path for path in await goods.listed(p, "alpha", p.bob))
+        mine = await goods.listed(p, "alpha", p.ann)
+        assert goods.by_path or not any("9.0.0" in path for path in mine)
+        await p.change("PUT", "virtual", guard_for="everybody", unguarded=["*alpha*"])
+        assert any(version in path for path in await goods.listed(p, "alpha", p.bob))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_guarded_name_is_answered_like_one_that_nobody_has(
+    form: str, tmp_path: Path
+) -> None:
+    goods = GOODS[form]
+    async with party(tmp_path, form, ["up", "secret", "ours"]) as p:
+        await goods.publish(p, "ours", "open", "1.0.0", b"ours")
+        goods.offer(p.server, "beta", {"1.0.0": b"theirs"})
+        await goods.publish(p, "secret", "alpha", "1.0.0", b"hush")
+        goods.offer(p.server, "alpha", ATTACK)
+        pairs = zip(goods.routes("alpha", "1.0.0"), goods.routes("gamma", "1.0.0"), strict=True)
+        for ours, nobodys in pairs:
+            for method in ("GET", "HEAD"):
+                one = await p.ask(method, ours, token=p.bob)
+                other = await p.ask(method, nobodys, token=p.bob)
+                assert one.status == other.status, ours
+                assert one.body.replace(b"alpha", b"gamma") == other.body, ours
+                assert one.headers.keys() == other.headers.keys(), ours
+
+
+async def test_owners_behind_a_hidden_virtual_member_keep_their_names(tmp_path: Path) -> None:
+    async with party(tmp_path, "npm", ["secret", "ours"], is_public=False) as p:
+        await GOODS["npm"].publish(p, "ours", "alpha", "1.0.0", b"ours")
+        await GOODS["npm"].publish(p, "secret", "beta", "1.0.0", b"hush")
+        for name in ("alpha", "beta"):
+            GOODS["npm"].offer(p.server, name, ATTACK)
+        body = {"key": "outer", "format": "npm", "repo_type": "virtual", "is_public": True}
+        body["member_repos"] = [{"repo_key": "all"}, {"repo_key": "up"}]
+        assert (await p.node.api("POST", "/repositories", body)).status == 201
+        p.server.asked.clear()
+        for name in ("alpha", "beta"):
+            for path in (f"/{name}", f"/{name}/-/{name}-9.0.0.tgz"):
+                assert (await p.get(path, key="outer", token=p.bob)).status == 404
+        assert p.server.asked == []
+        await grant(p.node, "ann", "all", "read")
+        assert list((await p.get("/beta", key="outer", token=p.ann)).json["versions"]) == ["1.0.0"]
+
+
+async def test_a_list_of_projects_shows_what_there_is_a_page_of(tmp_path: Path) -> None:
+    """Not what somebody else owns, or did: hidden members, and files deleted since."""
+    goods = GOODS["pypi"]
+    async with party(tmp_path, "pypi") as p:
+        kind = {"content-type": PYPI_JSON}
+        names = [{"name": name} for name in ("Alpha", "beta", "gamma")]
+        index = {"meta": {"api-version": "1.1"}, "projects": names}
+        goods.offer(p.server, "beta", {"1.0.0": b"theirs"})
+        p.server.put("/simple/", json.dumps(index).encode(), headers=kind)
+
+        async def listed(token: str) -> list[str]:
+            answer = await p.get("/simple/", token=token, accept=PYPI_JSON)
+            return [each["name"] for each in answer.json["projects"]]
+
+        assert await listed("") == ["alpha", "beta", "gamma"]
+        await goods.publish(p, "secret", "alpha", "1.0.0", b"hush")
+        await goods.publish(p, "ours", "gamma", "1.0.0", b"ours")
+        assert await listed("") == await listed(p.bob) == ["beta", "gamma"]
+        assert await listed(p.ann) == ["alpha", "beta", "gamma"]
+        file = "gamma/gamma-1.0.0-py3-none-any.whl"
+        assert (await p.node.api("DELETE", f"/repositories/ours/artifacts/{file}")).status == 204
+        assert await listed("") == ["beta"]
+        await p.change("PUT", "virtual", unguarded=["gamma"], guard_for="readers")
+        assert await listed("") == ["alpha", "beta", "gamma"]
+
+
+async def test_a_merged_suite_follows_owners_that_it_has_no_document_of(tmp_path: Path) -> None:
+    goods = GOODS["debian"]
+    async with party(tmp_path, "debian") as p:
+        await goods.publish(p, "ours", "open", "1.0.0", b"ours")
+        goods.offer(p.server, "alpha", ATTACK)
+        assert len(await goods.listed(p, "alpha", p.bob)) == 2
+        await goods.publish(p, "secret", "alpha", "1.0.0", b"hush")
+        assert await goods.listed(p, "alpha", p.bob) == {}
+        assert len(await goods.listed(p, "open", p.bob)) == 1
 
 
 async def test_a_deleted_name_is_not_given_away(tmp_path: Path) -> None:
