@@ -262,6 +262,7 @@ class Route:
     scope: Scope = Scope.READ
     body: Body = NO_BODY
     encoded_slash: bool = False
+    searches: bool = False  # may look at every name for one answer: bounded in number per caller
 
 
 @dataclass(frozen=True, slots=True)

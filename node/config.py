@@ -111,6 +111,7 @@ class Access(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_minutes: int = 30  # life of a JWT access token
     login_attempts: int = 10  # per user and address in 15 minutes
     writes_per_minute: int = 6000  # per principal or address
+    searches_per_minute: int = 600  # the same
 
 
 class Searching(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -214,6 +215,7 @@ LEAST: Mapping[str, float] = {
     "access.token_minutes": 1,
     "access.login_attempts": 1,
     "access.writes_per_minute": 1,
+    "access.searches_per_minute": 1,
 }
 NEEDED: Mapping[str, tuple[tuple[str, str], str]] = {
     "http.tls_certificate": (("http.tls", "files"), "with http.tls = files"),
@@ -274,10 +276,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, object]:
 def _convert(key: str, value: object, origin: str) -> object:
     kind = KEYS[key]
     if isinstance(value, str) and kind is bool:
-        value = {"1": True, "true": True, "yes": True, "on": True}.get(value.lower(), value)
-        value = {"0": False, "false": False, "no": False, "off": False}.get(
-            str(value).lower(), value
-        )
+        words = dict.fromkeys(("1", "true", "yes", "on"), True)
+        words |= dict.fromkeys(("0", "false", "no", "off"), False)
+        value = words.get(value.lower(), value)
     elif isinstance(value, str) and kind not in (str, int, float):
         value = [part.strip() for part in value.split(",") if part.strip()]
     try:
@@ -328,8 +329,7 @@ def _judge(config: Config) -> None:
             raise ConfigError(f"{key} is needed {needed}")
     split_address(config.http.listen)
     split_address(config.mesh.listen)
-    if config.mesh.libp2p_listen:
-        split_address(config.mesh.libp2p_listen)
+    split_address(config.mesh.libp2p_listen or config.mesh.listen)
     _judge_addresses(config.http)
     _judge_upstreams(config.upstream)
     _judge_search(config.search)

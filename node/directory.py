@@ -180,7 +180,11 @@ class CarriageEntry(Entry, kw_only=True):
 
 
 class WebhookEntry(Entry, kw_only=True):
-    """Where events are sent, and by which node; its secret is sealed to that one."""
+    """Where events are sent, and by which node; secret and address are sealed to that one.
+
+    ``url`` is what may be shown of the address: paths and queries of webhooks are passwords,
+    mostly.  Where ``address`` is "", an older node wrote the entry and ``url`` is all of it.
+    """
 
     id: str
     name: str = ""
@@ -190,6 +194,7 @@ class WebhookEntry(Entry, kw_only=True):
     repositories: tuple[str, ...] = ()  # patterns; empty: all, and what is about none
     sealed: str = ""
     disabled: bool = False
+    address: str = ""
 
     @property
     def named(self) -> str:

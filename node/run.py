@@ -10,7 +10,7 @@ from typing import cast
 
 import trio
 
-from node.access.rates import RateLimit
+from node.access.rates import RateLimit, Rates
 from node.accesslog import AccessLog
 from node.background import Background
 from node.config import Config, split_address
@@ -139,7 +139,11 @@ async def _tls(core: Core) -> ssl.SSLContext | None:
 def build_front(core: Core) -> Front:
     """Wire the apps that answer HTTP."""
     urls = ExternalUrl(core.config.http.external_url, core.config.http.trusted_proxies)
-    writes = RateLimit(core.config.access.writes_per_minute, 60.0, "writes")
+    access = core.config.access
+    rates = Rates(
+        RateLimit(access.writes_per_minute, 60.0, "writes"),
+        RateLimit(access.searches_per_minute, 60.0, "searches"),
+    )
     observer = partial(_observe, core, AccessLog())
     packages = PackageApp(
         Parts(
@@ -153,7 +157,7 @@ def build_front(core: Core) -> Front:
             observer=observer,
             registry=core,
             repositories=core,
-            writes=writes,
+            rates=rates,
             refusals=Refusals(core.audit),
             upload_max=core.config.http.upload_max,
         )
@@ -162,7 +166,7 @@ def build_front(core: Core) -> Front:
     def build_api() -> App:
         from node.api.app import build  # a second of imports, so not before it is needed
 
-        return cast("App", build(core, urls, writes))
+        return cast("App", build(core, urls, rates))
 
     async def may_see_metrics(headers: dict[str, str], address: str) -> bool:
         try:

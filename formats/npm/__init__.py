@@ -95,7 +95,7 @@ FORMAT = Format(
     routes=(
         Route("GET", "/-/ping", accounts.ping),
         Route("GET", "/-/whoami", accounts.whoami, Scope.OPEN),
-        Route("GET", "/-/v1/search", search.search),
+        Route("GET", "/-/v1/search", search.search, searches=True),
         Route("POST", "/-/v1/login", accounts.web_login, Scope.OPEN, SMALL),
         Route("PUT", "/-/user/{user}", accounts.login, Scope.OPEN, SMALL),
         Route("GET", "/-/user/{user}", accounts.user, Scope.OPEN),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from store.errors import TooManyRequestsError
 
@@ -49,6 +50,14 @@ class RateLimit:
         self._buckets.move_to_end(key)
         while len(self._buckets) > KEYS_MAX:
             self._buckets.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a caller, or an address, may do in a minute, whichever way it asks."""
+
+    writes: RateLimit
+    searches: RateLimit
 
 
 def _short(key: str) -> str:

@@ -14,7 +14,7 @@ from quart import Response as QuartResponse
 from quart import request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from node.access.rates import RateLimit
+from node.access.rates import Rates
 from node.api import (
     artifacts,
     auth,
@@ -94,8 +94,8 @@ SCOPED = {
 }
 
 
-def build(core: Core, urls: ExternalUrl, writes: RateLimit) -> NodeQuart:
-    """Make the app.  ``writes`` is the limit that it shares with package traffic."""
+def build(core: Core, urls: ExternalUrl, rates: Rates) -> NodeQuart:
+    """Make the app.  ``rates`` are the limits that it shares with package traffic."""
     app = NodeQuart("atoll")
     for index, endpoint in enumerate(ENDPOINTS):
         rule = PREFIX + re.sub(r"\{(\w+):path\}", r"<path:\1>", endpoint.path)
@@ -103,7 +103,7 @@ def build(core: Core, urls: ExternalUrl, writes: RateLimit) -> NodeQuart:
         app.add_url_rule(
             rule,
             f"{endpoint.handler.__name__}_{index}",
-            _view(core, urls, writes, endpoint),
+            _view(core, urls, rates, endpoint),
             methods=[endpoint.method],
         )
 
@@ -135,11 +135,11 @@ def _root(urls: ExternalUrl) -> str:
     )
 
 
-def _view(core: Core, urls: ExternalUrl, writes: RateLimit, endpoint: Endpoint) -> Any:
+def _view(core: Core, urls: ExternalUrl, rates: Rates, endpoint: Endpoint) -> Any:
     async def view(**params: str) -> QuartResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
         try:
-            return await _answer(core, urls, endpoint, params, headers, writes)
+            return await _answer(core, urls, endpoint, params, headers, rates)
         except RegistryError as error:
             return failure(error)
         except BaseExceptionGroup as group:
@@ -157,13 +157,14 @@ async def _answer(
     endpoint: Endpoint,
     params: Mapping[str, str],
     headers: Mapping[str, str],
-    writes: RateLimit,
+    rates: Rates,
 ) -> QuartResponse:
     address = urls.client(headers, request.remote_addr or "")
     judge_origin(endpoint.method, headers)
     caller = await identify(core, headers, address)
-    if endpoint.method not in SAFE and caller.kind != "operator":
-        writes.take(caller.name or address, trio.current_time())
+    if caller.kind != "operator" and (endpoint.searches or endpoint.method not in SAFE):
+        rate = rates.searches if endpoint.searches else rates.writes
+        rate.take(caller.name or address, trio.current_time())
     call = Call(core, caller, params, dict(request.args.items()), headers, _root(urls))
     call.address = address
     admit(core, endpoint, call)

@@ -113,6 +113,7 @@ class Endpoint:
     streams: bool = False  # the body is bytes, handed on as they arrive
     tag: str = ""
     parameters: tuple[str, ...] = ()  # names of query parameters
+    searches: bool = False  # may look at much for one answer: bounded in number per caller
 
     @property
     def summary(self) -> str:
@@ -125,6 +126,7 @@ class Table:
     """Collects the endpoints of one module."""
 
     tag: str
+    searches: bool = False
     endpoints: list[Endpoint] = field(default_factory=list[Endpoint])
 
     def route(
@@ -133,7 +135,8 @@ class Table:
         """Register a handler."""
 
         def register(handler: Handler) -> Handler:
-            self.endpoints.append(Endpoint(method, path, handler, access, tag=self.tag, **extra))
+            more: dict[str, Any] = {"tag": self.tag, "searches": self.searches, **extra}
+            self.endpoints.append(Endpoint(method, path, handler, access, **more))
             return handler
 
         return register

@@ -14,7 +14,7 @@ from node.api.identity import identify
 from node.directory import WebhookEntry
 from node.events.happening import PATTERN_MAX
 from node.events.sender import judge_url
-from node.events.signing import GRACE, Secrets, make_secret, seal, unseal
+from node.events.signing import GRACE, Secrets, make_secret, seal, seal_url, shown, unseal
 from node.events.stream import Asked
 from store.deliveries import STATES, Delivery
 from store.errors import ConflictError, NotFoundError, RejectedError
@@ -150,7 +150,7 @@ async def _view(call: Call, hook: WebhookEntry, secret: str | None = None) -> We
     return WebhookView(
         hook.id,
         hook.name,
-        hook.url,
+        shown(hook.url),
         list(hook.events),
         list(hook.repositories),
         hook.node,
@@ -168,6 +168,11 @@ def _owner(call: Call, node: str) -> str:
     if node and len(named) != 1:
         raise RejectedError(f"node: no member {node!r}, or several of that name")
     return named[0] if node else call.core.ledger.node
+
+
+def _address(call: Call, node: str, url: str) -> str:
+    """A webhook's URL, sealed to the member that delivers."""
+    return seal_url(url, lambda data: call.core.keys.seal(node, data))
 
 
 @table.route("GET", "/webhooks", Access.MANAGE, answer=WebhooksView)
@@ -188,7 +193,8 @@ async def create_webhook(call: Call) -> WebhookView:
     hook = WebhookEntry(
         id=uuid.uuid4().hex,
         name=body.name,
-        url=body.url,
+        url=shown(body.url),
+        address=_address(call, node, body.url),
         node=node,
         events=tuple(body.events),
         repositories=tuple(body.repositories),
@@ -204,7 +210,7 @@ async def create_webhook(call: Call) -> WebhookView:
 
 @table.route("GET", "/webhooks/{id}", Access.MANAGE, answer=WebhookView)
 async def get_webhook(call: Call) -> WebhookView:
-    """Show a webhook, without its secret."""
+    """Show a webhook, without its secret, and of its URL only where it leads."""
     return await _view(call, _hook(call))
 
 
@@ -212,11 +218,10 @@ async def get_webhook(call: Call) -> WebhookView:
 async def change_webhook(call: Call) -> WebhookView:
     """Change where a webhook goes, what it tells of, or whether it does."""
     hook, body = _hook(call), call.body
+    given: dict[str, object] = {} if body.name is None else {"name": body.name}
     if body.url is not None:
         judge_url(body.url)
-    given: dict[str, object] = {
-        name: getattr(body, name) for name in ("url", "name") if getattr(body, name) is not None
-    }
+        given |= {"url": shown(body.url), "address": _address(call, hook.node, body.url)}
     given |= {
         name: tuple(getattr(body, name))
         for name in ("events", "repositories")

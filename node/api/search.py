@@ -14,7 +14,7 @@ from node.api.contract import Access, Call, Table
 from node.search import asking
 from store.errors import DigestInvalidError
 
-table = Table("search")
+table = Table("search", searches=True)
 PER_PAGE_MAX = 100
 OFFSET_MAX = 10_000
 FILTERS = ("repository", "format", "license", "version", "tag")

@@ -1,4 +1,4 @@
-"""Webhook secrets and signatures.  Pure.
+"""Webhook secrets, addresses and signatures.  Pure.
 
 A signature is ``t=SECONDS,v1=HEX``: HMAC-SHA256 under the secret over ``SECONDS.`` and the body.
 For a day after a secret was changed both sign, so that receivers can change theirs in that time.
@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -55,6 +56,23 @@ def header(held: Secrets, now: float, body: bytes) -> str:
 def seal(held: Secrets, sealer: Callable[[bytes], bytes]) -> str:
     """Secrets as the ledger keeps them."""
     return base64.b64encode(sealer(msgspec.json.encode(held))).decode()
+
+
+def seal_url(url: str, sealer: Callable[[bytes], bytes]) -> str:
+    """An address as the ledger keeps it."""
+    return base64.b64encode(sealer(url.encode())).decode()
+
+
+def unseal_url(sealed: str, opener: Callable[[bytes], bytes]) -> str:
+    """An address again.  Raises what ``opener`` raises, and ValueError for what is damaged."""
+    return opener(base64.b64decode(sealed)).decode()
+
+
+def shown(url: str) -> str:
+    """What may be told of an address: where it leads, not what lets one in there."""
+    parts = urlsplit(url)
+    more = parts.path not in {"", "/"} or bool(parts.query)
+    return f"{parts.scheme}://{parts.netloc}/{'…' if more else ''}"
 
 
 def unseal(sealed: str, opener: Callable[[bytes], bytes]) -> Secrets:

@@ -1,9 +1,9 @@
 """Webhooks: events as signed HTTP requests, from the node that owns each webhook.
 
-The definition is a setting that the whole mesh shares; its secret is sealed to the owner, which
-alone delivers.  Events are queued in the transaction that remembers how far the journal was read,
-tried until they are taken or given up after about a day, and then kept to be listed and sent again.
-At least once: a receiver that sees an id twice has seen one event.
+The definition is a setting that the whole mesh shares; its secret and its address are sealed to the
+owner, which alone delivers.  Events are queued in the transaction that remembers how far the
+journal was read, tried until they are taken or given up after about a day, and then kept to be
+listed and sent again.  At least once: a receiver that sees an id twice has seen one event.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import trio
 
 from node.directory import Directory, WebhookEntry
 from node.events.happening import Event, event_of, wanted
-from node.events.signing import Secrets, header, unseal
+from node.events.signing import Secrets, header, unseal, unseal_url
 from node.metrics import Metrics
 from store.deliveries import DEAD, DELIVERED, Deliveries, Delivery, New
 from store.errors import RegistryError, UpstreamError
@@ -215,9 +215,11 @@ class Webhooks:
     async def _try(self, hook: WebhookEntry, delivery: Delivery) -> Answer:
         try:
             held = unseal(hook.sealed, self._unseal)
-            answer = await self._send(hook, held, delivery)
+            url = unseal_url(hook.address, self._unseal) if hook.address else hook.url
+            answer = await self._send(hook, url, held, delivery)
         except (RegistryError, ValueError, msgspec.DecodeError):
-            answer = Answer(0, "the secret is not sealed to this node; set it again")
+            told = "the secret or the url is not sealed to this node; set both again"
+            answer = Answer(0, told)
         now = time.time()
         if answer.taken:
             self._tries.labels("delivered").inc()
@@ -232,7 +234,9 @@ class Webhooks:
             await self.queue.again(delivery, now + wait, answer.status, answer.error)
         return answer
 
-    async def _send(self, hook: WebhookEntry, held: Secrets, delivery: Delivery) -> Answer:
+    async def _send(
+        self, hook: WebhookEntry, url: str, held: Secrets, delivery: Delivery
+    ) -> Answer:
         body = delivery.body.encode()
         signature = header(held, time.time(), body)
         headers = {
@@ -243,7 +247,7 @@ class Webhooks:
             "x-atoll-signature": signature,
         }
         try:
-            return await self._sender.post(hook.url, headers, body)
+            return await self._sender.post(url, headers, body)
         except UpstreamError as error:  # its address is not to be asked, or its name not known
             return Answer(0, str(error))
 

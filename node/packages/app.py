@@ -27,7 +27,7 @@ from formats.contract import (
 )
 from node.access.accounts import ASKING, Accounts
 from node.access.gate import Gate
-from node.access.rates import RateLimit
+from node.access.rates import Rates
 from node.blobs import Blobs
 from node.directory import RepositoryEntry
 from node.http.asgi import Receive, Send
@@ -106,7 +106,7 @@ class Parts:
     observer: Observer
     registry: Registry
     repositories: Repositories
-    writes: RateLimit
+    rates: Rates
     refusals: Refusals
     upload_max: int = 0
 
@@ -215,9 +215,15 @@ class Exchange:
         self._request = replace(self._request, path=below, base_url=mount, params=match.params)
         gate, repositories = self._parts.gate, self._parts.repositories
         place = judge_place(gate, repositories, caller, match.route.scope, entry)
-        if self._method in WRITES and match.route.scope is not Scope.READ:
-            self._parts.writes.take(caller.name or self.seen.address, trio.current_time())
+        self._limit(match.route, caller.name or self.seen.address)
         return await self._perform(match.route, place)
+
+    def _limit(self, route: Route, who: str) -> None:
+        """Count a write, or a search.  Raises TooManyRequestsError."""
+        if route.searches:
+            self._parts.rates.searches.take(who, trio.current_time())
+        elif self._method in WRITES and route.scope is not Scope.READ:
+            self._parts.rates.writes.take(who, trio.current_time())
 
     async def _root_route(self) -> Response | None:
         """Answer a route that belongs to no repository, if the path is one."""

@@ -407,6 +407,29 @@ async def test_writes_over_the_api_count_too(tmp_path: Path) -> None:
         ).status == 201
 
 
+async def test_searches_are_limited_per_caller(tmp_path: Path) -> None:
+    """By the API and by npm's own route together: each may look at everything there is."""
+    from node.config import Access, Config
+    from node.run import build_front
+    from node.service import open_core
+
+    access = Access(admin_password=PASSWORD, searches_per_minute=3)
+    async with open_core(Config(data=str(tmp_path / "d"), access=access)) as core:
+        node = World(core, build_front(core))
+        token, _ = await core.accounts.create_token("admin", "t", ["*"], actor="t")
+        paths = ["/api/v1/search/advanced?q=a", "/npm/npm/-/v1/search?text=a"]
+        paths += ["/api/v1/search/suggest?prefix=a", *paths]
+        tries = [await node.ask("GET", path) for path in paths]
+        assert [each.status for each in tries] == [200, 200, 200, 429, 429]
+        assert all(int(each.headers["retry-after"]) >= 1 for each in tries[3:])
+        other = await node.ask("GET", paths[0], address="192.0.2.7")
+        named = await node.ask("GET", paths[0], headers={"authorization": f"Bearer {token}"})
+        assert (other.status, named.status) == (200, 200)
+        assert (await node.ask("GET", "/npm/npm/-/ping")).status == 200
+        for _ in range(5):
+            assert (await node.api("GET", "/search/quick?q=a")).status == 200
+
+
 async def test_a_page_is_bounded_whatever_is_asked(tmp_path: Path) -> None:
     async with world(tmp_path) as node:
         asked: list[int] = []

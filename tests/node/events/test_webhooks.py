@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from node.config import Hooks
 from node.directory import WebhookEntry
@@ -18,6 +19,7 @@ from node.events.sender import GuardedSender, judge_url
 from node.events.signing import sign
 from node.events.webhooks import Answer
 from node.upstream.guard import Guard
+from store import schema
 from store.errors import RejectedError, UpstreamDeniedError
 from tests.node.search.support import npm
 from tests.node.world import World, world
@@ -78,6 +80,47 @@ async def test_events_are_signed_and_delivered(tmp_path: Path) -> None:
         shown = (await node.api("GET", f"/webhooks/{made['id']}")).json
         assert shown["deliveries"]["delivered"] == 2
         assert "atoll_webhook_deliveries_total" in node.core.metrics.render().decode()
+
+
+async def test_the_url_is_told_to_nobody(tmp_path: Path) -> None:
+    """Its path or query is a password, mostly."""
+    secret = b"T0/hush?token=hushed"
+    async with world(tmp_path) as node:
+        made = await hook(node, url=f"https://hooks.example:8443/{secret.decode()}")
+        assert made["url"] == "https://hooks.example:8443/…"
+        place = f"/webhooks/{made['id']}"
+        changed = await node.api("PATCH", place, {"name": "other"})
+        assert changed.json["url"] == "https://hooks.example:8443/…"
+        receiver = receive(node)
+        await node.api("POST", f"{place}/test")
+        await node.core.webhooks.deliver_due()
+        assert receiver.got[0][0] == f"https://hooks.example:8443/{secret.decode()}"
+        moved = await node.api("PATCH", place, {"url": "https://other.example/hush"})
+        assert moved.json["url"] == "https://other.example/…"
+        await node.api("POST", f"{place}/test")
+        await node.core.webhooks.deliver_due()
+        assert receiver.got[1][0] == "https://other.example/hush"
+        answers = [await node.api("GET", p) for p in (place, "/webhooks", f"{place}/deliveries")]
+        assert not any(b"hush" in each.body for each in answers)
+        query = sa.select(schema.records.c.body)
+        bodies = await node.core.catalog.read(lambda c: list(c.execute(query).scalars()))
+        assert len(bodies) > 3
+        assert not any(b"hush" in bytes(each) for each in bodies)
+
+
+async def test_a_webhook_of_an_older_node_goes_where_it_did(tmp_path: Path) -> None:
+    async with world(tmp_path) as node:
+        made = await hook(node)
+        entry = node.core.directory.get(WebhookEntry, made["id"])
+        assert entry is not None
+        old = msgspec.structs.replace(entry, url="https://old.example/hush", address="")
+        await node.core.ledger.append([node.core.directory.change(old.id, old)], actor="a")
+        shown = await node.api("GET", f"/webhooks/{made['id']}")
+        assert shown.json["url"] == "https://old.example/…"
+        receiver = receive(node)
+        await node.api("POST", f"/webhooks/{made['id']}/test")
+        await node.core.webhooks.deliver_due()
+        assert receiver.got[0][0] == "https://old.example/hush"
 
 
 async def test_the_secret_is_told_once(tmp_path: Path) -> None:
