@@ -13,6 +13,7 @@ and then asks whether it is here.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +29,10 @@ class Sweepable(Protocol):
 
     async def shard(self, prefix: str) -> list[Holding]:
         """Return the blobs whose hex begins with ``prefix``, two characters."""
+        ...
+
+    def pin(self, digest: Digest) -> AbstractContextManager[None]:
+        """Keep a blob, here or not yet, from being removed for the length of the block."""
         ...
 
     def pinned(self) -> frozenset[Digest]:

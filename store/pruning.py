@@ -1,7 +1,8 @@
 """Forget claims that can never matter again, so that a tag moved daily for years stays cheap.
 
 A register's claim may go once another has superseded it and all that it had itself superseded has
-arrived; of mutable and cached files only the newest revision matters.  The records stay.  A cell
+arrived; of mutable and cached files only the newest revision matters, and of mutable ones the one before
+it, which comes back where a promotion is rolled back.  The records stay.  A cell
 that was pruned carries a mark: when one of its records stops counting, its claims are read again
 from the records, since what had been superseded by that one may be current after all.
 """
@@ -21,6 +22,7 @@ from store.schema import claims, records
 
 PRUNE_AT = 64  # claims of one cell
 PRUNE_USES_AT = 4  # the same of a use, which is told every hour
+REVISIONS_KEPT = 2  # of a mutable file
 PAGE = 500  # records read at once
 MARK = canonical.encode(Restore("", "", ()))  # of record ZERO, which no record is
 
@@ -48,9 +50,9 @@ def _old_revisions(about: Sequence[Claim]) -> set[bytes]:
     gone: set[bytes] = set()
     mutable = [c for c in about if type(c.fact) is Publish and c.fact.mutable]
     cached = [c for c in about if type(c.fact) is Cached]
-    for revisions in (mutable, cached):
-        newest = max(revisions, key=lambda claim: claim.recency, default=None)
-        gone |= {claim.record for claim in revisions if claim is not newest}
+    for revisions, count in ((mutable, REVISIONS_KEPT), (cached, 1)):
+        old = sorted(revisions, key=lambda claim: claim.recency)[:-count]
+        gone |= {claim.record for claim in old}
     kept = {claim.record for claim in about if claim not in (*mutable, *cached)}
     return gone - kept
 

@@ -35,8 +35,8 @@ async def adopt(repository: Repository, release: Release) -> Sequence[Fact]:
         files.append(replace(each, mutable=versioned))
         if versioned:
             place, digest = f"{REVISIONS}/{each.path}", each.digest.hex
-            kept = replace(each, package=place, version=digest, path=f"{place}/{digest}")
-            files.append(kept)
+            revision = f"{place}/{digest}"
+            files.append(replace(each, package=place, version=digest, path=revision, mutable=False))
     return releases.publishes(repository.key, files)
 
 

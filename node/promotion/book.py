@@ -22,7 +22,7 @@ from store.bulk import chunks
 from store.errors import RejectedError
 from store.facts import Flag
 from store.rows import FlagRow
-from store.schema import flags
+from store.schema import flags, is_statement
 from store.schema import records as rows_of_records
 
 BOOK, CHECKS = ":promotions", ":checks"
@@ -177,6 +177,27 @@ def page(
     query = sa.select(flags.c.version).where(*here, flags.c.path == "", flags.c.name == ASKED)
     if before:
         query = query.where(flags.c.version < before)
+    ids = list(connection.execute(query.order_by(flags.c.version.desc()).limit(limit)).scalars())
+    found = (find(connection, [target], id_) for id_ in ids)
+    return [each for each in found if each is not None]
+
+
+def waiting(
+    connection: sa.Connection, target: str, *, before: str = "", limit: int = 100
+) -> list[Promotion]:
+    """A unit: the same of those that nobody has decided, without a look at those that somebody has.
+
+    Only an index of names is read for these: it is small, however long the book has grown.
+    """
+    query = sa.select(flags.c.version).where(
+        flags.c.repository == target,
+        flags.c.package == BOOK,
+        flags.c.name.in_((ASKED, DONE, REJECTED)),
+        is_statement,
+    )
+    if before:
+        query = query.where(flags.c.version < before)
+    query = query.group_by(flags.c.version).having(sa.func.max(flags.c.name) == ASKED)
     ids = list(connection.execute(query.order_by(flags.c.version.desc()).limit(limit)).scalars())
     found = (find(connection, [target], id_) for id_ in ids)
     return [each for each in found if each is not None]

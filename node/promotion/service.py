@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -23,6 +24,7 @@ from node.promotion.judging import Judge, Judged, Node
 from node.promotion.undoing import undoing
 from store.appending import Appended, Check
 from store.bulk import chunks
+from store.digest import Digest
 from store.errors import ConflictError, DeniedError, NotFoundError, PendingError, RejectedError
 from store.facts import Fact, Flag, Point
 from store.schema import files
@@ -176,8 +178,9 @@ class Promotions:
         """
         found: list[Promotion] = []
         while len(found) < limit:
+            read = book.waiting if status == "pending" else book.page
             part = await self._node.catalog.read(
-                partial(book.page, target=target, before=before, limit=PAGE)
+                partial(read, target=target, before=before, limit=PAGE)
             )
             found += [
                 each
@@ -248,7 +251,7 @@ class Promotions:
 
     # --- undoing ---------------------------------------------------------------------------------
     async def roll_back(self, caller: Principal, id_: str, *, notes: str = "") -> Promotion:
-        """Take out what a promotion brought, and put back the tags that it moved.
+        """Take out what a promotion brought; put back what it replaced, and tags that it moved.
 
         What was also published otherwise stays.  Raises DeniedError, ConflictError.
         """
@@ -260,13 +263,20 @@ class Promotions:
         if served is None:
             raise RejectedError(f"no format serves {target.format}")
         repository = self._node.open(target)
-        facts, check = await undoing(self._node.catalog, served, repository, promotion)
-        said = Said(caller.name, self._clock(), notes[: book.NOTES_MAX])
-        facts += [
-            book.note(target.key, id_, book.UNDONE, said, path=record.hex())
-            for record in promotion.standing
-        ]
-        await self._ledger.append(facts, actor=caller.name, check=check)
+        store = self._node.publisher.blobs.store
+        with ExitStack() as kept:
+
+            async def here(digest: Digest) -> bool:
+                kept.enter_context(store.pin(digest))  # so that no collection comes between
+                return await store.has(digest)
+
+            facts, check = await undoing(self._node.catalog, here, served, repository, promotion)
+            said = Said(caller.name, self._clock(), notes[: book.NOTES_MAX])
+            facts += [
+                book.note(target.key, id_, book.UNDONE, said, path=record.hex())
+                for record in promotion.standing
+            ]
+            await self._ledger.append(facts, actor=caller.name, check=check)
         return await self.show(caller, id_)
 
     async def judge(self, promotion: Promotion) -> Judged:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import sqlalchemy as sa
@@ -11,12 +11,14 @@ import sqlalchemy as sa
 from formats.contract import Format, Repository
 from formats.releases import Release
 from node.promotion import book
-from node.promotion.book import Item, Promotion
+from node.promotion.book import Promotion
 from store import fold
 from store.appending import Check
 from store.catalog import Catalog
+from store.digest import Digest
 from store.errors import ConflictError, NotFoundError
-from store.facts import Delete, Fact, Point
+from store.facts import Delete, Fact, Point, Publish
+from store.fold import Claim
 from store.projection import load_claims
 
 
@@ -28,17 +30,42 @@ def _records_of(connection: sa.Connection, promotion: Promotion) -> set[bytes]:
     return own
 
 
-def _others(
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What there is at some paths besides a promotion: others publish these, or had those before.
+
+    ``before`` are mutable files that the promotion replaced, as they were published.
+    """
+
+    kept: frozenset[str]
+    before: Mapping[str, Publish]
+
+
+def _standing(
     connection: sa.Connection, target: str, paths: Sequence[str], own: set[bytes]
-) -> set[str]:
-    """A unit: the paths that something else than these records publishes too."""
+) -> Standing:
+    """A unit: what would be there without these records."""
     cells = {fold.file_cell(target, path): path for path in paths}
     about = load_claims(connection, cells)
-    return {
-        path
-        for cell, path in cells.items()
-        if any(claim.record not in own for claim in fold.standing(about.get(cell, ())))
-    }
+    kept, before = set[str](), dict[str, Publish]()
+    for cell, path in cells.items():
+        alive = fold.standing(about.get(cell, ()))
+        revisions = sorted(alive, key=lambda claim: claim.recency)
+        if revisions and all(_mutable(each) for each in revisions) and revisions[-1].record in own:
+            others = [each for each in _revisions(about[cell]) if each.record not in own]
+            if others and others[-1] in revisions:  # what was deleted before stays so
+                before[path] = others[-1].fact
+        elif any(claim.record not in own for claim in alive):
+            kept.add(path)
+    return Standing(frozenset(kept), before)
+
+
+def _mutable(claim: Claim) -> bool:
+    return isinstance(claim.fact, Publish) and claim.fact.mutable
+
+
+def _revisions(about: Sequence[Claim]) -> list[Claim]:
+    return sorted(filter(_mutable, about), key=lambda claim: claim.recency)
 
 
 async def _restored(
@@ -52,44 +79,61 @@ async def _restored(
 
 
 async def undoing(
-    catalog: Catalog, served: Format, repository: Repository, promotion: Promotion
+    catalog: Catalog,
+    here: Callable[[Digest], Awaitable[bool]],
+    served: Format,
+    repository: Repository,
+    promotion: Promotion,
 ) -> tuple[list[Fact], Check]:
     """The facts that take a promotion back, and the check that they still are the right ones.
 
-    The check raises ConflictError.
+    ``here`` tells whether bytes are on this node, and keeps them: those of a replaced file may have
+    been collected, and then it does not come back.  The check raises ConflictError.
     """
     own = await catalog.read(partial(_records_of, promotion=promotion))
     facts: list[Fact] = []
+    seen: list[tuple[list[str], Standing]] = []
+    reason = f"rolled back {promotion.id}"
     for item in promotion.asked.items:
-        release = await _brought(catalog, served, repository, item, own)
-        if release is not None:
-            reason = f"rolled back {promotion.id}"
-            facts += await served.releases.withdraw(repository, release, reason)
+        try:
+            release = await served.releases.read(repository, item.package, item.resolved)
+        except NotFoundError:
+            continue  # somebody has deleted it already
+        paths = [each.path for each in release.files]
+        unit = partial(_standing, target=repository.key, paths=paths, own=own)
+        standing = await catalog.read(unit)
+        seen.append((paths, standing))
+        alone = _alone(release, standing, own)
+        facts += await served.releases.withdraw(repository, alone, reason)
+        for each in release.files:
+            if each.path in standing.before:
+                gone = Delete(repository.key, each.path, (each.record,), reason)
+                back = standing.before[each.path]
+                facts.append(back if await _has(here, back) else gone)
     back = [each async for each in _restored(repository, promotion, own)]
     places = {(each.package, each.name) for each in back}
     facts = [f for f in facts if not isinstance(f, Point) or (f.package, f.name) not in places]
-    paths = [fact.path for fact in facts if isinstance(fact, Delete)]
 
     def check(connection: sa.Connection) -> None:
-        if _others(connection, repository.key, paths, own):
-            raise ConflictError(f"{repository.key} changed meanwhile: try again")
+        for paths, standing in seen:
+            if _standing(connection, repository.key, paths, own) != standing:
+                raise ConflictError(f"{repository.key} changed meanwhile: try again")
 
     return [*facts, *back], check
 
 
-async def _brought(
-    catalog: Catalog, served: Format, repository: Repository, item: Item, own: set[bytes]
-) -> Release | None:
-    """What is still there of a version that nothing but the promotion publishes."""
-    try:
-        release = await served.releases.read(repository, item.package, item.resolved)
-    except NotFoundError:
-        return None  # somebody has deleted it already
-    paths = [each.path for each in release.files]
-    kept = await catalog.read(partial(_others, target=repository.key, paths=paths, own=own))
+async def _has(here: Callable[[Digest], Awaitable[bool]], publish: Publish) -> bool:
+    """Whether everything that a file names is here."""
+    named = [each for file in publish.files for each in (file.digest, file.metadata_digest) if each]
+    return all([await here(Digest.parse(each)) for each in named])
+
+
+def _alone(release: Release, standing: Standing, own: set[bytes]) -> Release:
+    """What of a version nothing but the promotion publishes, or ever did."""
+    others = standing.kept | standing.before.keys()
     return replace(
         release,
-        files=tuple(each for each in release.files if each.path not in kept),
-        flags=() if kept else release.flags,
-        pointers=tuple(p for p in release.pointers if not kept or set(p.records) <= own),
+        files=tuple(each for each in release.files if each.path not in others),
+        flags=() if others else release.flags,
+        pointers=tuple(p for p in release.pointers if not others or set(p.records) <= own),
     )

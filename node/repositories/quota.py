@@ -1,7 +1,8 @@
 """Quotas: how many bytes and files a repository, or all that a node lists, may come to.
 
-Usage is the sum of the package rows.  These change in the transaction of every commit, so usage
-cannot drift from what is there.  Docs: docs/retention.md.
+Usage is the running total of each repository (``store.counting``), which changes in the transaction
+of every commit, so it cannot drift from what is there, and costs one row however much that is.
+Docs: docs/retention.md.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from node.directory import RepositoryEntry
 from store.bulk import chunks
 from store.errors import StoreFullError
 from store.facts import Fact, Publish
-from store.schema import files, packages
+from store.schema import files, totals
 
 
 class Quota(NamedTuple):
@@ -35,11 +36,11 @@ class Usage(NamedTuple):
 def usage(connection: sa.Connection, repository: str | None) -> Usage:
     """A unit: what a repository, or (None) every one, comes to."""
     query = sa.select(
-        sa.func.coalesce(sa.func.sum(packages.c.size), 0),
-        sa.func.coalesce(sa.func.sum(packages.c.files), 0),
+        sa.func.coalesce(sa.func.sum(totals.c.size), 0),
+        sa.func.coalesce(sa.func.sum(totals.c.files), 0),
     )
     if repository is not None:
-        query = query.where(packages.c.repository == repository)
+        query = query.where(totals.c.repository == repository)
     size, number = connection.execute(query).one()
     return Usage(int(size), int(number))
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from node.directory import RepositoryEntry, UserEntry
+from store import schema
+from store.digest import Digest
 from store.errors import VersionExistsError
 from tests.node.promotion.staged import Staged, staged
 
@@ -190,6 +194,107 @@ async def test_rollback_puts_tags_back_unless_they_moved_since(tmp_path: Path) -
         assert await latest() == "2.0.0"
         assert await decide(stage, "lead", "rollback", second) == (200, "rolled_back")
         assert await latest() == "1.0.0"
+
+
+async def test_rollback_brings_back_what_was_replaced(tmp_path: Path) -> None:
+    """A path whose revisions are kept: the former bytes are there again, with their revision."""
+    async with staged(tmp_path, "generic", options={"versioned": True}) as stage:
+
+        async def write(user: str, key: str, body: bytes) -> None:
+            path = f"/general/{key}/demo/1.0.bin"
+            answer = await stage.node.ask("PUT", path, body, password=stage.tokens[user])
+            assert answer.status in {200, 201}
+
+        async def promote() -> str:
+            answer = (await stage.ask("lead")).json
+            assert answer["promoted"]
+            return str(answer["promotion_id"])
+
+        async def shown() -> bytes:
+            answer = await stage.get("/demo/1.0.bin")
+            return answer.body if answer.status == 200 else b""
+
+        await write("lead", "rel", b"former")
+        await write("dev", "stage", b"promoted")
+        first = await promote()
+        assert await shown() == b"promoted"
+        assert await decide(stage, "lead", "rollback", first) == (200, "rolled_back")
+        assert await shown() == b"former"
+        row = await stage.node.core.catalog.find("rel", "demo/1.0.bin")
+        assert row is not None
+        assert row.mutable
+        second = await promote()
+        third = await promote()
+        assert await decide(stage, "lead", "rollback", third) == (200, "rolled_back")
+        assert await shown() == b"promoted", "the one before it had brought the same"
+        assert await decide(stage, "lead", "rollback", second) == (200, "rolled_back")
+        await write("lead", "rel", b"since")
+        fourth = await promote()
+        await write("lead", "rel", b"later")
+        assert await decide(stage, "lead", "rollback", fourth) == (200, "rolled_back")
+        assert await shown() == b"later", "somebody has replaced it since"
+
+
+async def test_what_was_deleted_or_collected_does_not_come_back(tmp_path: Path) -> None:
+    async with staged(tmp_path, "maven") as stage:
+        path = "/org/example/demo/1.0-SNAPSHOT/demo-1.0-SNAPSHOT.jar"
+
+        async def write(user: str, key: str, body: bytes) -> None:
+            token = stage.tokens[user]
+            answer = await stage.node.ask("PUT", f"/maven/{key}{path}", body, password=token)
+            assert answer.status in {200, 201}, answer.body
+
+        async def promoted() -> str:
+            answer = (await stage.ask("lead", ("org.example:demo", "1.0-SNAPSHOT"))).json
+            return str(answer["promotion_id"])
+
+        await write("dev", "stage", b"promoted")
+        await write("lead", "rel", b"former")
+        id_ = await promoted()
+        await decide(stage, "lead", "rollback", id_)
+        assert (await stage.get(path)).body == b"former"
+        former = Digest.of(b"former")
+        id_ = await promoted()
+        await stage.node.core.blobs.store.delete(former)
+        await decide(stage, "lead", "rollback", id_)
+        assert (await stage.get(path)).status == 404
+        await write("lead", "rel", b"former")
+        gone = f"/repositories/rel/artifacts{path}"
+        assert (await stage.node.api("DELETE", gone)).status == 204
+        id_ = await promoted()
+        assert (await stage.get(path)).body == b"promoted"
+        await decide(stage, "lead", "rollback", id_)
+        assert (await stage.get(path)).status == 404
+
+
+async def test_what_waits_is_found_without_reading_the_book(tmp_path: Path) -> None:
+    async with staged(tmp_path) as stage:
+        await stage.publish()
+        wait = [await waiting(stage) for _ in range(3)]
+        done = [(await stage.ask("lead")).json["promotion_id"] for _ in range(3)]
+        await decide(stage, "lead", "reject", wait[1])
+        promotions = stage.node.core.promotions
+        found = await promotions.page("rel", status="pending")
+        assert [each.id for each in found] == sorted([wait[0], wait[2]], reverse=True)
+        every = await promotions.page("rel")
+        assert {each.id for each in every} == {*wait, *done}
+        assert [e for e in every if e.state == "pending"] == found
+        older = await promotions.page("rel", status="pending", before=found[0].id)
+        assert older == found[1:]
+
+        def plan(connection: sa.Connection) -> list[str]:
+            sql = (
+                "EXPLAIN QUERY PLAN SELECT version FROM flags WHERE repository = 'rel' AND "
+                "package = ':promotions' AND name IN ('asked', 'done', 'rejected') AND "
+                f"{schema.is_statement} GROUP BY version HAVING max(name) = 'asked' "
+                "ORDER BY version DESC LIMIT 9"
+            )
+            return [str(row[3]) for row in connection.execute(sa.text(sql))]
+
+        read = await stage.node.core.catalog.read(plan)
+        assert read == [
+            "SEARCH flags USING COVERING INDEX flags_statements (repository=? AND package=?)"
+        ]
 
 
 async def test_the_release_target_is_the_default_and_artifacts_name_versions(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,7 @@ from node.repositories.quota import Quota, Usage, check_quota, usage
 from store.digest import Digest
 from store.errors import StoreFullError
 from store.facts import Cached, Delete, Fact, Point, Publish, Restore
+from store.schema import packages
 from tests.node.world import world
 from tests.store.ledgers import Node, file, mesh
 
@@ -73,6 +75,18 @@ def test_usage_equals_a_recount_whatever_happens(history: Any) -> None:
         assert len({await n.port.read(partial(usage, repository=None)) for n in nodes}) == 1
 
     trio.run(run)
+
+
+async def test_usage_is_one_row_however_much_there_is() -> None:
+    (node,) = await mesh(1)
+    await node.append(Publish("r", "p", "1", (file("a", "12345"), file("b", "12"))))
+    await node.append(Publish("other", "p", "1", (file("a", "123"),)))
+
+    def unit(connection: sa.Connection) -> tuple[Usage, Usage]:
+        connection.execute(sa.delete(packages))  # what would be added up
+        return usage(connection, "r"), usage(connection, None)
+
+    assert await node.port.write(unit) == (Usage(7, 2), Usage(10, 3))
 
 
 async def test_files_and_bytes_are_bounded_and_what_is_replaced_makes_room() -> None:
