@@ -1,10 +1,10 @@
 """Forget claims that can never matter again, so that a tag moved daily for years stays cheap.
 
 A register's claim may go once another has superseded it and all that it had itself superseded has
-arrived; of mutable and cached files only the newest revision matters, and of mutable ones the one before
-it, which comes back where a promotion is rolled back.  The records stay.  A cell
-that was pruned carries a mark: when one of its records stops counting, its claims are read again
-from the records, since what had been superseded by that one may be current after all.
+arrived; of mutable and cached files only the newest revision matters, and of mutable ones the one
+before it, which comes back where a promotion is rolled back.  The records stay.  A cell that was
+pruned carries a mark: when one of its records stops counting, its claims are read again from the
+records, since what had been superseded by that one may be current after all.
 """
 
 from __future__ import annotations
