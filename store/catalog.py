@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from store import catalog_rows
+from store import catalog_rows, fold
 from store.database import Database
 from store.digest import Digest
 from store.lookups import ROWS_MAX, Lookups, weight
@@ -22,7 +22,7 @@ from store.paging import Paged, like, prefix_end, storable
 from store.records import USAGE
 from store.revisions import Revisions
 from store.rows import Artifact, FlagRow, PackageRow, Pointer, RepositoryStatistics, SettingRow
-from store.schema import burnt, files, flags, former, packages, pointers, records, settings, totals
+from store.schema import claims, files, flags, former, packages, pointers, records, settings, totals
 
 T = TypeVar("T")
 
@@ -75,9 +75,7 @@ PACKAGE_ROW = sa.select(packages).where(
 )
 
 FORMER = sa.select(former).where(former.c.repository == REPOSITORY, former.c.package == PACKAGE)
-BURNT = sa.select(burnt.c.digest).where(
-    burnt.c.repository == REPOSITORY, burnt.c.path == sa.bindparam("path")
-)
+CLAIMED = sa.select(claims.c.cell).where(claims.c.cell == sa.bindparam("cell")).limit(1)
 
 
 class Catalog:
@@ -217,8 +215,13 @@ class Catalog:
         return await self._page(query, lambda row: str(row[0]), repository, after)
 
     async def deleted(self, repository: str, path: str) -> bool:
-        """Whether an immutable file at a coordinate was deleted."""
-        return await self._one(BURNT, tuple, repository=repository, path=path) is not None
+        """Whether a coordinate that has no file had one: its claims are never all forgotten."""
+        if not storable(repository, path):
+            return False
+        cell = {"cell": fold.file_cell(repository, path)}
+        query = CLAIMED
+        found = await self._database.read(lambda c: c.execute(query, cell).first(), hot=True)
+        return found is not None
 
     async def statistics(self, repository: str) -> RepositoryStatistics:
         """How much a repository holds, counted as it came."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from store import bulk, canonical, counting, fold, journal, pruning, records
+from store import bulk, canonical, counting, fold, journal, pruning, records, unlisted
 from store.authority import Authority
 from store.bulk import chunks
 from store.counting import Delta
@@ -160,6 +160,7 @@ class Tables:
         self.touched: list[Touched] = []
         self._deltas: dict[tuple[str, str], Delta] = {}
         self._former: set[tuple[str, str]] = set()  # packages of deleted files
+        self._used: set[tuple[str, str]] = set()  # packages that uses were written of
         self._noted = 0  # touched cells that the journal has
 
     def fold(self, old: Mapping[str, list[Claim]], new: Mapping[str, list[Claim]]) -> None:
@@ -191,8 +192,11 @@ class Tables:
                 for each in self.touched[self._noted :]
             ]
         counting.remember(self.connection, self._former)
+        back = unlisted.settle(self.connection, self._deltas, self._used)
+        self.refold(back)
         journal.write(self.connection, [each.entry for each in self.touched[self._noted :]])
-        self._deltas, self._former, self._noted = {}, set(), len(self.touched)
+        self._deltas, self._noted = {}, len(self.touched)
+        self._former, self._used = set(), set()
         return self.touched
 
     def _refold_homes(self, moved: Mapping[Key, Moved], done: set[str]) -> None:
@@ -241,6 +245,8 @@ class Tables:
         before = self._replace(TABLES[kind], [keys[cell] for cell in known], after)
         if kind == FILE:
             self._replace(burnt, [keys[cell] for cell in known], burns)
+        if kind == USE:
+            self._used.update((key[0], key[1]) for key in after)
         changed: dict[Key, Moved] = {}
         for cell, key in keys.items():
             moved = (before.get(key), after.get(key))

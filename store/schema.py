@@ -218,7 +218,7 @@ packages = sa.Table(  # one row per package that has a visible file or pointer; 
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
 
-uses = sa.Table(  # how often each node says that it has sent a version, and when last
+uses = sa.Table(  # how often each node says that it has sent a version of what is listed
     "uses",
     facts,
     sa.Column("repository", KEY, primary_key=True),
@@ -228,6 +228,13 @@ uses = sa.Table(  # how often each node says that it has sent a version, and whe
     sa.Column("downloads", sa.BigInteger, nullable=False),
     sa.Column("last", sa.BigInteger, nullable=False),  # milliseconds since 1970
     sa.Column("hlc", sa.BigInteger, nullable=False),
+)
+
+unlisted = sa.Table(  # packages that are gone, and whose uses are claims without rows
+    "unlisted",
+    facts,
+    sa.Column("repository", KEY, primary_key=True),
+    sa.Column("package", NAME, primary_key=True),
 )
 
 former = sa.Table(  # packages of deleted files: their names stay the repository's.  Only grows

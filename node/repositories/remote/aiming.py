@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 from urllib.parse import urljoin
@@ -13,6 +15,7 @@ from formats.remote import Aim, Origin, Promise
 from node.repositories.remote.flight import Flight
 from node.routing import RouteTable
 from node.upstream.urls import join
+from store.errors import UnavailableError
 from store.rows import Artifact
 
 TABLES: dict[str, RouteTable[Route]] = {}  # by format
@@ -37,6 +40,24 @@ class Found:
         if self.warning:
             told.append(("warning", self.warning))
         return tuple(told)
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Content of which nobody has a byte, as HEAD tells of it: its size, if that is known.
+
+    Not b"", whose size and digest would be sent as if they were the content's.
+    """
+
+    size: int | None
+
+    @asynccontextmanager
+    async def spans(
+        self, start: int, stop: int | None
+    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]]]:
+        """Nothing: there is no body to send."""
+        raise UnavailableError(f"bytes {start} to {stop} were only announced")
+        yield
 
 
 def made_up(served: Format, path: str, accept: str) -> Request:

@@ -11,7 +11,15 @@ from formats.contract import BlobContent, Format, Request, Response
 from formats.remote import DOCUMENT_MAX, Aim, Freshness, Kept, Origin, Promise, Wish
 from node.directory import RepositoryEntry
 from node.repositories.remote import freshness
-from node.repositories.remote.aiming import Found, absolute, based, made_up, nothing, origin_of
+from node.repositories.remote.aiming import (
+    Announced,
+    Found,
+    absolute,
+    based,
+    made_up,
+    nothing,
+    origin_of,
+)
 from node.repositories.remote.engine import Engine, remote_of, upstream_of
 from node.repositories.remote.flight import unlike
 from node.repositories.remote.freshness import Verdict
@@ -325,11 +333,10 @@ class RemoteAnswers:
         if flight is None or flight.spool is None:
             raise UpstreamError(f"{aim.path[:200]} was not kept")
         response = self._remote.respond(request, aim, Kept(flight.origin))
-        sha256 = flight.promise.digests.get("sha256", "")
         return replace(
             response,
             content=Following(flight.spool, lambda: flight.artifact),
-            etag=f"sha256:{sha256}" if sha256 else "",
+            etag=_etag(flight.promise),
         )
 
     async def _head(self, request: Request, aim: Aim) -> Response:
@@ -357,6 +364,10 @@ class RemoteAnswers:
             raise UpstreamError(f"upstream answers {status}")
         response = self._remote.respond(request, aim, Kept(Origin(media_type=kind)))
         size = promise.size if promise.size is not None else length
-        if size is None:
-            return replace(response, content=b"")
-        return replace(response, headers=(*response.headers, ("content-length", str(size))))
+        return replace(response, content=Announced(size), etag=_etag(promise))
+
+
+def _etag(promise: Promise) -> str:
+    """The ETag that content will have once it is kept, where its digest was promised."""
+    sha256 = promise.digests.get("sha256", "")
+    return f"sha256:{sha256}" if sha256 else ""
