@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from node.promotion import book
 from node.promotion.book import Asked, Done, Item, Promotion, Said
-from node.promotion.undoing import _others, _records_of
+from node.promotion.undoing import _records_of, _standing
 from store import fold
 from store.facts import Delete, Fact, File, Flag, Publish
 from store.rows import FlagRow
@@ -75,8 +75,10 @@ async def _act(node: Node, step: str) -> None:
         facts = [Publish("rel", "p", "1", (FILE,))]
     elif step == "roll back" and promotion.standing:
         own = await node.port.read(partial(_records_of, promotion=promotion))
-        kept = await node.port.read(partial(_others, target="rel", paths=["p/1"], own=own))
-        facts = [] if kept else [Delete("rel", "p/1", tuple(sorted(own)))]
+        unit = partial(_standing, target="rel", paths=["p/1"], own=own)
+        facts = (
+            [] if (await node.port.read(unit)).kept else [Delete("rel", "p/1", tuple(sorted(own)))]
+        )
         for each in promotion.standing:
             facts.append(book.note("rel", "id", book.UNDONE, Said(user, 1.0), path=each.hex()))
     elif promotion.state == "pending" and step == "approve":

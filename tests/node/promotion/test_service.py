@@ -289,7 +289,7 @@ async def test_what_waits_is_found_without_reading_the_book(tmp_path: Path) -> N
                 f"{schema.is_statement} GROUP BY version HAVING max(name) = 'asked' "
                 "ORDER BY version DESC LIMIT 9"
             )
-            return [str(row[3]) for row in connection.execute(sa.text(sql))]
+            return [str(row[3]) for row in connection.exec_driver_sql(sql)]
 
         read = await stage.node.core.catalog.read(plan)
         assert read == [
