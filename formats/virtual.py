@@ -49,6 +49,17 @@ class Document:
     remote: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Names that a member is not asked for.  ``mark`` tells them from others, as long as they are.
+
+    There may be very many: ``names`` gathers them, in whatever thread lists are made.
+    """
+
+    mark: str
+    names: Callable[[], Collection[str]]
+
+
 class Members(Protocol):
     """The members that this caller may read, in order."""
 
@@ -91,7 +102,7 @@ class Members(Protocol):
         """Whether a member may be asked for ``name``: by its rules, and by the guard."""
         ...
 
-    async def withheld(self, member: int) -> Collection[str]:
+    async def withheld(self, member: int) -> Withheld:
         """Names that a member may list and is not asked for: others own them, and list them not.
 
         Those are names of repositories that the caller may not read, and names of what was

@@ -115,14 +115,15 @@ async def _index(request: Request, members: Members) -> Response:
     media_type = choose(request)
     documents = await members.documents("", Ask("/simple/", simple.JSON))
     withheld = {e.member: await members.withheld(e.member) for e in documents if e.remote}
-    kept = Digest.of(msgspec.json.encode(sorted((n, sorted(w)) for n, w in withheld.items())))
+    kept = " ".join(each.mark for each in withheld.values())
 
     def build() -> Response:
+        out = {member: each.names() for member, each in withheld.items()}
         names = names_of(
             name
             for each in documents
             for name in _names(each)
-            if name not in withheld.get(each.member, ())
+            if name not in out.get(each.member, ())
         )
         render = simple.index_json if media_type == simple.JSON else simple.index_html
         return _rendered(render(names), media_type)

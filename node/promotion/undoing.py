@@ -108,8 +108,8 @@ async def undoing(
         for each in release.files:
             if each.path in standing.before:
                 gone = Delete(repository.key, each.path, (each.record,), reason)
-                back = standing.before[each.path]
-                facts.append(back if await _has(here, back) else gone)
+                former = standing.before[each.path]
+                facts.append(former if await _has(here, former) else gone)
     back = [each async for each in _restored(repository, promotion, own)]
     places = {(each.package, each.name) for each in back}
     facts = [f for f in facts if not isinstance(f, Point) or (f.package, f.name) not in places]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -14,7 +14,7 @@ import trio
 
 from formats.contract import BlobContent, Format, Publish, Repository, Request, Response, Route
 from formats.remote import DOCUMENT_MAX
-from formats.virtual import Ask, Document, Virtual
+from formats.virtual import Ask, Document, Virtual, Withheld
 from node.directory import RepositoryEntry
 from node.metrics import Metrics
 from node.repositories.local import Services
@@ -213,14 +213,19 @@ class VirtualAnswers:
         """Whether a member may be asked for ``name``: by its rules, and by the guard."""
         return await self._view.admits(self._crew.leaves[member], name)
 
-    async def withheld(self, member: int) -> Collection[str]:
+    async def withheld(self, member: int) -> Withheld:
         """Names that a member may list and is not asked for; their owners do not list them."""
         leaf, owned = self._crew.leaves[member], self._merger.owned
-        found: set[str] = set()
-        for key, hidden in self._crew.owners(leaf).items():
-            names = (await (owned.all(key) if hidden else owned.former(key))).held
-            found.update(each for each in names if key in leaf.owners(each))
-        return found
+        known = {
+            key: await (owned.all(key) if hidden else owned.former(key))
+            for key, hidden in self._crew.owners(leaf).items()
+        }
+
+        def names() -> set[str]:
+            pairs = ((key, each) for key, found in known.items() for each in found.held)
+            return {each for key, each in pairs if key in leaf.owners(each)}
+
+        return Withheld(" ".join(f"{key}={each.digest}" for key, each in known.items()), names)
 
     async def blob(self, member: int, ask: Ask) -> BlobContent:
         """What a member answers, whole and in the store, however large it is."""
@@ -254,8 +259,9 @@ class VirtualAnswers:
         made_of = hashlib.sha256()
         for each in documents:
             made_of.update(f"{each.key} {Digest.of(each.data)}\n".encode())
-        for each in self._crew.guarding:  # whose names decide what is listed, wherever they stand
-            made_of.update(f"{each} {(await self._merger.owned.all(each)).digest}\n".encode())
+        for owner in self._crew.guarding:  # whose names decide what is listed, in any suite
+            names = await self._merger.owned.all(owner)
+            made_of.update(f"{owner} {names.digest}\n".encode())
         revision = int.from_bytes(made_of.digest()[:8])
         current = await cache.document_set(place, lambda: revision, build)
         return [current, *cache.generations(place)]

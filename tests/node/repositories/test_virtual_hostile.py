@@ -214,8 +214,8 @@ async def test_checksums_of_merged_metadata_are_of_the_bytes_that_are_sent(tmp_p
             jar = f"/corp/alpha/{version}/alpha-{version}.jar"
             body = (await p.get(jar)).body
             for name in ("md5", "sha1", "sha256"):
-                told = (await p.get(f"{jar}.{name}")).body.decode()
-                assert told == hashlib.new(name, body).hexdigest(), jar
+                told = await p.get(f"{jar}.{name}")
+                assert told.body.decode() == hashlib.new(name, body).hexdigest(), jar
 
 
 VERSIONS = "versioning/versions/version"
