@@ -9,7 +9,7 @@ Docs: docs/promotion.md.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from node.promotion.rules import Verdict
 from store import catalog_rows, records
 from store.bulk import chunks
 from store.errors import RejectedError
-from store.facts import Flag
+from store.facts import Body, Flag
 from store.rows import FlagRow
 from store.schema import flags, is_statement
 from store.schema import records as rows_of_records
@@ -220,12 +220,16 @@ def verdict(connection: sa.Connection, source: str, content: str, check: str) ->
 
 def actors(connection: sa.Connection, ids: Collection[bytes]) -> set[str]:
     """A unit: who had these records written."""
-    found: set[str] = set()
+    return {body.actor for _, body in bodies(connection, ids)}
+
+
+def bodies(connection: sa.Connection, ids: Collection[bytes]) -> Iterator[tuple[bytes, Body]]:
+    """A unit: what these records say, of those whose bodies are here."""
+    table = rows_of_records.c
     for part in chunks(sorted(ids)):
-        query = sa.select(rows_of_records.c.body).where(rows_of_records.c.id.in_(part))
-        bodies = [bytes(body) for body in connection.execute(query).scalars() if body is not None]
-        found |= {records.read_body(body).actor for body in bodies}
-    return found
+        query = sa.select(table.id, table.body).where(table.id.in_(part), table.body.is_not(None))
+        for id_, body in connection.execute(query).all():
+            yield bytes(id_), records.read_body(bytes(body))
 
 
 def span(connection: sa.Connection, begun: Sequence[bytes], done: bytes) -> set[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from store.appending import Check
 from store.catalog import Catalog
 from store.digest import Digest
 from store.errors import ConflictError, NotFoundError
-from store.facts import Delete, Fact, Point, Publish
+from store.facts import Delete, Fact, Flag, Point, Publish
 from store.fold import Claim
 from store.projection import load_claims
 
@@ -50,13 +50,19 @@ def _standing(
     kept, before = set[str](), dict[str, Publish]()
     for cell, path in cells.items():
         alive = fold.standing(about.get(cell, ()))
-        revisions = sorted(alive, key=lambda claim: claim.recency)
-        if revisions and all(_mutable(each) for each in revisions) and revisions[-1].record in own:
-            others = [each for each in _revisions(about[cell]) if each.record not in own]
-            if others and others[-1] in revisions:  # what was deleted before stays so
-                before[path] = others[-1].fact
-        elif any(claim.record not in own for claim in alive):
-            kept.add(path)
+        if not alive or not all(_mutable(each) for each in alive):
+            if any(claim.record not in own for claim in alive):
+                kept.add(path)
+            continue
+        revisions = sorted(filter(_mutable, about[cell]), key=lambda claim: claim.recency)
+        void = _void(connection, target, {each.record for each in revisions} - own)
+        counting = [each for each in revisions if each.record not in void]
+        if not counting or counting[-1].record not in own:
+            kept.add(path)  # somebody has replaced it since
+            continue
+        others = [each for each in counting if each.record not in own]
+        if others and others[-1] in alive:  # what was deleted before stays so
+            before[path] = others[-1].fact
     return Standing(frozenset(kept), before)
 
 
@@ -64,8 +70,25 @@ def _mutable(claim: Claim) -> bool:
     return isinstance(claim.fact, Publish) and claim.fact.mutable
 
 
-def _revisions(about: Sequence[Claim]) -> list[Claim]:
-    return sorted(filter(_mutable, about), key=lambda claim: claim.recency)
+def _void(connection: sa.Connection, target: str, ids: Collection[bytes]) -> set[bytes]:
+    """Those of some records that brought something in a promotion which was taken back, or back.
+
+    What was there before all that is what they leave.
+    """
+    found: set[bytes] = set()
+    for record, body in book.bodies(connection, ids):
+        for fact in body.facts:
+            if not isinstance(fact, Flag) or fact.package != book.BOOK:
+                continue
+            other = book.find(connection, [target], fact.version)
+            if other is None:
+                continue
+            undone = [each for each in other.done_in if each not in other.standing]
+            if fact.name == book.UNDONE or any(
+                record in book.span(connection, other.begun, each) for each in undone
+            ):
+                found.add(record)
+    return found
 
 
 async def _restored(

@@ -228,6 +228,7 @@ async def test_rollback_brings_back_what_was_replaced(tmp_path: Path) -> None:
         assert await decide(stage, "lead", "rollback", third) == (200, "rolled_back")
         assert await shown() == b"promoted", "the one before it had brought the same"
         assert await decide(stage, "lead", "rollback", second) == (200, "rolled_back")
+        assert await shown() == b"former"
         await write("lead", "rel", b"since")
         fourth = await promote()
         await write("lead", "rel", b"later")
