@@ -17,7 +17,7 @@ from formats.remote import DOCUMENT_MAX
 from formats.virtual import Ask, Document, Virtual, Withheld
 from node.directory import RepositoryEntry
 from node.metrics import Metrics
-from node.repositories.local import Services
+from node.repositories.local import LocalRepository, Services
 from node.repositories.rendered import Shelf
 from node.repositories.virtual.members import Crew, Leaf
 from node.repositories.virtual.owned import Owned
@@ -373,8 +373,13 @@ class VirtualAnswers:
         return self._target is not None
 
     async def target(self) -> Response:
-        """What the deploy target answers, to somebody who is about to change it."""
-        for number, leaf in enumerate(self._crew.leaves):
-            if self._target is not None and leaf.entry.key == self._target.key:
-                return await self.of(number)
+        """What the deploy target answers, to somebody who is about to change it.
+
+        Also of what waits there for its commit point: a client looks whether its layers arrived.
+        """
+        target = self._target
+        if target is not None and any(e.entry.key == target.key for e in self._crew.leaves):
+            services, checksums = self._merger.services, self._format.checksums
+            repository = LocalRepository(target, services, checksums)
+            return replace(await self._handled(self._request, repository), immutable=False)
         raise NotFoundError(f"{self._crew.entry.key} has no deploy target")

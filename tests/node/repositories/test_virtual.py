@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.formats import test_npm
-from tests.node.repositories.goods import GOODS, sha256
+from tests.node.repositories.goods import GOODS, sent, sha256
 from tests.node.repositories.remotes import make_remote, settle
 from tests.node.repositories.virtuals import Party, party
 from tests.upstreams import upstream
@@ -208,6 +208,12 @@ async def test_who_pushes_is_told_what_the_target_has(tmp_path: Path) -> None:
         path = f"/alpha/blobs/sha256:{sha256(b'layer')}"
         assert (await p.ask("HEAD", path, token=p.bob)).status == 200
         assert (await p.ask("HEAD", path, token=p.ann)).status == 404
+        await sent(
+            p, "POST", f"/alpha/blobs/uploads/?digest=sha256:{sha256(b'new')}", b"new", "all"
+        )
+        waiting = f"/alpha/blobs/sha256:{sha256(b'new')}"  # for its manifest; docker looks for it
+        assert (await p.ask("HEAD", waiting, token=p.ann)).status == 200
+        assert (await p.ask("HEAD", waiting, token=p.bob)).status == 404
         p.node.token = p.ann
         await GOODS["docker"].publish(p, "all", "alpha", "2.0.0", b"layer")
         assert (await p.get("/alpha/manifests/2.0.0")).status == 200
