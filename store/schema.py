@@ -187,17 +187,6 @@ flags = sa.Table(
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
 
-# Whether a flag is about a version as a whole, of a package whose name no format has: of a book.
-is_statement = sa.text("path = '' AND substr(package, 1, 1) = ':'")
-sa.Index(
-    "flags_statements",
-    flags.c.repository,
-    flags.c.package,
-    flags.c.version,
-    flags.c.name,
-    sqlite_where=is_statement,
-)
-
 settings = sa.Table(
     "settings",
     facts,
@@ -390,7 +379,6 @@ POSTGRESQL_WHERE: dict[str, sa.ColumnElement[bool] | sa.TextClause] = {
     "files_conflicted": files.c.conflicted,
     "files_pending": files.c.pending,
     "pointers_siblings": has_siblings,
-    "flags_statements": is_statement,
     "inventory_missing": sa.text("wanted AND NOT held"),
     "inventory_spare": sa.text("NOT wanted AND held AND turn > 0"),
 }

@@ -68,8 +68,11 @@ async def _file(members: Members, path: str) -> Response:
         raise NotFoundError(f"no such file: {path[:300]}")
     name = package_name(place)
     if place is not path:
-        member = await members.named(key, name)
-        return await members.of(member, Ask(f"/{quote(place)}"))
+        try:
+            member = await members.named(key, name)
+            return await members.of(member, Ask(f"/{quote(place)}"))
+        except NotFoundError as error:  # in the same words whether it is guarded or not there
+            raise NotFoundError(f"no such file: {path[:300]}") from error
     keeper = await members.keeper(path)
     return await (members.first(name) if keeper is None else members.of(keeper))
 

@@ -22,7 +22,7 @@ from store.bulk import chunks
 from store.errors import RejectedError
 from store.facts import Body, Flag
 from store.rows import FlagRow
-from store.schema import flags, is_statement
+from store.schema import flags
 from store.schema import records as rows_of_records
 
 BOOK, CHECKS = ":promotions", ":checks"
@@ -187,13 +187,13 @@ def waiting(
 ) -> list[Promotion]:
     """A unit: the same of those that nobody has decided, without a look at those that somebody has.
 
-    Only an index of names is read for these: it is small, however long the book has grown.
+    The names of statements tell, so the index by their key is all that is read.
     """
     query = sa.select(flags.c.version).where(
         flags.c.repository == target,
         flags.c.package == BOOK,
         flags.c.name.in_((ASKED, DONE, REJECTED)),
-        is_statement,
+        flags.c.path == "",
     )
     if before:
         query = query.where(flags.c.version < before)

@@ -21,7 +21,7 @@ from store.errors import UnavailableError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEADS = {"facts": "facts0009", "local": "local0006"}  # what the newest revisions are called
+HEADS = {"facts": "facts0008", "local": "local0006"}  # what the newest revisions are called
 REGISTERED = (schema_followers,)  # imported for the tables that it adds to the local database
 METADATA = {"facts": schema.facts, "local": schema.local}
 

@@ -175,7 +175,7 @@ async def test_uses_of_what_is_gone_are_put_aside() -> None:
     with node.port.engine.begin() as connection:
         configuration = migrations.configuration(connection, "facts")
         command.stamp(configuration, "head")
-        command.downgrade(configuration, "facts0008")
+        command.downgrade(configuration, "facts0007")
         rows = [("generic", each, "1", node.identity.node, 1, 1, 1) for each in ("demo", "gone")]
         bulk.insert(connection, schema.uses, rows)
         command.upgrade(configuration, "head")

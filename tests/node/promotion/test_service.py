@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from node.directory import RepositoryEntry, UserEntry
-from store import schema
+from node.promotion import book
 from store.digest import Digest
 from store.errors import VersionExistsError
 from tests.node.promotion.staged import Staged, staged
@@ -283,19 +283,28 @@ async def test_what_waits_is_found_without_reading_the_book(tmp_path: Path) -> N
         older = await promotions.page("rel", status="pending", before=found[0].id)
         assert older == found[1:]
 
-        def plan(connection: sa.Connection) -> list[str]:
-            sql = (
-                "EXPLAIN QUERY PLAN SELECT version FROM flags WHERE repository = 'rel' AND "
-                "package = ':promotions' AND name IN ('asked', 'done', 'rejected') AND "
-                f"{schema.is_statement} GROUP BY version HAVING max(name) = 'asked' "
-                "ORDER BY version DESC LIMIT 9"
-            )
-            return [str(row[3]) for row in connection.exec_driver_sql(sql)]
+        asked: list[str] = []
 
-        read = await stage.node.core.catalog.read(plan)
-        assert read == [
-            "SEARCH flags USING COVERING INDEX flags_statements (repository=? AND package=?)"
-        ]
+        def watched(connection: sa.Connection) -> list[book.Promotion]:
+            engine = connection.engine
+            listen = lambda *told: asked.append(told[2])  # noqa: E731  connection, cursor, statement
+            sa.event.listen(engine, "before_cursor_execute", listen)
+            try:
+                return book.waiting(connection, "rel")
+            finally:
+                sa.event.remove(engine, "before_cursor_execute", listen)
+
+        assert await stage.node.core.catalog.read(watched) == found
+        assert len(asked) == 1 + len(found)
+
+        def plan(connection: sa.Connection) -> list[str]:
+            sql = asked[0].replace("?", "''")
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}")
+            return [str(row[3]) for row in rows]
+
+        (step,) = await stage.node.core.catalog.read(plan)
+        assert "COVERING INDEX" in step
+        assert "(repository=? AND package=?)" in step
 
 
 async def test_the_release_target_is_the_default_and_artifacts_name_versions(

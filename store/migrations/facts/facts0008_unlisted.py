@@ -1,6 +1,6 @@
 """No uses of packages that are gone; they are noted, so that theirs come back with them.
 
-Revision: facts0009, after facts0008.
+Revision: facts0008, after facts0007.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "facts0009"
-down_revision = "facts0008"
+revision = "facts0008"
+down_revision = "facts0007"
 branch_labels = None
 depends_on = None
 
