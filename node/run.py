@@ -139,11 +139,7 @@ async def _tls(core: Core) -> ssl.SSLContext | None:
 def build_front(core: Core) -> Front:
     """Wire the apps that answer HTTP."""
     urls = ExternalUrl(core.config.http.external_url, core.config.http.trusted_proxies)
-    access = core.config.access
-    rates = Rates(
-        RateLimit(access.writes_per_minute, 60.0, "writes"),
-        RateLimit(access.searches_per_minute, 60.0, "searches"),
-    )
+    rates = _rates(core)
     observer = partial(_observe, core, AccessLog())
     packages = PackageApp(
         Parts(
@@ -178,6 +174,14 @@ def build_front(core: Core) -> Front:
 
     api = LazyApp(build_api)
     return Front(packages, api, _health(core), core.metrics, may_see_metrics, observer)
+
+
+def _rates(core: Core) -> Rates:
+    access = core.config.access
+    return Rates(
+        RateLimit(access.writes_per_minute, 60.0, "writes"),
+        RateLimit(access.searches_per_minute, 60.0, "searches"),
+    )
 
 
 def _health(core: Core) -> Health:

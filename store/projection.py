@@ -245,8 +245,7 @@ class Tables:
         before = self._replace(TABLES[kind], [keys[cell] for cell in known], after)
         if kind == FILE:
             self._replace(burnt, [keys[cell] for cell in known], burns)
-        if kind == USE:
-            self._used.update((key[0], key[1]) for key in after)
+        self._used.update((key[0], key[1]) for key in after if kind == USE)
         changed: dict[Key, Moved] = {}
         for cell, key in keys.items():
             moved = (before.get(key), after.get(key))

@@ -23,7 +23,7 @@ class Names:
 
 @dataclass(slots=True)
 class Owned:
-    """Knows the names of repositories, read again when one has changed."""
+    """Knows the names of repositories, read again when one has come or gone."""
 
     catalog: Catalog
     shelf: Shelf[Names] = field(default_factory=lambda: Shelf(KEPT_MAX, _weigh))
@@ -50,7 +50,7 @@ class Owned:
             told = "\n".join(sorted(found)).encode("utf-8", "surrogatepass")
             return Names(frozenset(found), Digest.of(told))
 
-        revision = self.catalog.revision
+        revision = self.catalog.names_revision
         return await self.shelf.get((repository, kind), lambda: revision(repository), read)
 
 

@@ -252,7 +252,8 @@ class VirtualRepository(LocalRepository):
 
     def _names_revision(self) -> int:
         """A number that grows whenever a name comes to a member, or to an owner, or goes."""
-        return sum(self._catalog.names_revision(each) for each in self._crew.keys)
+        keys = {*self._crew.keys, *self._crew.guarding}
+        return sum(self._catalog.names_revision(each) for each in keys)
 
     def _revision(self) -> int:
         """A number that grows with every change of a member, or of who else owns names."""
