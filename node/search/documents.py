@@ -185,12 +185,20 @@ def _page(connection: sa.Connection, last: DocumentKey | None) -> list[DocumentK
 
 
 def _unversioned(connection: sa.Connection, last: DocumentKey) -> list[DocumentKey]:
-    """Files after one, in the same package without versions."""
+    """Files after one, in the same package without versions.
+
+    Without an order the package's index finds the few that most have; asked for in order, SQLite
+    would read a whole repository by paths, for each of its packages.
+    """
     query = sa.select(files.c.path).where(
         files.c.repository == last.repository,
         files.c.package == last.package,
         files.c.version == "",
-        files.c.path > last.path,
     )
-    rows = connection.execute(query.order_by(files.c.path).limit(PAGE))
-    return [DocumentKey(last.repository, last.package, "", path) for (path,) in rows]
+    paths = connection.execute(query.limit(PAGE + 1)).scalars().all()
+    if len(paths) <= PAGE:
+        paths = sorted((each for each in paths if each > last.path), key=str.encode)
+    else:
+        query = query.where(files.c.path > last.path).order_by(files.c.path)
+        paths = connection.execute(query.limit(PAGE)).scalars().all()
+    return [DocumentKey(last.repository, last.package, "", path) for path in paths]
