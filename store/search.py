@@ -18,7 +18,7 @@ import trio
 from store import bulk
 from store.database import Database
 from store.errors import UnavailableError
-from store.paging import keyed, storable
+from store.paging import grouped, storable
 from store.schema_followers import search_digests, search_documents
 from store.search_query import FILENAMES, NAMES, WORDS, Query
 from store.search_text import MATCH_MAX, Match, matches, prepare, reset
@@ -28,6 +28,24 @@ DIGESTS = ("sha1", "md5")  # those of a file that the catalog has no index of
 
 d = search_documents.c
 COLUMNS = [column.key for column in search_documents.columns]
+# Built once: SQLAlchemy then only looks up what it compiled.
+MINE = (d.repository == sa.bindparam("repository"), d.package == sa.bindparam("package"))
+LASTS: sa.BindParameter[list[str]] = sa.bindparam("lasts", expanding=True)
+STORED = sa.select(d.id, d.gone, d.repository, d.package, d.version, d.path).where(*MINE)
+BY_PATHS = STORED.where(d.version == sa.bindparam("equal"), d.path.in_(LASTS))
+BY_VERSIONS = STORED.where(d.path == sa.bindparam("equal"), d.version.in_(LASTS))
+VERSIONS = (*MINE, d.path == "", d.gone.is_(sa.false()))
+NEWEST = (
+    sa.select(d.id).where(*VERSIONS).order_by(d.updated.desc(), d.version.desc(), d.id).limit(1)
+)
+WAS_NEWEST = sa.select(d.id).where(
+    *VERSIONS, d.latest.is_(sa.true()), d.id != sa.bindparam("newest")
+)
+CHOOSE = (
+    sa.update(search_documents)
+    .where(d.id == sa.bindparam("number"), d.latest.is_(sa.false()))
+    .values(latest=True, stamp=sa.bindparam("now"))
+)
 
 
 class DocumentKey(NamedTuple):
@@ -259,16 +277,14 @@ def _stored(
     connection: sa.Connection, keys: Iterable[DocumentKey]
 ) -> Iterator[tuple[int, bool, DocumentKey]]:
     """The documents of keys: their ids, whether they are marks of dropped ones."""
-    every = sa.select(d.id, d.gone, d.repository, d.package, d.version, d.path)
-    for part in bulk.chunks(keys):
+    for part in bulk.chunks(keys):  # those of one package are asked for together
         single = [key for key in part if key.path]
         turned = [(key.repository, key.package, "", key.version) for key in part if not key.path]
-        for condition in (  # those of one package are asked for together
-            *keyed((d.repository, d.package, d.version, d.path), single),
-            *keyed((d.repository, d.package, d.path, d.version), turned),
-        ):
-            for row in connection.execute(every.where(condition)):
-                yield row[0], row[1], DocumentKey(*row[2:])
+        for query, wanted in ((BY_PATHS, single), (BY_VERSIONS, turned)):
+            for (repository, package, equal), lasts in grouped(wanted).items():
+                values = {"repository": repository, "package": package, "equal": equal}
+                for row in connection.execute(query, {**values, "lasts": lasts}):
+                    yield row[0], row[1], DocumentKey(*row[2:])
 
 
 def _values(document: Document) -> dict[str, Any]:
@@ -293,19 +309,15 @@ def _drop(connection: sa.Connection, keys: Iterable[DocumentKey]) -> set[Documen
 
 def _choose_latest(connection: sa.Connection, repository: str, package: str, stamp: int) -> int:
     """Mark the version that was changed last, and no other; return the last stamp used."""
-    mine = (d.repository == repository, d.package == package)
-    versions = (*mine, d.path == "", d.gone.is_(sa.false()))
-    query = sa.select(d.id).where(*versions).order_by(d.updated.desc(), d.version.desc(), d.id)
-    newest = connection.execute(query.limit(1)).scalar()
+    package_key = {"repository": repository, "package": package}
+    newest = connection.execute(NEWEST, package_key).scalar()
     if newest is None:
         return stamp
-    before = [*versions, d.latest.is_(sa.true()), d.id != newest]
-    was = connection.execute(sa.select(d.id).where(*before)).scalars().all()
+    was = connection.execute(WAS_NEWEST, {**package_key, "newest": newest}).scalars().all()
     for number in was:
         stamp += 1
-        changed = sa.update(search_documents).where(d.id == number)
-        connection.execute(changed.values(latest=False, stamp=stamp))
+        older = sa.update(search_documents).where(d.id == number)
+        connection.execute(older.values(latest=False, stamp=stamp))
     stamp += 1
-    chosen = sa.update(search_documents).where(d.id == newest, d.latest.is_(sa.false()))
-    connection.execute(chosen.values(latest=True, stamp=stamp))
+    connection.execute(CHOOSE, {"number": newest, "now": stamp})
     return stamp

@@ -6,7 +6,7 @@ search never fetches anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
@@ -22,7 +22,7 @@ from store import catalog_rows
 from store.catalog import Catalog
 from store.digest import Digest
 from store.errors import RegistryError
-from store.paging import keyed
+from store.paging import grouped
 from store.rows import Artifact
 from store.schema import files
 from store.search import DIGESTS, Document, DocumentKey
@@ -30,6 +30,17 @@ from store.search import DIGESTS, Document, DocumentKey
 FILES_MAX = 1000  # of one version that are looked at; names of more are not found
 TAGS_MAX = 1000  # of one package that are looked at
 PAGE = 200  # keys of a walk that are read at once
+# Built once: SQLAlchemy then only looks up what it compiled.
+HERE = files.c.repository == sa.bindparam("repository")
+MINE = files.c.package == sa.bindparam("package")
+LASTS: sa.BindParameter[list[str]] = sa.bindparam("lasts", expanding=True)
+BY_PATHS = sa.select(files).where(HERE, files.c.path.in_(LASTS))
+BY_VERSIONS = sa.select(files).where(HERE, MINE, files.c.version.in_(LASTS)).limit(FILES_MAX + 1)
+UNVERSIONED = (
+    sa.select(files.c.path)
+    .where(HERE, MINE, files.c.version == "")
+    .limit(sa.bindparam("limit", type_=sa.Integer))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,37 +137,34 @@ def _files(
     connection: sa.Connection, keys: Sequence[DocumentKey]
 ) -> dict[DocumentKey, list[Artifact]]:
     """A unit: the files of keys in path order, FILES_MAX of each; one query a package."""
-    c, wanted = files.c, set(keys)
+    wanted = set(keys)
     found: dict[DocumentKey, list[Artifact]] = {}
-    for condition in keyed(
-        (c.repository, c.path), [(k.repository, k.path) for k in keys if k.path]
-    ):
-        for row in connection.execute(sa.select(files).where(condition)):
+    for leading, paths in grouped([(k.repository, k.path) for k in keys if k.path]).items():
+        for row in connection.execute(BY_PATHS, {"repository": leading[0], "lasts": paths}):
             each = catalog_rows.artifact(row)
             key = DocumentKey(each.repository, each.package, each.version, each.path)
             if key in wanted:
                 found[key] = [each]
-    for condition in keyed(
-        (c.repository, c.package, c.version), [k[:3] for k in keys if not k.path]
-    ):
-        for row in _bounded(connection, condition):
+    for (repository, package), versions in grouped([k[:3] for k in keys if not k.path]).items():
+        place = {"repository": repository, "package": package}
+        for row in _bounded(connection, place, versions):
             each = catalog_rows.artifact(row)
             key = DocumentKey(each.repository, each.package, each.version)
             found.setdefault(key, []).append(each)
     return {key: sorted(held, key=attrgetter("path")) for key, held in found.items()}
 
 
-def _bounded(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> Sequence[sa.Row[Any]]:
+def _bounded(
+    connection: sa.Connection, place: Mapping[str, object], versions: Sequence[object]
+) -> Sequence[sa.Row[Any]]:
     """Files of some versions of a package, FILES_MAX of each."""
-    query = sa.select(files).where(condition)
-    rows = connection.execute(query.limit(FILES_MAX + 1)).all()
+    rows = connection.execute(BY_VERSIONS, {**place, "lasts": versions}).all()
     if len(rows) <= FILES_MAX:
         return rows
-    versions = connection.execute(sa.select(files.c.version).where(condition).distinct())
     return [
         row
-        for version in versions.scalars().all()
-        for row in connection.execute(query.where(files.c.version == version).limit(FILES_MAX))
+        for version in dict.fromkeys(versions)
+        for row in connection.execute(BY_VERSIONS, {**place, "lasts": [version]}).all()[:FILES_MAX]
     ]
 
 
@@ -190,15 +198,11 @@ def _unversioned(connection: sa.Connection, last: DocumentKey) -> list[DocumentK
     Without an order the package's index finds the few that most have; asked for in order, SQLite
     would read a whole repository by paths, for each of its packages.
     """
-    query = sa.select(files.c.path).where(
-        files.c.repository == last.repository,
-        files.c.package == last.package,
-        files.c.version == "",
-    )
-    paths = connection.execute(query.limit(PAGE + 1)).scalars().all()
+    place = {"repository": last.repository, "package": last.package}
+    paths = connection.execute(UNVERSIONED, {**place, "limit": PAGE + 1}).scalars().all()
     if len(paths) <= PAGE:
         paths = sorted((each for each in paths if each > last.path), key=str.encode)
     else:
-        query = query.where(files.c.path > last.path).order_by(files.c.path)
-        paths = connection.execute(query.limit(PAGE)).scalars().all()
+        query = UNVERSIONED.where(files.c.path > last.path).order_by(files.c.path)
+        paths = connection.execute(query, {**place, "limit": PAGE}).scalars().all()
     return [DocumentKey(last.repository, last.package, "", path) for path in paths]
