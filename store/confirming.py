@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from store import hlc, projection
 from store.authority import Authority
 from store.facts import Confirm
-from store.schema import files, settings
+from store.schema import files, is_pending, settings
 
 CONFIRM_MAX = 500  # files confirmed at once
 PATIENCE = 60.0  # seconds that each member of a home's site leaves to the one before it
@@ -19,7 +19,7 @@ def due(connection: sa.Connection, authority: Authority, node: str, *, now: floa
     Of several members at a home's site the first confirms at once, the next ones step in later, so
     that usually one record is written and a dead node holds nothing up.
     """
-    if connection.execute(sa.select(files.c.path).where(files.c.pending).limit(1)).first() is None:
+    if connection.execute(sa.select(files.c.path).where(is_pending).limit(1)).first() is None:
         return []
     found: list[Confirm] = []
     mine = sa.select(settings.c.key, settings.c.value).where(settings.c.kind == "repository")
@@ -31,9 +31,7 @@ def due(connection: sa.Connection, authority: Authority, node: str, *, now: floa
         before = hlc.stamp(now - PATIENCE * (members.index(node) if node in members else 0))
         query = (
             sa.select(files.c.path, files.c.record)
-            .where(
-                files.c.pending, files.c.repository == repository, files.c.hlc <= before + 0xFFFF
-            )
+            .where(is_pending, files.c.repository == repository, files.c.hlc <= before + 0xFFFF)
             .order_by(files.c.hlc)
             .limit(CONFIRM_MAX - len(found))
         )

@@ -19,7 +19,7 @@ from store.fold import Claim
 from store.paging import storable
 from store.projection import load_claims
 from store.rows import Artifact, Pointer
-from store.schema import burnt, files, has_siblings, pointers
+from store.schema import burnt, files, has_siblings, is_pending, pointers
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Conflicts:
             for name, column, condition in (
                 ("files", files.c.repository, files.c.conflicted),
                 ("pointers", pointers.c.repository, has_siblings),
-                ("pending", files.c.repository, files.c.pending),
+                ("pending", files.c.repository, is_pending),
             ):
                 query = sa.select(column, sa.func.count()).where(condition).group_by(column)
                 for key, number in connection.execute(query):
@@ -118,7 +118,7 @@ class Conflicts:
         if not storable(repository, after):
             return []
         query = sa.select(files).where(
-            files.c.pending, files.c.repository == repository, files.c.path > after
+            is_pending, files.c.repository == repository, files.c.path > after
         )
         query = query.order_by(files.c.path).limit(limit)
         found = await self._database.read(lambda c: c.execute(query).all())

@@ -138,6 +138,9 @@ sa.Index(  # what waits for its home's word
     files.c.hlc,
     sqlite_where=files.c.pending,
 )
+# The index's condition as it is written there: "pending = 1", as SQLAlchemy would ask SQLite, is
+# another one to it, and scans the table.
+is_pending = sa.text("files.pending")
 
 burnt = sa.Table(  # deleted coordinates, which only take the same bytes again
     "burnt",

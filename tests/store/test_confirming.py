@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
+import sqlalchemy as sa
 import trio
 from trio.testing import MockClock
 
+from store import confirming
 from store.facts import Setting
-from tests.store.ledgers import deliver, mesh, publish
+from tests.store.ledgers import deliver, mesh, publish, single
 
 
 async def test_the_home_confirms_what_reaches_it() -> None:
@@ -55,3 +60,24 @@ async def test_the_ledgers_own_task_does_both(autojump_clock: MockClock) -> None
         await trio.sleep(60)
         assert [row["pending"] for row in home.rows("files")] == [False]
         nursery.cancel_scope.cancel()
+
+
+async def test_looking_for_what_is_pending_scans_nothing() -> None:
+    """A commit is followed by this look: it must not cost what the whole catalog holds."""
+    node = await single()
+    await node.append(publish("a"))
+
+    def plans(connection: sa.Connection) -> list[str]:
+        found: list[str] = []
+
+        def explain(_c: object, _d: object, statement: str, values: Any, *_: object) -> None:
+            raw = connection.connection.driver_connection
+            assert raw is not None
+            found.extend(row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", values))
+
+        sa.event.listen(connection, "before_cursor_execute", explain)
+        confirming.due(connection, node.ledger.authority, node.ledger.node, now=time.time())
+        sa.event.remove(connection, "before_cursor_execute", explain)
+        return found
+
+    assert await node.port.read(plans) == ["SCAN files USING INDEX files_pending"]
