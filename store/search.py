@@ -278,7 +278,7 @@ def _stored(
 ) -> Iterator[tuple[int, bool, DocumentKey]]:
     """The documents of keys: their ids, whether they are marks of dropped ones."""
     for part in bulk.chunks(keys):  # those of one package are asked for together
-        single = [key for key in part if key.path]
+        single: list[tuple[str, str, str, str]] = [key for key in part if key.path]
         turned = [(key.repository, key.package, "", key.version) for key in part if not key.path]
         for query, wanted in ((BY_PATHS, single), (BY_VERSIONS, turned)):
             for (repository, package, equal), lasts in grouped(wanted).items():
