@@ -20,6 +20,7 @@ from mesh.download import Download
 from mesh.scheduler import RUN_MAX, WINDOW_MAX
 from mesh.serving import CREDIT_MAX, REQUESTS_MAX, Piece
 from mesh.wire import CHUNK_MAX
+from simulations.couriers import Grants
 from simulations.law import Law, Line, Unlawful, line_of
 from simulations.life import Subject
 from simulations.world import ViolationError
@@ -59,6 +60,7 @@ class Checker:
         self._finishing: set[tuple[str, bytes]] = set()
         self._stalled: set[tuple[str, int, int]] = set()  # node, life, request: not waited for
         self._sure: dict[tuple[str, bytes], tuple[bytes, int]] = {}
+        self.grants = Grants()
         self._heads: dict[str, dict[Key, int]] = {}
         self._catalogs: dict[bytes, tuple[bytes, str]] = {}
 
@@ -214,6 +216,10 @@ class Checker:
             raise ViolationError(f"{node.name}: published wrong bytes")
         self.completed_at[node.name, blob] = node.world.now
         self._finishing.discard((node.name, blob))
+
+    def dropped(self, node: Subject, blob: bytes) -> None:
+        """A courier has let go of a blob, which others hold; it may carry it again."""
+        self.completed_at.pop((node.name, blob), None)
 
     # --- records -------------------------------------------------------------------------------
     def appended(self, node: Subject, records: Sequence[bytes], seq: int) -> None:

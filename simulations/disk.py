@@ -157,6 +157,7 @@ class Disk:
         )
         self.identity: Identity | None = None  # as the key file has it
         self.book = Book()  # invitations that were given out, saved as they are used
+        self.saved: object = None  # what a courier remembers
         self.whole: dict[bytes, tuple[Manifest, bytes]] = {}
         self.parts: dict[bytes, Part] = {}
         self.full = self.unwritable = self.unreadable = 0

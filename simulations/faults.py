@@ -103,6 +103,7 @@ class Faults:
     def clock(self, number: int, duration: float, jump: float) -> None:
         """Set a node's clock wrong for a while."""
         node = self.nodes[number]
+        node.steady = False
         node.skew += jump
         self.world.after(duration, lambda: setattr(node, "skew", node.skew - jump))
 

@@ -23,12 +23,13 @@ from simulations.disk import make_blob
 from simulations.faults import FAULTS, Faults
 from simulations.forgery import Forger
 from simulations.law import Law
-from simulations.liars import VICES, Honest
+from simulations.liars import COURIER_VICES, VICES
 from simulations.membership import Membership, founder
 from simulations.network import Access, Network, Path
 from simulations.node import EPOCH, Node
-from simulations.plan import CORE, GUEST, LIAR, VICTIM, LinkSpec, Plan, Step
+from simulations.plan import CORE, COURIER, GUEST, LACKING, LIAR, VICTIM, LinkSpec, Plan, Step
 from simulations.signing import signatures
+from simulations.voyages import Voyages
 from simulations.world import ViolationError, World
 from store import chain, root
 from store.chain import Anchor
@@ -39,6 +40,7 @@ from store.root import Member, SignedRoot
 REPOSITORY = "generic"
 SURVEY = 7.0  # seconds between looks at all that counts
 LIVENESS = 180.0  # seconds after the last fault until everything must be right
+BY_COURIER = 400.0  # the same where couriers carry between some nodes
 POLL = 1.0
 CENTURY = 100 * 365 * 86400.0  # seconds
 REVIVE = 2.0  # seconds until a node that could not start is started again
@@ -71,14 +73,15 @@ class Play:
         self.blobs = [self._blob(number, size) for number, size in enumerate(plan.blobs)]
         self.nodes: list[Node] = []
         self.forgers: dict[int, Forger] = {}
-        self.liveness = LIVENESS
-        self.found: Counter[str] = Counter()  # for the report
-        self.wants: dict[tuple[int, int], tuple[bool, bool]] = {}
+        self.liveness = BY_COURIER if plan.voyages else LIVENESS
+        self.found: Counter[str] = Counter()
+        self.wants: dict[tuple[int, int], tuple[int, int]] = {}
         self.published: set[int] = set()
         self.membership = Membership(self.world, self.nodes, self.checker, plan.seed)
         self.faults = Faults(self.world, self.network, self.nodes, self.revive)
         self._populate()
         self._found()
+        self.voyages = Voyages(self.world, self.network, self.nodes, plan.voyages)
 
     # --- before time begins --------------------------------------------------------------------
     def _blob(self, number: int, size: int) -> tuple[bytes, bytes]:
@@ -94,16 +97,15 @@ class Play:
     def _populate(self) -> None:
         places: dict[bytes, str] = {}
         for number, spec in enumerate(self.plan.nodes):
-            name = f"n{number}"
             node = Node(
                 self.world,
                 self.network,
-                name,
+                name := f"n{number}",
                 founder(self.plan.seed, name, real=self.plan.real),
                 places,
                 self.checker,
                 skew=spec.skew,
-                vice=VICES[spec.vice]() if spec.vice else Honest(),
+                vice=(VICES | COURIER_VICES)[spec.vice](),
                 honest=spec.kind != LIAR,
                 uplink_cap=spec.cap,
                 real=self.plan.real,
@@ -124,7 +126,7 @@ class Play:
 
     def _member(self, number: int) -> Member:
         spec, node = self.plan.nodes[number], self.nodes[number]
-        roles = {CORE: root.ROLES, VICTIM: (root.WRITER,), LIAR: (root.WRITER,)}[spec.kind]
+        roles = {CORE: root.ROLES, COURIER: (root.COURIER,)}.get(spec.kind, (root.WRITER,))
         scopes = spec.scopes or ((REPOSITORY, "lagoon") if spec.kind == LIAR else ("*",))
         self.checker.grant(node.identity.node, roles, scopes)
         return root.member_of(
@@ -172,6 +174,7 @@ class Play:
     # --- time ----------------------------------------------------------------------------------
     def begin(self) -> None:
         """Start every node, and plan every step."""
+        self.voyages.begin()
         for number, node in enumerate(self.nodes):
             node.boot()
             if not node.honest:
@@ -203,9 +206,8 @@ class Play:
         return self.world.now - begun
 
     def _survey(self) -> None:
-        for node in self.nodes:
-            if node.honest and node.alive:
-                self.checker.survey(node)
+        for node in [node for node in self.nodes if node.honest and node.alive]:
+            self.checker.survey(node)
         self.world.after(SURVEY, self._survey)
 
     def close(self) -> None:
@@ -267,14 +269,17 @@ class Play:
 
     def _do_want(self, number: int, blob: int, signed: int, reading: int) -> None:
         if blob in self.published and self.nodes[number].alive:
-            self.wants[number, blob] = (bool(signed), bool(reading))
+            self.wants[number, blob] = (signed, reading)
             self._want(number, blob)
 
     def _want(self, number: int, blob: int) -> None:
         node, (signed, reading) = self.nodes[number], self.wants[number, blob]
         manifest = self.checker.blobs[self.blobs[blob][0]][0]
         named = (manifest.size, manifest.id) if signed else (0, b"")
-        node.life.transfers.want(manifest.blob.raw, *named, reading=reading)
+        if reading == LACKING:
+            node.lacking[manifest.blob.raw] = named
+        else:
+            node.life.transfers.want(manifest.blob.raw, *named, reading=bool(reading))
 
     def _do_unwant(self, number: int, blob: int) -> None:
         if self.wants.pop((number, blob), None) is not None and self.nodes[number].alive:
@@ -299,12 +304,11 @@ class Play:
 
     def seen(self) -> Counter[str]:
         """Count what was done, and what came of it: a fault that never bites tests nothing."""
-        found = Counter(f"step {step.what}" for step in self.plan.steps)
+        found = self.found + Counter(f"step {step.what}" for step in self.plan.steps)
         found.update({f"refused: {why}": n for why, n in self.checker.refusals.items()})
         found["blobs completed"] = len(self.checker.completed_at)
         found["records written"] = len(self.checker.written)
         found["lives"] = sum(node.lives for node in self.nodes)
-        found.update(self.found)
         return found
 
     # --- what must be true in the end ----------------------------------------------------------
@@ -374,8 +378,7 @@ class Play:
 
 def play(plan: Plan, stage_of: Callable[[Plan], Play] = Play) -> Result:
     """Play a plan to its end or its failure.  Never raises for what goes wrong in it."""
-    result = Result(plan.seed)
-    started = time.process_time()
+    result, started = Result(plan.seed), time.process_time()
 
     async def main() -> None:
         stage = stage_of(plan)

@@ -18,7 +18,7 @@ from simulations.connection import Connection
 from simulations.disk import Disk, at_once
 from simulations.network import Stream
 from simulations.world import World
-from store import root
+from store import rebase, root
 from store.council import can_sign
 from store.errors import DeniedError, PendingError, RegistryError, RejectedError
 from store.ledger import Ledger
@@ -169,8 +169,10 @@ class Doors:
         Connection(self._world, link, stream, Joiner(self._take), dialled=True)
 
     def _take(self, documents: list[bytes]) -> None:
-        """Move to the mesh of these documents."""
+        """Move to the mesh of these documents, unless another answer was there first."""
         try:
+            if rebase.verify_history(documents).mesh == self._ledger.mesh:
+                return
             at_once(self._ledger.rebase(documents))
         except RegistryError as error:
             self._shell.note(f"cannot join: {error}")

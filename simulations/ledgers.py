@@ -102,6 +102,8 @@ class Ledgers:
         name = bytes.fromhex(self.ledger.node)
         self.core = sync.LedgerSync(name, {}, (0, b""), self._world.rng)
         self.catch_up()
+        for peer in self._shell.linked_peers():
+            self.linked(peer)
 
     # --- links ---------------------------------------------------------------------------------
     def linked(self, peer: bytes) -> None:
@@ -246,8 +248,9 @@ class Ledgers:
 
     # --- time ----------------------------------------------------------------------------------
     def _plan_tick(self) -> None:
-        deadline = self.core.deadline()
-        if deadline is None or (self._ticking is not None and self._ticking <= deadline):
+        """Look at the clock in time.  A plan that is over was made before all hosts slept."""
+        deadline, planned = self.core.deadline(), self._ticking
+        if deadline is None or (planned is not None and self._world.now < planned <= deadline):
             return
         self._ticking = deadline
         wait = max(0.02, deadline - self._world.now)

@@ -26,6 +26,8 @@ FAR = 1 << 40  # a seq that nobody reaches
 class Honest:
     """Says what the cores say."""
 
+    hoards = False  # as a courier it takes every lease, and brings nothing
+
     def begin(self, node: Subject) -> None:
         """A life begins."""
 
@@ -155,6 +157,16 @@ class Skipper(Honest):
         return [message]
 
 
+class Hoarder(Honest):
+    """A courier that takes what there is to carry, for ever, and gives nothing."""
+
+    hoards = True
+
+    def serves(self, want: Want) -> bool:
+        """Give nothing."""
+        return False
+
+
 VICES: dict[str, type[Honest]] = {
     "corruptor": Corruptor,
     "boaster": Boaster,
@@ -165,6 +177,7 @@ VICES: dict[str, type[Honest]] = {
     "counterfeiter": Counterfeiter,
     "skipper": Skipper,
 }
+COURIER_VICES: dict[str, type[Honest]] = {"": Honest, "hoarder": Hoarder}
 
 
 def _download(node: Subject, message: Message) -> tuple[int, bytes] | None:

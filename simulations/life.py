@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from simulations import joining, ledgers, links, transfers
+from simulations import couriers, joining, ledgers, links, transfers
 from simulations.disk import Disk, DiskKeys, at_once
 from simulations.network import Network
 from simulations.world import World
@@ -13,7 +13,7 @@ from store.identity import Identity
 from store.ledger import Ledger
 
 
-class Shell(ledgers.Shell, transfers.Shell, links.Hooks, joining.Shell, Protocol):
+class Shell(ledgers.Shell, transfers.Shell, links.Hooks, joining.Shell, couriers.Shell, Protocol):
     """All that a life needs of its node."""
 
 
@@ -39,6 +39,7 @@ class Life:
         self.transfers = transfers.Transfers(world, disk, self.links, shell, uplink_cap)
         self.ledgers = ledgers.Ledgers(world, self.ledger, shell)
         self.doors = joining.Doors(world, self.ledger, disk, shell)
+        self.porter = couriers.Porter(name, disk, self.transfers, shell)
 
 
 class Subject(Protocol):

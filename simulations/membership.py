@@ -22,6 +22,7 @@ from store.errors import RegistryError
 from store.identity import Identity
 
 AGAIN = 5.0  # seconds until an operator tries again
+TURN = 10.0  # seconds from one owner's signature to the next, so that it has heard of it
 VALID_FOR = 600.0  # seconds that an invitation is open
 
 
@@ -82,7 +83,7 @@ class Membership:
         """All owners settle the rivalry of root documents, one after the other."""
         self._propose(owners[0], lambda desk: desk.settle(), rival=True)
         for turn, owner in enumerate(owners[1:], 1):
-            self.world.after(10.0 * turn, partial(self.vote, owner))
+            self.world.after(TURN * turn, partial(self.vote, owner))
 
     def _propose(self, by: int, draft: Draft, *, rival: bool = False) -> Motion | None:
         node = self.nodes[by]

@@ -7,7 +7,7 @@ A node lives, crashes and lives again: its disk stays, everything else is lost. 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from mesh.beliefs import PeerBelief
 from mesh.effects import ServeManifest
@@ -18,6 +18,7 @@ from mesh.messages import Fork, Heads, Hello, Message, Range, Records, Root, Roo
 from mesh.serving import Piece
 from simulations.checkers import Checker
 from simulations.connection import Connection
+from simulations.couriers import MESSAGES as COURIERS
 from simulations.disk import FLUSH_SECONDS, Disk, at_once
 from simulations.liars import Honest
 from simulations.life import Life
@@ -58,6 +59,11 @@ class Node:
         self.id = bytes.fromhex(identity.node)
         self.vice, self.honest, self.uplink_cap = vice, honest, uplink_cap
         self.disk = Disk(real=real)
+        self.couriers: frozenset[bytes] = frozenset()
+        self.peers: Mapping[bytes, Node] = {}  # everybody, by id
+        self.hoards = vice.hoards
+        self.lacking: dict[bytes, tuple[int, bytes]] = {}  # what belongs here: size, manifest
+        self.steady = True  # its clock has never jumped
         self.alive = False
         self.lives = 0
         self._life: Life | None = None
@@ -233,6 +239,7 @@ class Node:
         life, now = self.life, self.world.now
         life.ledgers.unlinked(peer)
         life.transfers.spread.forget(peer)
+        life.porter.unlinked(peer)
         life.transfers.perform(life.transfers.exchange.unlinked(peer, now))
         if self.key_of(peer) is not None:
             life.links.dialling.heard(peer, now)
@@ -260,6 +267,8 @@ class Node:
             return
         elif isinstance(message, LEDGER):
             life.ledgers.heard(peer, message)
+        elif isinstance(message, COURIERS):
+            life.porter.heard(peer, message)
         else:
             exchange = life.transfers.exchange
             life.transfers.perform(exchange.received(peer, message, self.world.now))
@@ -326,3 +335,24 @@ class Node:
         """A blob is published here."""
         self.note(f"has all of blob {blob.hex()[:8]}")
         self.checker.completed(self, blob)
+        self.life.porter.completed(blob)
+
+    # --- hooks of couriers ---------------------------------------------------------------------
+    def is_member(self, node: bytes) -> bool:
+        """Tell whether a node belongs to the mesh."""
+        return self.life.ledger.authority.is_member(node.hex())
+
+    def held_by(self, peer: bytes, blob: bytes) -> bool:
+        """Tell whether a peer has a blob, as its holdings say."""
+        return blob in self.peers[peer].disk.whole
+
+    def granted(self, courier: bytes, blobs: Sequence[bytes]) -> None:
+        """A courier may carry blobs of ours."""
+        if self.honest and self.steady:
+            for blob in blobs:
+                self.checker.grants.note((self.name, self.lives, blob), courier, self.clock())
+
+    def dropped(self, blob: bytes) -> None:
+        """What was carried has been let go of."""
+        self.note(f"lets go of blob {blob.hex()[:8]}")
+        self.checker.dropped(self, blob)

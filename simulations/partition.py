@@ -25,6 +25,7 @@ from simulations import rivals
 from simulations.checkers import Checker
 from simulations.history import REPOSITORY, Play, Result, play
 from simulations.life import Subject
+from simulations.membership import TURN
 from simulations.plan import CORE, GUEST, LIAR, VICTIM, LinkSpec, NodeSpec, Plan, Step
 from simulations.report import line, summarise
 from simulations.world import ViolationError
@@ -152,8 +153,13 @@ class Watch(Checker):
                     self.rounds[pair] = (node.world.now - since) / (2 * WAN)
 
     def unfinished(self) -> list[tuple[str, str]]:
-        """Return who has met and lacks what the other one had."""
-        return sorted(pair for pair in self._waiting if pair not in self.rounds)
+        """Return who has met and lacks what the other one had; who is out is told nothing more."""
+        left = [pair for pair in self._waiting if pair not in self.rounds]
+        named = {node.name: node for node in self.nodes.values()}
+        return sorted((one, other) for one, other in left if self._owed(named[one], named[other]))
+
+    def _owed(self, node: Subject, other: Subject) -> bool:
+        return other.life.ledger.authority.is_member(node.identity.node)
 
 
 class Month(Play):
@@ -174,6 +180,7 @@ class Month(Play):
         took = super().run()
         if any(len(self.checker.law(node).in_force) > 1 for node in self.core()):
             self.membership.settle(OWNERS)
+            self.world.run(self.world.now + TURN * len(OWNERS))
             super().come_right()
             if any(len(self.checker.law(node).in_force) > 1 for node in self.core()):
                 raise ViolationError("rivals that all owners have settled are still in force")

@@ -12,12 +12,16 @@ from dataclasses import dataclass, field, replace
 
 from simulations.forgery import LIES
 from simulations.liars import VICES
+from simulations.scales import LARGE, SCALES, Scale
 from simulations.signing import REAL_EVERY
 
 CORE, LIAR, VICTIM = "core", "liar", "victim"  # a victim is honest, and evicted some day
 GUEST = "guest"  # honest, and invited some day
+COURIER = "courier"  # travels; a liar among them has the vice of one
+LACKING = 2  # for "reading" of a want: nobody waits, but it belongs there, and couriers hear of it
+COURIERS_SHARE = 0.04  # of histories in which some travel
+STAY = (12.0, 20.0)  # seconds that a courier stays at a place
 SITES = 3  # of a large history; the first node of each is its gateway
-KIB = 1024
 FAULTS = (
     "cut",
     "oneway",
@@ -65,6 +69,16 @@ class LinkSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Voyage:
+    """A courier that is linked with one of two nodes at a time, for ``stay`` seconds each."""
+
+    courier: int
+    home: int
+    far: int
+    stay: float = 15.0
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """Something that happens at a moment."""
 
@@ -89,6 +103,7 @@ class Plan:
     real: bool = False  # with Ed25519 and all of SQLAlchemy (simulations.signing)
     owners: tuple[int, ...] = (0,)  # most of them must sign root documents
     delegates: tuple[int, ...] = ()
+    voyages: tuple[Voyage, ...] = ()
 
     @property
     def asleep(self) -> float:
@@ -107,57 +122,6 @@ class Plan:
         return "\n".join([*lines, *(f"  {step}" for step in self.steps)])
 
 
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How large a history is: most are small, since a small one shows nearly every bug sooner."""
-
-    share: float
-    core: tuple[int, ...]
-    liars: tuple[int, ...]
-    calm: tuple[float, ...]  # seconds of work and faults
-    blobs: tuple[int, int]
-    sizes: tuple[int, ...]
-    records: tuple[int, int]
-    faults: tuple[int, ...]
-    bursts: float  # share of records that come with many more
-
-
-SMALL = Scale(
-    share=0.78,
-    core=(2, 2, 3, 3),
-    liars=(0, 0, 1),
-    calm=(6.0, 12.0),
-    blobs=(1, 2),
-    sizes=(0, 900, 100 * KIB, 300 * KIB, 600 * KIB, -400 * KIB),
-    records=(2, 8),
-    faults=(0, 2, 4, 8),
-    bursts=0.03,
-)
-MEDIUM = Scale(
-    share=0.19,
-    core=(2, 3, 3, 4, 4, 5),
-    liars=(0, 0, 1, 1, 2),
-    calm=(15.0, 30.0),
-    blobs=(1, 4),
-    sizes=(0, 900, 100 * KIB, 300 * KIB, 700 * KIB, 1500 * KIB, -400 * KIB),
-    records=(6, 20),
-    faults=(0, 4, 8, 16, 24),
-    bursts=0.1,
-)
-LARGE = Scale(
-    share=0.03,
-    core=(8, 9, 10),
-    liars=(0, 1),
-    calm=(20.0, 40.0),
-    blobs=(1, 3),
-    sizes=(300 * KIB, 700 * KIB, 1500 * KIB, -400 * KIB),
-    records=(8, 20),
-    faults=(4, 8, 16),
-    bursts=0.05,
-)
-SCALES = (SMALL, MEDIUM, LARGE)
-
-
 @dataclass
 class _Drawing:
     """Draws one plan."""
@@ -168,6 +132,7 @@ class _Drawing:
     nodes: list[NodeSpec] = field(default_factory=list[NodeSpec])
     links: list[LinkSpec] = field(default_factory=list[LinkSpec])
     steps: list[Step] = field(default_factory=list[Step])
+    voyages: list[Voyage] = field(default_factory=list[Voyage])
 
     # --- who and where -------------------------------------------------------------------------
     def draw_nodes(self) -> None:
@@ -287,6 +252,31 @@ class _Drawing:
                 extra = (rng.randint(1, 40),) if what == "trap" else ()
                 self._step(rng.uniform(at, calm - 0.5), what, number, *extra, 2.0)
 
+    # --- who travels ---------------------------------------------------------------------------
+    def draw_couriers(self, calm: float) -> None:
+        """Draw a node that nobody but couriers ever meets, by dice of their own, in few histories.
+
+        It wants what is published elsewhere, as its neighbour in spirit does, which they visit.
+        """
+        rng, far = self.rng, len(self.nodes)
+        if rng.random() >= COURIERS_SHARE:
+            return
+        home = rng.randrange(self.core)
+        self.nodes.append(NodeSpec(CORE, skew=rng.choice((0.0, rng.uniform(-60, 60)))))
+        hoarders = rng.choice((0, 0, 2))
+        for number in range(far + 1, far + 2 + rng.randint(0, 1) + hoarders):
+            vice = "hoarder" if number <= far + hoarders else ""
+            self.nodes.append(NodeSpec(LIAR if vice else COURIER, vice=vice))
+            self.links += [LinkSpec(end, number, 0.005) for end in (home, far)]
+            self.voyages.append(Voyage(number, home, far, round(rng.uniform(*STAY), 1)))
+        for step in [step for step in self.steps if step.what == "publish"]:
+            for node in {home, far} - {step.args[0]}:
+                when = rng.uniform(step.at + 0.1, calm + 0.2)
+                how = LACKING if node == far and rng.random() < 0.7 else 0
+                self._step(when, "want", node, int(str(step.args[1])), 1, how)
+        for _ in range(rng.randint(0, 3)):
+            self._step(rng.uniform(0, calm), "file", far, f"p{rng.randrange(2)}", "3")
+
     # --- what goes wrong -----------------------------------------------------------------------
     def draw_faults(self, calm: float) -> None:
         rng = self.rng
@@ -350,10 +340,14 @@ def draw(seed: int) -> Plan:
     drawing.draw_faults(calm)
     drawing.rng = random.Random(f"{seed} changes")
     drawing.draw_changes(calm)
+    drawing.rng = random.Random(f"{seed} couriers")
+    drawing.draw_couriers(calm)
     ends = [step.at + _duration(step) for step in drawing.steps]
     steps = tuple(sorted(drawing.steps, key=lambda s: (s.at, s.what, str(s.args))))
     nodes, links, real = tuple(drawing.nodes), tuple(drawing.links), seed % REAL_EVERY == 0
-    return Plan(seed, nodes, links, blobs, steps, max([calm, *ends]), real, delegates=(1,))
+    voyages = tuple(drawing.voyages)
+    calm = max([calm, *ends])
+    return Plan(seed, nodes, links, blobs, steps, calm, real, delegates=(1,), voyages=voyages)
 
 
 PLACE_OF_DURATION = {

@@ -183,10 +183,11 @@ class Retention:
                         found.add((each.asked.source, item.package, item.resolved))
         return found
 
-    def _pins(self) -> list[Pin]:
+    def _pins(self, repository: str) -> list[Pin]:
         return [
             Pin(each.id, each.repository, each.path, each.digest)
             for each in self._node.directory.all(PinEntry)
+            if each.repository == repository
         ]
 
     def _saved(
@@ -202,10 +203,10 @@ class Retention:
         rules: Sequence[Rule] = () if placed else rules_of(self._node.directory)
         if any(each.conflicted or each.pending for each in edition.files):
             return "it is conflicted, or not confirmed yet"
-        now, traits = self._clock(), traits_of(entry)
+        now, traits, pins = self._clock(), traits_of(entry), self._pins(entry.key)
         for file in edition.files:
             use = Use(entry.key, package, file.path, file.size, file.published)
-            for pin in self._pins():
+            for pin in pins:
                 if pin.covers(use, str(file.digest)):
                     return f"pin {pin.id[:8]}"
             for rule in rules:

@@ -8,8 +8,9 @@ import pytest
 
 from simulations import disk, history
 from simulations.history import Play, play
-from simulations.plan import CORE, LARGE, SMALL, LinkSpec, NodeSpec, Plan, Step, draw
+from simulations.plan import CORE, LinkSpec, NodeSpec, Plan, Step, draw
 from simulations.quick import QuickPort
+from simulations.scales import LARGE, SMALL
 from simulations.signing import signatures
 
 PAIR = (NodeSpec(CORE), NodeSpec(CORE))

@@ -23,7 +23,7 @@ def company(vice: str, *steps: Step) -> Plan:
         Step(2.9 if vice == "boaster" else 1.0, "want", (2, 0, 0, 0)),  # it boasts of what it lacks
         Step(3.0, "want", (1, 0, 0, 0)),
     )
-    early = tuple(Step(n / 100, "file", (2, f"e{n}", "1")) for n in (1, 2) if vice == "skipper")
+    early = tuple(Step(n / 100, "file", (2, f"e{n}", "1")) for n in (1, 2))  # before any link
     size = 4 * SIZE if vice == "corruptor" else SIZE  # who is asked for little may never lie
     return Plan(5, nodes, links, (size,), (*early, *work, *steps), 8.0)
 

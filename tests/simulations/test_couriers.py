@@ -1,0 +1,118 @@
+"""Couriers in histories: what they carry arrives, hoarders only delay it, and bugs are found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import trio
+
+from mesh.couriers import Cargo
+from mesh.leases import Leases
+from simulations.history import Play, play
+from simulations.plan import (
+    CORE,
+    COURIER,
+    LACKING,
+    LIAR,
+    LinkSpec,
+    NodeSpec,
+    Plan,
+    Step,
+    Voyage,
+    draw,
+)
+from simulations.scales import SCALES
+from simulations.signing import signatures
+from simulations.voyages import ON_THE_WAY
+
+Patch = pytest.MonkeyPatch
+SIZE = 300_000
+
+
+def sea(couriers: int = 1, hoarders: int = 0, *, blobs: int = 2) -> Plan:
+    """Two nodes that never meet, of which one lacks what the other publishes."""
+    vices = ["hoarder"] * hoarders + [""] * couriers
+    travellers = range(2, 2 + len(vices))
+    nodes = [NodeSpec(LIAR if vice else COURIER, vice=vice) for vice in vices]
+    links = [LinkSpec(end, number, 0.005) for number in travellers for end in (0, 1)]
+    steps = [Step(0.5 + n / 10, "publish", (0, n, f"p{n}")) for n in range(blobs)]
+    steps += [Step(2.0 + n / 10, "want", (1, n, 1, LACKING)) for n in range(blobs)]
+    return Plan(
+        5,
+        (NodeSpec(CORE), NodeSpec(CORE), *nodes),
+        tuple(links),
+        (SIZE,) * blobs,
+        (*steps, Step(3.0, "file", (1, "f", "1"))),
+        8.0,
+        voyages=tuple(Voyage(number, 0, 1) for number in travellers),
+    )
+
+
+@pytest.mark.parametrize(("couriers", "hoarders"), [(1, 0), (3, 0), (1, 2), (1, 4)])
+def test_what_is_lacked_comes_between_nodes_that_never_meet(couriers: int, hoarders: int) -> None:
+    told = play(sea(couriers, hoarders))
+    assert not told.failure
+    assert any("is to carry" in line for line in told.history)
+
+
+def test_a_courier_is_never_within_reach_of_both() -> None:
+    plan = sea(2)
+
+    async def travel() -> set[tuple[bool, bool]]:
+        stage, seen = Play(plan), set[tuple[bool, bool]]()
+        stage.begin()
+        for tick in range(400):
+            stage.world.run(tick * ON_THE_WAY / 4)
+            for name in ("n2", "n3"):
+                seen.add((stage.network.passes(name, "n0"), stage.network.passes(name, "n1")))
+        stage.close()
+        return seen
+
+    with signatures(real=False):
+        assert trio.run(travel) == {(True, False), (False, True), (False, False)}
+
+
+def test_some_histories_have_couriers() -> None:
+    plans = [draw(seed) for seed in range(300)]
+    travelled = [plan for plan in plans if plan.voyages]
+    assert 3 <= len(travelled) <= 30
+    assert any(spec.vice == "hoarder" for plan in travelled for spec in plan.nodes)
+    assert sum(scale.share for scale in SCALES) == pytest.approx(1.0)
+
+
+def forget_wishes(patch: Patch) -> None:
+    """What somebody lacks is forgotten as soon as nobody says it any more."""
+    patch.setattr(Cargo, "expire", lambda self, now: self.wishes.clear())
+
+
+def let_the_same_carry_again(patch: Patch) -> None:
+    """Nobody waits for a turn: whoever asks first has the lease again."""
+    patch.setattr(Leases, "_may", lambda self, courier, lease: len(lease.carried) < self._carriers)
+
+
+def let_everybody_carry(patch: Patch) -> None:
+    """Each courier gets a lease."""
+    patch.setattr(Leases, "_may", lambda self, courier, lease: True)
+
+
+def overload(patch: Patch) -> None:
+    """A courier takes on whatever is wished for."""
+    patch.setattr(Cargo, "used", property(lambda self: 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("plant", "symptom", "plan"),
+    [
+        (forget_wishes, "lacks blob", sea(2)),
+        (let_the_same_carry_again, "lacks blob", sea(1, 4)),
+        (let_everybody_carry, "carry one blob", sea(3)),
+        (overload, "a courier carries", sea(1, blobs=8)),
+    ],
+)
+def test_planted_bugs_are_found(plant: Callable[[Patch], None], symptom: str, plan: Plan) -> None:
+    assert not play(plan).failure
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch)
+        assert symptom in play(plan).failure
