@@ -15,6 +15,7 @@ from rich.filesize import decimal
 from rich.progress import Progress
 
 from cli.connection import configuration
+from cli.options import data_option, json_option
 from cli.output import show, table
 from store import backup as backups
 from store.errors import RegistryError
@@ -23,12 +24,12 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command(epilog="Example: atoll backup --data ./node --to /mnt/backup --keep 7")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--to", "target", type=FOLDER, required=True, help="Where the snapshots are kept.")
 @click.option("--keep", type=click.IntRange(1), help="Remove all but this many snapshots then.")
 @click.option("--list", "listing", is_flag=True, help="List what is there, and do nothing.")
 @click.option("--check", is_flag=True, help="Hash every byte of the newest snapshot, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def backup(
     data: str | None,
     target: Path,

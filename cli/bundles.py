@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from cli.connection import KINDS, Node, connect
+from cli.options import data_option, json_option
 from cli.transfer import Watched, progress_bar
 from mesh.bundle.tail import head_of, summary
 from store.errors import RegistryError, RejectedError, UnavailableError
@@ -80,7 +81,7 @@ def _standing(file: Path, body: dict[str, Any]) -> None:
     epilog="Example: atoll export --data ./node --to stick/all.bundle;  "
     "atoll export --data ./node --since stick/all.bundle --to stick/news.bundle"
 )
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--to", "target", required=True, metavar="FILE", help="'-' is standard output.")
 @click.option(
     "--since",
@@ -90,7 +91,7 @@ def _standing(file: Path, body: dict[str, Any]) -> None:
 @click.option("--for", "member", default="", metavar="NODE", help="Leave out what NODE has.")
 @click.option("--repo", "repositories", multiple=True, help="Blobs of these only (glob).")
 @click.option("--without-blobs", is_flag=True, help="Records only.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def export(
     data: str | None,
     target: str,
@@ -168,8 +169,8 @@ def _copy(answer: http.client.HTTPResponse, file: BinaryIO) -> int:
 @click.command(
     "import", epilog="Example: atoll import --data ./node stick/all.bundle;  again to go on"
 )
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 @click.argument(
     "file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
@@ -245,8 +246,8 @@ def report_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 @click.command(epilog="Example: atoll mesh standing --data ./node --json > node.json")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def standing(data: str | None, *, as_json: bool) -> None:
     """Show how far this node's records reach, for 'atoll export --since' elsewhere."""
     with connect(data) as node:

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from cli.connection import connect
+from cli.options import data_option
 from store.errors import NotFoundError, RejectedError
 
 ALIASES = {
@@ -49,7 +50,7 @@ def settings_places(url: str, key: str, user: str, token: str) -> dict[str, str 
 
 
 @click.command(epilog="Example: atoll client pip --data ./node --repository pypi")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name", required=False)
 @click.option("--repository", help="Repository key; the format's default one if not given.")
 @click.option("--user", default="token", help="The user name that goes into the settings.")

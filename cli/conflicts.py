@@ -11,14 +11,15 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from cli.connection import Node, connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 
 @click.command(epilog="Example: atoll mesh conflicts --data ./node --repo pypi --json")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--repo", help="Only this repository.")
 @click.option("--pending", is_flag=True, help="List what waits for its home's word, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def conflicts(data: str | None, repo: str | None, *, pending: bool, as_json: bool) -> None:
     """List files with rival bytes, and tags that were moved on two sides of a partition."""
     found: dict[str, dict[str, Any]] = {}
@@ -75,7 +76,7 @@ def conflicts_table(found: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 @click.command(epilog="Example: atoll mesh resolve --data ./node pypi a/a-1.whl sha256:2c26b4…")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--tag", is_flag=True, help="PACKAGE:TAG and its value, instead of a file's path.")
 @click.argument("repo")
 @click.argument("what", metavar="PATH")

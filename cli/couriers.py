@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show
 from cli.transfers import SHORT, time_text
 
@@ -61,8 +62,8 @@ def summary(found: Mapping[str, Any]) -> str:
 
 
 @click.command(epilog="Example: atoll mesh couriers --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def couriers(data: str | None, *, as_json: bool) -> None:
     """Show what this node carries between sites that are never up together, and for whom."""
     with connect(data) as node:

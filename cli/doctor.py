@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.connection import Node, configuration, running
+from cli.options import data_option, json_option
 from node.config import Config
 from store.errors import RegistryError
 
@@ -156,8 +157,8 @@ def examine(config: Config) -> list[Finding]:
 
 
 @click.command(epilog="Example: atoll doctor --data ./node --json")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def doctor(data: str | None, *, as_json: bool) -> None:
     """Check a node and its machine; exits with 1 if something is bad."""
     found = examine(configuration(data))

@@ -12,6 +12,7 @@ import click
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 
@@ -37,7 +38,7 @@ def event_line(event: Mapping[str, Any]) -> str:
 
 
 @click.command(epilog="Example: atoll events --data ./node --type 'artifact.*'")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--type", "types", default="", help="Patterns of types, with commas.")
 @click.option("--repository", metavar="KEY", default="", help="Keys or patterns, with commas.")
 @click.option("--since", metavar="ID", default="", help="Go on after this id (see --json).")
@@ -82,8 +83,8 @@ def webhooks_table(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @webhook.command("list", epilog="Example: atoll webhook list --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def list_webhooks(data: str | None, *, as_json: bool) -> None:
     """List webhooks; what waits is known on the node that delivers."""
     with connect(data) as node:
@@ -92,13 +93,13 @@ def list_webhooks(data: str | None, *, as_json: bool) -> None:
 
 
 @webhook.command(epilog="Example: atoll webhook create --data ./node https://ci.example/hook")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--name", default="")
 @click.option("--event", "event_types", multiple=True, help="A pattern of types; artifact.*")
 @click.option("--repository", "repositories", multiple=True, metavar="KEY")
 @click.option("--node", "member", default="", help="The member that delivers; this one.")
 @click.option("--secret", type=click.File("r"), help="Its secret; - reads it.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 @click.argument("url")
 def create(
     data: str | None,
@@ -128,7 +129,7 @@ def create(
 
 
 @webhook.command(epilog="Example: atoll webhook delete --data ./node ID")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 def delete(data: str | None, name: str) -> None:
     """Delete a webhook and what waits for it."""
@@ -137,7 +138,7 @@ def delete(data: str | None, name: str) -> None:
 
 
 @webhook.command(epilog="Example: atoll webhook rotate --data ./node ID")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 def rotate(data: str | None, name: str) -> None:
     """Print a new secret; for a day the former one signs as well."""
@@ -146,7 +147,7 @@ def rotate(data: str | None, name: str) -> None:
 
 
 @webhook.command(epilog="Example: atoll webhook test --data ./node ID")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 def test(data: str | None, name: str) -> None:
     """Send an event that says nothing but that it arrives; see `deliveries`."""
@@ -172,9 +173,9 @@ def deliveries_table(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @webhook.command(epilog="Example: atoll webhook deliveries --data ./node ID --state dead")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--state", type=click.Choice(["pending", "delivered", "dead"]), default=None)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 @click.argument("name")
 def deliveries(data: str | None, name: str, *, state: str | None, as_json: bool) -> None:
     """List a webhook's deliveries; --state dead lists those that were given up."""
@@ -184,7 +185,7 @@ def deliveries(data: str | None, name: str, *, state: str | None, as_json: bool)
 
 
 @webhook.command(epilog="Example: atoll webhook redeliver --data ./node ID 17 18")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 @click.argument("ids", nargs=-1, type=int)
 def redeliver(data: str | None, name: str, ids: Sequence[int]) -> None:

@@ -9,6 +9,7 @@ import click
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show
 from cli.transfers import rate_text, time_text
 
@@ -70,8 +71,8 @@ def links_table(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @click.command(epilog='Example: atoll mesh links --data ./node --rule "site:ship up=2Mbit metered"')
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 @click.option(
     "--rule",
     "rules",

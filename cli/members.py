@@ -12,11 +12,10 @@ import click
 from rich.table import Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-data_option = click.option("--data", metavar="DIR")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 class Duration(click.ParamType[float]):

@@ -15,6 +15,7 @@ from cli.connection import connect
 from cli.couriers import couriers
 from cli.links import links
 from cli.members import COMMANDS
+from cli.options import data_option, json_option
 from cli.output import show
 from cli.placement import placement
 from cli.topology import topology
@@ -98,8 +99,8 @@ def authors_table(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @mesh.command(epilog="Example: atoll mesh peers --data ./node --json")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def peers(data: str | None, *, as_json: bool) -> None:
     """Show the peers this node is linked to, and any author whose ledger is in trouble."""
     with connect(data) as node:

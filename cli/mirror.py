@@ -11,6 +11,7 @@ import click
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 POLL = 0.5  # seconds
@@ -37,11 +38,11 @@ def mirrors_table(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @click.command(epilog="Example: atoll mirror --data ./node pypi-proxy requirements.txt --every 24")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--every", type=float, default=0.0, help="Hours after which to look again.")
 @click.option("--remove", is_flag=True, help="Stop mirroring this list; what is here stays.")
 @click.option("--wait/--no-wait", default=True, help="Wait until it is done.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 @click.argument("key")
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 def mirror(

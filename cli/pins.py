@@ -10,6 +10,7 @@ import click
 from rich.table import Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 
@@ -46,7 +47,7 @@ def split_what(what: str) -> dict[str, str]:
 
 
 @pin.command(epilog="Example: atoll pin add 'pypi/numpy/*' --site ship --data ./node")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--node", "node_name", default="", help="Who keeps it; by default this node.")
 @click.option("--site", default="", help="Instead: one node of this site keeps it.")
 @click.argument("what", metavar="REPO[/PATH-or-digest]")
@@ -58,7 +59,7 @@ def add(data: str | None, node_name: str, site: str, what: str) -> None:
 
 
 @pin.command("rm", epilog="Example: atoll pin rm 1f0c2b3a --data ./node")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("pin_id", metavar="ID")
 def remove(data: str | None, pin_id: str) -> None:
     """Remove a pin by its id, or the beginning of it."""
@@ -70,8 +71,8 @@ def remove(data: str | None, pin_id: str) -> None:
 
 
 @pin.command("list", epilog="Example: atoll pin list --data ./node --json")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def list_pins(data: str | None, *, as_json: bool) -> None:
     """List what is pinned."""
     with connect(data) as node:

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 DAY = 86400.0
@@ -88,10 +89,10 @@ def rules_table(items: Sequence[Mapping[str, Any]]) -> Table:
 @click.group(
     invoke_without_command=True, epilog="Example: atoll mesh placement --repo pypi --data ./node"
 )
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--repo", metavar="KEY", help="Where the files of one repository belong.")
 @click.option("--prefix", default="", help="With --repo: only paths that begin so.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 @click.pass_context
 def placement(
     ctx: click.Context, data: str | None, repo: str | None, prefix: str, *, as_json: bool
@@ -111,8 +112,8 @@ def placement(
 
 
 @placement.command(epilog="Example: atoll mesh placement rules --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def rules(data: str | None, *, as_json: bool) -> None:
     """List the rules in the order in which they are asked; the first that matches decides."""
     with connect(data) as node:
@@ -123,7 +124,7 @@ def rules(data: str | None, *, as_json: bool) -> None:
 @placement.command(
     "set", epilog="Example: atoll mesh placement set wheels sites:harbour,ship --format pypi"
 )
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("rule_id", metavar="ID")
 @click.argument("target")
 @click.option("--order", default=0, help="Smaller is asked earlier.")
@@ -150,7 +151,7 @@ def set_rule(
 
 
 @placement.command("rm", epilog="Example: atoll mesh placement rm wheels --data ./node")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("rule_id", metavar="ID")
 def remove_rule(data: str | None, rule_id: str) -> None:
     """Remove a rule."""
@@ -159,7 +160,7 @@ def remove_rule(data: str | None, rule_id: str) -> None:
 
 
 @placement.command(epilog="Example: atoll mesh placement carry ship1 'pypi*' npm --data ./node")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("node_name", metavar="NODE")
 @click.argument("repositories", nargs=-1)
 def carry(data: str | None, node_name: str, repositories: tuple[str, ...]) -> None:

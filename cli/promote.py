@@ -14,6 +14,7 @@ import click
 from rich.table import Table
 
 from cli.connection import Node, connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 DAY = 86400.0
@@ -77,8 +78,6 @@ def say(answer: Mapping[str, Any], *, as_json: bool) -> None:
         click.echo(f"waits for {each['rule']}: {each['message']}")
 
 
-data_option = click.option("--data", metavar="DIR")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 notes_option = click.option("--notes", default="", help="Why; kept with the promotion.")
 token_option = click.option(
     "--token",

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 from cli.virtual import COMMANDS
 
@@ -46,8 +47,8 @@ def repositories_table(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @repo.command("list", epilog="Example: atoll repo list --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def list_repositories(data: str | None, *, as_json: bool) -> None:
     """List the repositories."""
     with connect(data) as node:
@@ -56,7 +57,7 @@ def list_repositories(data: str | None, *, as_json: bool) -> None:
 
 
 @repo.command(epilog="Example: atoll repo create --data ./node wheels --format pypi --private")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("key")
 @click.option("--format", "format_key", required=True, help="A format key: pypi, npm, docker …")
 @click.option("--public/--private", default=False, help="Whether anybody may read it.")
@@ -111,7 +112,7 @@ def create(
 
 
 @repo.command("show", epilog="Example: atoll repo show --data ./node pypi")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("key")
 def show_repository(data: str | None, key: str) -> None:
     """Show one repository as JSON."""
@@ -121,7 +122,7 @@ def show_repository(data: str | None, key: str) -> None:
 
 
 @repo.command(epilog="Example: atoll repo delete --data ./node old --force")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("key")
 @click.option("--force", is_flag=True, help="Also when it is not empty.")
 def delete(data: str | None, key: str, *, force: bool) -> None:
@@ -145,8 +146,8 @@ def cache_table(found: Mapping[str, Any]) -> Table:
 
 
 @repo.command(epilog="Example: atoll repo cache --data ./node pypi-org")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 @click.argument("key")
 def cache(data: str | None, key: str, *, as_json: bool) -> None:
     """Show what a remote repository keeps, and how its upstream answers."""
@@ -156,7 +157,7 @@ def cache(data: str | None, key: str, *, as_json: bool) -> None:
 
 
 @repo.command(epilog="Example: atoll repo invalidate --data ./node pypi-org '.simple/demo'")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("key")
 @click.argument("pattern", default="*")
 def invalidate(data: str | None, key: str, pattern: str) -> None:
@@ -168,8 +169,8 @@ def invalidate(data: str | None, key: str, pattern: str) -> None:
 
 
 @repo.command("test-upstream", epilog="Example: atoll repo test-upstream --data ./node pypi-org")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 @click.argument("key")
 def test_upstream(data: str | None, key: str, *, as_json: bool) -> None:
     """Ask a remote repository's upstream once; fails if it does not answer."""

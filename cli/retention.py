@@ -12,11 +12,10 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 DAY = 86400.0
-data_option = click.option("--data", metavar="DIR")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 def policies_table(items: Sequence[Mapping[str, Any]]) -> Table:

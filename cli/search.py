@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 SHOWN = 60  # characters of a description
@@ -58,13 +59,13 @@ def facets_table(facets: Mapping[str, Mapping[str, int]]) -> Table:
 
 
 @search.command(epilog="Example: atoll search find --data ./node name:left license:mit")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--repository", metavar="KEY", default="", help="Keys or patterns, with commas.")
 @click.option("--format", "form", metavar="KEY", default="")
 @click.option("--versions", is_flag=True, help="Every version, not only the newest ones.")
 @click.option("--limit", type=int, default=20)
 @click.option("--facets", is_flag=True, help="Also count hits by repository, format and license.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 @click.argument("text", nargs=-1)
 def find(
     data: str | None,
@@ -110,8 +111,8 @@ def status_table(found: Mapping[str, Any]) -> Table:
 
 
 @search.command(epilog="Example: atoll search status --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def status(data: str | None, *, as_json: bool) -> None:
     """Show how far the index is."""
     with connect(data) as node:
@@ -120,9 +121,9 @@ def status(data: str | None, *, as_json: bool) -> None:
 
 
 @search.command(epilog="Example: atoll search rebuild --data ./node")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--wait/--no-wait", default=True, help="Wait until it is done.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 def rebuild(data: str | None, *, wait: bool, as_json: bool) -> None:
     """Make the running node's index anew; the old one answers meanwhile."""
     with connect(data) as node:
@@ -150,11 +151,11 @@ def tree_table(nodes: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @click.command(epilog="Example: atoll browse --data ./node pypi demo")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--after", metavar="NAME", default="", help="Go on after this entry.")
 @click.option("--limit", type=int, default=200)
 @click.option("--package", is_flag=True, help="PATH is a package: show its versions and tags.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@json_option
 @click.argument("key")
 @click.argument("path", default="")
 def browse(

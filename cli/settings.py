@@ -7,14 +7,15 @@ from pathlib import Path
 
 import click
 
+from cli.options import data_option, json_option
 from cli.output import show, table
 from node.config import load
 
 
 @click.command(epilog="Example: atoll config --config atoll.toml --json")
 @click.option("--config", "file", type=click.Path(exists=True, dir_okay=False), metavar="FILE")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def config(file: str | None, data: str | None, *, as_json: bool) -> None:
     """Print every effective setting and where it came from."""
     _, settings = load(

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 
 
 @click.group()
@@ -17,7 +18,7 @@ def token() -> None:
 
 
 @token.command(epilog="Example: atoll token create --data ./node --name ci --scope write")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--name", required=True, help="What the token is for.")
 @click.option("--scope", "scopes", multiple=True, required=True, help="read, write, delete, admin.")
 @click.option("--user", default="", help="Whose token; the administrator's by default.")
@@ -44,8 +45,8 @@ def create(
 
 
 @token.command("list", epilog="Example: atoll token list --data ./node --json")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def list_tokens(data: str | None, *, as_json: bool) -> None:
     """List the tokens, without their secrets."""
     with connect(data) as node:
@@ -66,7 +67,7 @@ def list_tokens(data: str | None, *, as_json: bool) -> None:
 
 
 @token.command(epilog="Example: atoll token revoke --data ./node 0f3c…")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("id")
 def revoke(data: str | None, id: str) -> None:  # noqa: A002 - the API's word
     """Revoke a token, everywhere this is heard."""

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from cli.connection import connect
+from cli.options import data_option
 from cli.output import show, table
 from cli.transfers import rate_text, time_text, transfers_table
 
@@ -88,7 +89,7 @@ def view(found: Mapping[str, Any], moving: Mapping[str, Any]) -> RenderableType:
 
 
 @click.command(epilog="Example: atoll mesh topology --data ./node --watch")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--watch", is_flag=True, help="Look again every second, until interrupted.")
 @click.option("--every", type=click.FloatRange(0.1), default=SECOND, metavar="SECONDS")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts; a line a look.")

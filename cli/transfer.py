@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from cli.connection import connect
+from cli.options import data_option
 from store.errors import DigestMismatchError, NotFoundError, RegistryError, UnavailableError
 
 PIECE = 1 << 18
@@ -76,7 +77,7 @@ class Watched:
 
 
 @click.command(epilog="Example: atoll publish --data ./node build.tar generic/builds/build.tar")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--url", metavar="URL", help="A node elsewhere; the token is taken from ATOLL_TOKEN.")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("target", metavar="REPOSITORY/PATH")
@@ -109,7 +110,7 @@ def publish(data: str | None, url: str | None, file: Path, target: str) -> None:
 
 
 @click.command(epilog="Example: atoll get --data ./node generic/builds/build.tar build.tar")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--url", metavar="URL", help="A node elsewhere; the token is taken from ATOLL_TOKEN.")
 @click.argument("source", metavar="REPOSITORY/PATH")
 @click.argument("file", type=click.Path(path_type=Path), required=False)

@@ -12,6 +12,7 @@ from rich.filesize import decimal
 from rich.table import Column, Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show
 
 SHORT = 19  # characters of a digest that tell blobs apart: sha256: and twelve more
@@ -58,8 +59,8 @@ def transfers_table(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> Table:
 
 
 @click.command(epilog="Example: atoll mesh transfers --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def transfers(data: str | None, *, as_json: bool) -> None:
     """Show what moves where, and how long it will take."""
     with connect(data) as node:
@@ -113,8 +114,8 @@ def summary(found: Mapping[str, Any]) -> str:
 
 
 @click.command(epilog="Example: atoll mesh why --data ./node sha256:2c26b4…")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 @click.argument("digest")
 def why(data: str | None, digest: str, *, as_json: bool) -> None:
     """Explain a transfer, under way or ended lately: sources, rates, and the reason for each."""

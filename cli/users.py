@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 
@@ -14,8 +15,8 @@ def user() -> None:
 
 
 @user.command("list", epilog="Example: atoll user list --data ./node")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 def list_users(data: str | None, *, as_json: bool) -> None:
     """List the users."""
     with connect(data) as node:
@@ -25,7 +26,7 @@ def list_users(data: str | None, *, as_json: bool) -> None:
 
 
 @user.command(epilog="Example: atoll user create --data ./node ann --admin")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 @click.option("--admin", is_flag=True)
 @click.option("--email", default="")
@@ -38,7 +39,7 @@ def create(data: str | None, name: str, *, admin: bool, email: str, password: st
 
 
 @user.command(epilog="Example: atoll user password --data ./node ann")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 @click.password_option(help="Asked for when it is not given.")
 def password(data: str | None, name: str, password: str) -> None:
@@ -48,7 +49,7 @@ def password(data: str | None, name: str, password: str) -> None:
 
 
 @user.command(epilog="Example: atoll user delete --data ./node ann")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 def delete(data: str | None, name: str) -> None:
     """Delete a user, its tokens and its rights."""
@@ -57,7 +58,7 @@ def delete(data: str | None, name: str) -> None:
 
 
 @user.command(epilog="Example: atoll user grant --data ./node ann 'pypi*' --action write")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("name")
 @click.argument("repository")
 @click.option("--action", "actions", multiple=True, required=True)

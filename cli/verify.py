@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.filesize import decimal
 
 from cli.connection import connect
+from cli.options import data_option
 from store.errors import RegistryError
 
 
 @click.command(epilog="Example: atoll verify --data ./node --repair")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--repair", is_flag=True, help="Put right what can be; wrong bytes come from peers.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line, for scripts.")
 def verify(data: str | None, *, repair: bool, as_json: bool) -> None:

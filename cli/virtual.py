@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 
 from cli.connection import connect
+from cli.options import data_option, json_option
 from cli.output import show, table
 
 
@@ -27,8 +28,8 @@ def members_table(items: Sequence[Mapping[str, Any]]) -> Table:
 
 
 @click.command(epilog="Example: atoll repo members --data ./node all")
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 @click.argument("key")
 def members(data: str | None, key: str, *, as_json: bool) -> None:
     """List a virtual repository's members, in order."""
@@ -38,7 +39,7 @@ def members(data: str | None, key: str, *, as_json: bool) -> None:
 
 
 @click.command("add-member", epilog="Example: atoll repo add-member --data ./node all wheels")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--place", type=click.IntRange(0), help="Before which other, from 0; else the last.")
 @click.option("--allow", metavar="PATTERN", multiple=True, help="Ask it for these names only.")
 @click.option("--deny", metavar="PATTERN", multiple=True, help="Never ask it for these names.")
@@ -60,7 +61,7 @@ def add_member(
 
 
 @click.command("remove-member", epilog="Example: atoll repo remove-member --data ./node all old")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("key")
 @click.argument("member")
 def remove_member(data: str | None, key: str, member: str) -> None:
@@ -70,7 +71,7 @@ def remove_member(data: str | None, key: str, member: str) -> None:
 
 
 @click.command("order-members", epilog="Example: atoll repo order-members --data ./node all a b")
-@click.option("--data", metavar="DIR")
+@data_option
 @click.argument("key")
 @click.argument("members", nargs=-1, required=True)
 def order_members(data: str | None, key: str, members: Sequence[str]) -> None:
@@ -83,7 +84,7 @@ def order_members(data: str | None, key: str, members: Sequence[str]) -> None:
 @click.command(
     "route-member", epilog="Example: atoll repo route-member --data ./node all up --deny 'corp-*'"
 )
-@click.option("--data", metavar="DIR")
+@data_option
 @click.option("--allow", metavar="PATTERN", multiple=True, help="Ask it for these names only.")
 @click.option("--deny", metavar="PATTERN", multiple=True, help="Never ask it for these names.")
 @click.argument("key")
@@ -118,8 +119,8 @@ def composition_table(found: Mapping[str, Any]) -> Table:
 @click.command(
     epilog="Example: atoll repo compose --data ./node all --deploy wheels --reserve 'corp-*'"
 )
-@click.option("--data", metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
+@data_option
+@json_option
 @click.option("--deploy", metavar="MEMBER", help="The member that takes publishes; '' for none.")
 @click.option("--guard/--no-guard", default=None, help="Keep local names from remote members.")
 @click.option(
