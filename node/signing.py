@@ -8,24 +8,22 @@ private temporary home, which is gone when the node stops, or at its next start 
 
 from __future__ import annotations
 
-import base64
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import msgspec
 import structlog
 import trio
 
+from node.sealing import Safe, Sealer, Settings, Write
 from store.disk import disk_errors
 from store.errors import UnavailableError
-from store.facts import Fact, Setting
-from store.rows import SettingRow
 
 log = structlog.get_logger(__name__)
 KIND = "signing-key"
@@ -41,35 +39,6 @@ class SigningKey(msgspec.Struct):
     sealed: dict[str, str]  # node id → base64 of the sealed armoured private key
 
 
-class Sealer(Protocol):
-    """Seals to members, opens what is sealed to this node."""
-
-    @property
-    def node(self) -> str: ...
-
-    def members(self) -> Sequence[str]:
-        """Nodes that may hold signing keys."""
-        ...
-
-    def seal(self, node: str, secret: bytes) -> bytes: ...
-
-    def unseal(self, sealed: bytes) -> bytes: ...
-
-
-class Settings(Protocol):
-    """What signing needs of the catalog."""
-
-    async def setting(self, kind: str, key: str) -> SettingRow | None: ...
-
-    async def settings(self, kind: str) -> Iterable[SettingRow]: ...
-
-
-class Write(Protocol):
-    """Appends facts to the ledger."""
-
-    async def __call__(self, facts: Sequence[Fact], *, actor: str) -> object: ...
-
-
 class Keyring:
     """GnuPG in a temporary home, and the keys of the ledger in it."""
 
@@ -77,7 +46,7 @@ class Keyring:
         self, settings: Settings, sealer: Sealer, write: Write, marker: Path | None = None
     ) -> None:
         """``marker`` is a file that names the home, so that one left by a crash is found."""
-        self._settings, self._sealer, self._write = settings, sealer, write
+        self._safe = Safe(KIND, SigningKey, settings, sealer, write)
         self._marker = marker
         self._home: Path | None = None
         self._imported: set[str] = set()
@@ -107,41 +76,20 @@ class Keyring:
     async def key(self, repository: str) -> SigningKey:
         """The repository's key, made if there is none.  Raises UnavailableError without GnuPG."""
         async with self._lock:
-            row = await self._settings.setting(KIND, repository)
-            if row is not None:
-                return msgspec.json.decode(row.value, type=SigningKey)
-            return await self._make(repository)
+            return await self._safe.get(repository) or await self._make(repository)
 
     async def _make(self, repository: str) -> SigningKey:
         home = await self._gnupg_home()
         fingerprint, public, private = await trio.to_thread.run_sync(_generate, home, repository)
-        sealed = {
-            node: base64.b64encode(self._sealer.seal(node, private)).decode()
-            for node in self._sealer.members()
-        }
-        key = SigningKey(fingerprint, public.decode(), sealed)
-        fact = Setting(KIND, repository, msgspec.json.encode(key), ())
-        await self._write([fact], actor="node")
+        key = SigningKey(fingerprint, public.decode(), self._safe.boxes(private))
+        await self._safe.put(repository, key)
         self._imported.add(fingerprint)
         log.info("made a signing key", repository=repository, fingerprint=fingerprint)
         return key
 
     async def share(self) -> int:
         """Seal keys this node can open to members that joined since; returns how many changed."""
-        changed = 0
-        for row in await self._settings.settings(KIND):
-            key = msgspec.json.decode(row.value, type=SigningKey)
-            missing = [node for node in self._sealer.members() if node not in key.sealed]
-            own = key.sealed.get(self._sealer.node)
-            if not missing or own is None:
-                continue
-            private = self._sealer.unseal(base64.b64decode(own))
-            for node in missing:
-                key.sealed[node] = base64.b64encode(self._sealer.seal(node, private)).decode()
-            fact = Setting(KIND, row.key, msgspec.json.encode(key), row.records)
-            await self._write([fact], actor="node")
-            changed += 1
-        return changed
+        return await self._safe.share()
 
     async def sign(self, repository: str, data: bytes, *, time: float, clear: bool) -> bytes:
         """Sign with the repository's key at a given time.  Raises UnavailableError without it."""
@@ -154,10 +102,9 @@ class Keyring:
             return await trio.to_thread.run_sync(sign)
 
     async def _import(self, home: Path, key: SigningKey) -> None:
-        own = key.sealed.get(self._sealer.node)
-        if own is None:
+        private = self._safe.open(key)
+        if private is None:
             raise UnavailableError("this node does not hold the repository's signing key yet")
-        private = self._sealer.unseal(base64.b64decode(own))
         await trio.to_thread.run_sync(_import_private, home, private)
         self._imported.add(key.fingerprint)
 
