@@ -85,6 +85,13 @@ class Place:
         """Return our stripe, and that of our site: what is in both is to be asked for first."""
         return _stripes(self, count)
 
+    def spare(self, count: int) -> int:
+        """Return what to take of the stripes of others, once the own one is done: of each a part.
+
+        Those who take over what is left of a slow one's stripe then ask for different chunks.
+        """
+        return _spare(self, count)
+
 
 @lru_cache(maxsize=64)
 def _stripes(place: Place, count: int) -> tuple[int, int]:
@@ -93,6 +100,16 @@ def _stripes(place: Place, count: int) -> tuple[int, int]:
         number = place.rank * place.sites + offset
         own |= bits.stripe(number, place.sites * place.mates, count)
     return own, site
+
+
+@lru_cache(maxsize=64)
+def _spare(place: Place, count: int) -> int:
+    width = place.sites * place.mates
+    turn = bits.span(0, width) << (place.rank * place.sites + place.site) * width
+    spare = 0
+    for start in range(0, count, width * width):
+        spare |= turn << start
+    return spare & bits.full(count)
 
 
 ALONE = Place()
@@ -157,7 +174,8 @@ def _tiers(blob: Blob, twice: int, *, sole: bool) -> list[int]:
     if blob.place.alone:
         return [-1]
     own, site = blob.place.stripes(blob.count)
-    tiers = [own & site & ~twice, own & site, own & ~twice, own, ~twice, -1]
+    spare = blob.place.spare(blob.count)
+    tiers = [own & site & ~twice, own & site, own & ~twice, own, spare & ~twice, ~twice, -1]
     if not blob.readers:
         return tiers
     window = _window(blob)
@@ -277,13 +295,11 @@ def endgame(
 ) -> list[Ask]:
     """Ask again, elsewhere, for what would come far too late.
 
-    Only of sources that have nothing else to give (``needed`` is what nobody was asked for).  At
-    most two copies of a chunk, and ``allowance`` bytes in all.
+    Only when everything has been asked for (``needed`` is what has not).  At most two copies of a
+    chunk, and ``allowance`` bytes in all.
     """
-    idle = [
-        s for s in sources if s.room > 0 and not s.snubbed and not s.metered and not needed & s.has
-    ]
-    if not idle:
+    idle = [s for s in sources if s.room > 0 and not s.snubbed and not s.metered]
+    if needed or not idle:
         return []
     by_peer = {source.peer: source for source in sources}
     late = sorted(

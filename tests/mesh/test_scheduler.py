@@ -169,6 +169,24 @@ def test_every_chunk_is_in_one_members_stripe_of_one_site(
     assert seen == bits.full(count)
 
 
+def test_of_the_stripes_of_others_each_takes_a_part_of_his_own() -> None:
+    places = [Place(site, 2, rank, 2) for site in range(2) for rank in range(2)]
+    parts = [place.spare(64) for place in places]
+    assert sum(parts) == bits.full(64)  # each chunk is in one
+    for victim in places:
+        own, site = victim.stripes(64)
+        assert [(own & site & part).bit_count() for part in parts] == [4] * 4
+    mine = Place(0, 1, 1, 4)
+    taken = mine.stripes(64)[0]
+    (first, *_) = plan(
+        blob(bits.full(64) & ~taken, place=mine),
+        [source("only", room=12 * SIZE)],
+        12 * SIZE,
+        random.Random(1),
+    )
+    assert not bits.of(first.chunks) & ~mine.spare(64)
+
+
 def test_nothing_that_our_site_has_is_asked_for_from_another() -> None:
     near, far = source("near", bits.full(32), rate=1e5), source("far", far=True)
     asks = plan(blob(bits.full(64)), [far, near], 1 << 24, random.Random(1))
