@@ -51,6 +51,8 @@ class Asking:
         for download in sorted(self.downloads.values(), key=lambda d: (d.priority, d.started)):
             if download.manifest is None:
                 effects += self._ask_manifest(download, now)
+            elif download.delta:
+                continue  # it is being made of an older blob
             elif download.open and not download.finishing and self._budget > 0:
                 effects += self._ask_chunks(download, now)
         return effects

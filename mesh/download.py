@@ -119,6 +119,7 @@ class Download:
     requests: dict[int, Request] = field(default_factory=dict[int, Request])
     readers: tuple[int, ...] = ()  # the chunk that each waiting client needs next
     meter: Meter = field(default_factory=lambda: Meter(halflife=5.0))  # bytes that were of use
+    delta: bytes = b""  # the delta that may make it: its own chunks are not asked for meanwhile
     news: int = 0  # chunks verified since the last Have
     duplicated: int = 0  # bytes asked for twice on purpose
     refetched: int = 0  # bytes that came although they were here

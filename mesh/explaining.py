@@ -154,6 +154,8 @@ def waiting_for(known: Known, download: Download) -> str:
         return f"its manifest, from {', '.join(asked) or 'nobody yet'}"
     if not download.open:
         return "the disk, to open it"
+    if download.delta:
+        return f"its delta, sha256:{download.delta.hex()}"
     return _waiting_for_chunks(known, download)
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from store.applying import Outcome
@@ -183,4 +184,33 @@ class KeeperPort(Protocol):
 
     async def secure(self, author: str, incarnation: int, seq: int, blobs: Sequence[bytes]) -> bool:
         """Get these blobs and this chain; whether all of it is durable here now."""
+        ...
+
+
+class ShelfPort(Protocol):
+    """Deltas that are here, and who makes more; ``node.deltas`` is one."""
+
+    def offers(self, blob: bytes) -> Sequence[tuple[bytes, bytes, int, int]]:
+        """Return (basis, delta, size, work) of those that make a blob, the smallest first."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Where temporary files may lie."""
+        ...
+
+    def asked(self, blob: bytes) -> None:
+        """A peer looks for a blob that is here: a delta of it would be of use."""
+        ...
+
+    async def expect(self, delta: Digest) -> bool:
+        """Take a blob for a delta from now on; False if it is one of the node's own."""
+        ...
+
+    async def unexpect(self, delta: Digest) -> None:
+        """No longer."""
+        ...
+
+    async def keep(self, delta: Digest) -> None:
+        """Keep a delta that has proven right.  Raises DeltaInvalidError."""
         ...

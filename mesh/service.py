@@ -26,6 +26,7 @@ from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
 from mesh.shell.copies import Copies
 from mesh.shell.couriers import Couriers
+from mesh.shell.deltas import DeltaShell
 from mesh.shell.errands import Errands
 from mesh.shell.insight import Insight
 from mesh.shell.joining import Joining
@@ -130,6 +131,7 @@ class Mesh:
         board.handlers = {Errand: self.errands.heard, LinkWords: self._neighbourhood.heard}
         board.handlers |= dict.fromkeys(CARGO.values(), self.couriers.heard)
         board.handlers |= dict.fromkeys((RelayOpen, RelayOffer, RelayReady), self._relays.heard)
+        self.deltas = DeltaShell(self._transfers, self._links, board.handlers)
 
     # --- running -------------------------------------------------------------------------------
     async def run(

@@ -15,6 +15,7 @@ import msgspec
 
 from mesh.cargo import CARGO
 from mesh.copies import COPIES
+from mesh.deltas import DELTAS
 from mesh.messages import TYPES, ChunkIndex, Count, Data, Message
 from mesh.neighbourhood import NEIGHBOURHOOD
 from store.errors import LocalProtocolError, RemoteProtocolError
@@ -30,7 +31,7 @@ HEAD = struct.Struct("!IB")
 HEADER_LENGTH = struct.Struct("!H")
 MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError)
 
-ALL = {**TYPES, **COPIES, **CARGO, **NEIGHBOURHOOD}
+ALL = {**TYPES, **COPIES, **CARGO, **NEIGHBOURHOOD, **DELTAS}
 CODES = {kind: code for code, kind in ALL.items()}
 DECODERS = {code: msgspec.msgpack.Decoder(kind) for code, kind in ALL.items()}
 DATA = CODES[Data]

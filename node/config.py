@@ -89,6 +89,7 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     links: tuple[str, ...] = ()  # rules: "site:NAME up=2Mbit metered hours=22:00-06:00"
     courier: str = "auto"  # auto (by role) | on | off: carry between sites never up together
     courier_budget: int = 4 << 30  # bytes that may lie here only to be carried
+    delta_budget: int = 0  # bytes of deltas between versions kept for peers; 0: none are used
     repair_rate: int = 0  # bytes per second that policies may fetch; 0: no cap
     absent: float = 259200.0  # seconds without a sign of a member until others stand in for it
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere
@@ -176,12 +177,10 @@ def _keys(model: type[msgspec.Struct], prefix: str = "") -> dict[str, Any]:
 
 
 KEYS = _keys(Config)
-SECRET = frozenset(
-    {"access.admin_password", "database.url", "search.meilisearch_key"}
-)  # never printed
+# Never printed:
+SECRET = frozenset({"access.admin_password", "database.url", "search.meilisearch_key"})
 FOREIGN = frozenset({"ATOLL_CONFIG", "ATOLL_TOKEN"})  # of commands, and no setting
 FILE = "atoll.toml"  # in the data directory: read when no other file is named
-
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "http.tls": ("off", "auto", "files"),
@@ -211,6 +210,7 @@ LEAST: Mapping[str, float] = {
     "mesh.relay_streams": 1,
     "mesh.repair_rate": 0,
     "mesh.courier_budget": 0,
+    "mesh.delta_budget": 0,
     "mesh.absent": 60,
     "access.token_minutes": 1,
     "access.login_attempts": 1,

@@ -45,6 +45,7 @@ from store.journal import Journal
 from store.ledger import Ledger
 from store.partials import Partials
 from store.references import References
+from store.siblings import Siblings
 from store.staging import Staging
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Core:
     ledger: Ledger
     catalog: Catalog
     references: References
+    siblings: Siblings
     conflicts: Conflicts
     blobs: Blobs
     staging: Staging

@@ -76,3 +76,9 @@ class LinkMetrics(Collector):
         yield family
         text = "Chunks that sources told us to get elsewhere"
         yield CounterMetricFamily("atoll_transfer_redirected", text, value=totals.redirected)
+        deltas, text = self._mesh.deltas, "Blobs made of a delta and an older blob"
+        yield CounterMetricFamily("atoll_delta_blobs", text, value=deltas.used)
+        text = "Bytes that deltas spared"
+        yield CounterMetricFamily("atoll_delta_spared_bytes", text, value=deltas.spared)
+        text = "Deltas that made other bytes than they said"
+        yield CounterMetricFamily("atoll_delta_refused", text, value=deltas.refused)

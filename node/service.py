@@ -60,6 +60,7 @@ from store.ledger import Change, Ledger
 from store.partials import Partials
 from store.projection import Touched
 from store.references import References
+from store.siblings import Siblings
 from store.staging import Staging
 from store.usage import UsageLog
 
@@ -122,6 +123,7 @@ async def _assemble(
         ledger=ledger,
         catalog=catalog,
         references=References(facts),
+        siblings=Siblings(facts),
         conflicts=Conflicts(facts),
         blobs=blobs,
         staging=staging,

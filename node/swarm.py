@@ -17,11 +17,14 @@ from mesh.shell.meeting import Ways
 from node.config import Mesh as MeshConfig
 from node.config import split_address
 from node.core import Core
+from node.deltas import DeltaKeeper
 from node.directory import UserEntry
 from node.linkmetrics import LinkMetrics
 from node.meshmetrics import MeshMetrics
 from node.pathmetrics import PathMetrics
 from store.errors import MeshError, NoHolderError, PendingError
+from store.files import FileStore
+from store.shelf import Shelf, Shelved, ShelvedIndex
 
 log = structlog.get_logger(__name__)
 COURIER = {"on": True, "off": False, "auto": None}  # by role
@@ -30,9 +33,9 @@ RETRY_MAX = 30.0
 SYNC_MAX = 30.0  # seconds that a joined node waits for the mesh's users before it answers clients
 
 
-def build_mesh(core: Core) -> Mesh:
+def build_mesh(core: Core, keeper: DeltaKeeper | None = None) -> Mesh:
     """Make the mesh of this node; nothing is opened yet."""
-    config = core.config.mesh
+    config, blobs = core.config.mesh, core.blobs
     carrier = TlsCarrier(
         core.identity.seed,
         listen=[split_address(config.listen)],
@@ -41,8 +44,8 @@ def build_mesh(core: Core) -> Mesh:
     return Mesh(
         identity=core.identity,
         ledger=core.ledger,
-        store=core.blobs.store,
-        index=core.blobs.index,
+        store=blobs.store if keeper is None else Shelved(blobs.store, keeper.shelf),
+        index=blobs.index if keeper is None else ShelvedIndex(blobs.index, keeper.shelf),
         partials=core.partials,
         carriers=[carrier, *_libp2p(core)],
         directory=core.config.path / "mesh",
@@ -52,6 +55,15 @@ def build_mesh(core: Core) -> Mesh:
         rules=config.links,
         ways=Ways(config.mdns, config.peers, _quota(config), COURIER[config.courier]),
     )
+
+
+def _keeper(core: Core) -> DeltaKeeper | None:
+    """What makes and keeps deltas, where they are wanted and blobs are files."""
+    store, budget = core.blobs.store, core.config.mesh.delta_budget
+    if not budget or not isinstance(store, FileStore):
+        return None
+    shelf = Shelf(core.config.path / "deltas", store, budget=budget)
+    return DeltaKeeper(shelf, store, core.siblings)
 
 
 def _libp2p(core: Core) -> list[Libp2pCarrier]:
@@ -79,7 +91,8 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     mesh of its own meanwhile.  Raises RejectedError for an invitation that is no good.
     """
     (core.config.path / "mesh").mkdir(exist_ok=True)
-    mesh = build_mesh(core)
+    keeper = _keeper(core)
+    mesh = build_mesh(core, keeper)
     core.metrics.registry.register(PathMetrics(mesh))
     core.metrics.registry.register(LinkMetrics(mesh))
     told = MeshMetrics(core, mesh)
@@ -87,6 +100,10 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     core.metrics.refreshers.append(told.refresh)
     await services.start(mesh.run)
     core.blobs.swarm = mesh
+    if keeper is not None:
+        keeper.attach(mesh)
+        core.ledger.observe(keeper.follow)
+        services.start_soon(keeper.run, mesh)
     mesh.errands.perform = core.errand
     core.engine.errands = mesh.errands
     if invitation and invitations.read(invitation).mesh.hex() != core.ledger.mesh:

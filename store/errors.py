@@ -75,6 +75,10 @@ class ManifestInvalidError(RejectedError):
     """A manifest, archive or metadata document breaks its specification."""
 
 
+class DeltaInvalidError(RejectedError):
+    """A delta is damaged, or makes other bytes than it says (docs/delta.md)."""
+
+
 class NameInvalidError(RejectedError):
     """A package, version, tag or repository name breaks its ecosystem's rules."""
 

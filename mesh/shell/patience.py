@@ -32,9 +32,8 @@ class Patience:
             with trio.move_on_after(LOOK):
                 await work()
                 return
-            here = self._progress()
-            if here != seen:
-                seen, deadline = here, trio.current_time() + self._wait
+            if self.fetch.here != seen:
+                seen, deadline = self.fetch.here, trio.current_time() + self._wait
             if trio.current_time() >= deadline or self._nowhere(self.fetch):
                 raise NoHolderError(f"{self.fetch.blob}: nobody reachable has it")
 
@@ -42,10 +41,6 @@ class Patience:
         """Wait for the byte at ``start``.  Raises NoHolderError."""
         for index in partial.manifest.locate(start, start + 1):
             await self.over(functools.partial(partial.wait, index))
-
-    def _progress(self) -> int:
-        partial = self.fetch.partial
-        return 0 if partial is None else len(partial.manifest.chunks) - len(partial.missing)
 
 
 class Patient(AsyncIterator[T], Generic[T]):

@@ -78,6 +78,9 @@ class Transfers:
         self._warm = WarmFiles()
         self._manifests: OrderedDict[bytes, Manifest] = OrderedDict()
         self._wake = trio.Event()
+        self.found: Callable[[bytes, bytes], None] = lambda *_: (
+            None
+        )  # a peer looks for what is here
         self._asleep_until = math.inf  # when the clock is looked at next
         self._tasks: dict[type[object], Callable[[Any], Awaitable[None]]] = {
             LookUp: self._look_up,
@@ -102,6 +105,10 @@ class Transfers:
                     continue
                 self._follow_readers()
                 self.perform(self.exchange.tick(trio.current_time()))
+
+    def start(self, work: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        """Start a task that ends with this."""
+        self._start(work, *arguments)
 
     async def _tidy_forever(self) -> None:
         try:
@@ -129,6 +136,17 @@ class Transfers:
             yield fetch
         finally:
             self.exchange.unwant(raw, trio.current_time())
+
+    async def drop(self, blob: Digest) -> None:
+        """Stop a fetch that nobody waits for; what has come stays on the disk, to be resumed.
+
+        What is being completed already is left to it.
+        """
+        download = self.exchange.downloads.get(blob.raw)
+        if download is None or download.local or download.finishing:
+            return
+        self.perform(self.exchange.abandoned(blob.raw, trio.current_time()))
+        await self._give_up(GiveUp(blob.raw))
 
     def authenticated(self, blob: Digest) -> bool:
         """Tell whether a signed record vouches for the manifest, so that bytes may flow early."""
@@ -202,6 +220,8 @@ class Transfers:
         async with self._lookups:
             manifest = await self.manifest(Digest.sha256(asked.blob))
         found = None if manifest is None else (manifest.size, manifest.id)
+        if found is not None:
+            self.found(asked.peer, asked.blob)  # ahead of the answer: chunks wait for a delta
         now = trio.current_time()
         self.perform(self.exchange.looked_up(asked.peer, asked.blob, found, now))
 
@@ -264,6 +284,18 @@ class Transfers:
         span = (effect.first, effect.count)
         now = trio.current_time()
         self.perform(self.exchange.written(effect.blob, effect.peer, span, bad, now, have=twins))
+
+    def poured(
+        self, fetch: Fetch, partial: PartialBlob, first: int, stop: int, bad: list[int]
+    ) -> None:
+        """Take note of chunks that were made here, and of whether they were right."""
+        raw = fetch.blob.raw
+        if fetch.partial is partial and raw in self.exchange.downloads:
+            good = [index for index in range(first, stop) if index not in bad]
+            here, now = have(partial), trio.current_time()
+            for start, end in bits.runs(bits.of(good)):
+                span = (start, end - start)
+                self.perform(self.exchange.written(raw, b"", span, (), now, have=here))
 
     async def _finish(self, effect: Finish) -> None:
         raw = effect.blob

@@ -32,6 +32,15 @@ class Fetch:
         self.error: RegistryError | None = None
         self.unwritten: deque[tuple[PartialBlob, Write]] = deque()
         self.writing = False  # a task is at it
+        self.behind: Fetch | None = None  # the delta of which it is being made
+
+    @property
+    def here(self) -> int:
+        """How many chunks are here, of the blob and of its delta: while it grows there is hope."""
+        own = 0
+        if self.partial is not None:
+            own = len(self.partial.manifest.chunks) - len(self.partial.missing)
+        return own + (self.behind.here if self.behind is not None else 0)
 
     def end(self, error: RegistryError | None = None) -> None:
         """It is here, or will not come."""

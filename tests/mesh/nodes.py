@@ -27,6 +27,7 @@ from store.files import FileStore
 from store.identity import Identity
 from store.ledger import Ledger
 from store.partials import Partials
+from store.shelf import Shelf, Shelved, ShelvedIndex
 
 STANDARD = Quota()
 
@@ -45,6 +46,7 @@ class Node:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     addresses: tuple[str, ...] = ()
     carrier: Carrier | None = None
+    shelf: Shelf | None = None
 
     @property
     def id(self) -> bytes:
@@ -79,6 +81,37 @@ class Node:
         return await self.store.has(manifest.blob)
 
 
+class Offering:
+    """A ``mesh.ports.ShelfPort`` that makes nothing itself."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self.shelf = shelf
+        self.wanted: list[bytes] = []
+        self.lies: list[tuple[bytes, bytes, int, int]] = []
+
+    def offers(self, blob: bytes) -> Sequence[tuple[bytes, bytes, int, int]]:
+        kept = [(e.basis.raw, e.digest.raw, e.size, e.work) for e in self.shelf.of(blob)]
+        return [*self.lies, *kept]
+
+    @property
+    def folder(self) -> Path:
+        return self.shelf.store.temporary
+
+    def asked(self, blob: bytes) -> None:
+        self.wanted.append(blob)
+
+    async def expect(self, delta: Digest) -> bool:
+        self.shelf.expect(delta)
+        return True
+
+    async def unexpect(self, delta: Digest) -> None:
+        self.shelf.unexpect(delta)
+        await self.shelf.clear(delta)
+
+    async def keep(self, delta: Digest) -> None:
+        await self.shelf.keep(delta, 0.0)
+
+
 class FencedTls(TlsCarrier):
     """Real TLS, with the reachability of a World."""
 
@@ -106,7 +139,9 @@ class Fleet:
         wait: float = 10.0,
         mdns: str = "off",
         libp2p: bool = False,
+        deltas: bool = False,
     ) -> None:
+        self.deltas = deltas
         self.root, self.tls, self.wait, self.mdns, self.libp2p = root, tls, wait, mdns, libp2p
         self.world = World()
         self.nodes: dict[str, Node] = {}
@@ -137,12 +172,14 @@ class Fleet:
         store = FileStore(directory / "blobs")
         await store.open()
         index = ChunkIndex(local, store)
+        shelf = Shelf(directory / "deltas", store, budget=1 << 30)
+        await shelf.open()
         carrier = self._carrier(name, identity, advertise)
         mesh = Mesh(
             identity=identity,
             ledger=ledger,
-            store=store,
-            index=index,
+            store=Shelved(store, shelf),
+            index=ShelvedIndex(index, shelf),
             partials=Partials(directory / "partial"),
             carriers=[carrier, *([Libp2pCarrier(identity.seed)] if self.libp2p else [])],
             directory=directory,
@@ -152,6 +189,9 @@ class Fleet:
             rng=random.Random(name),
         )
         node = Node(name, identity, ledger, store, index, mesh, directory, carrier=carrier)
+        node.shelf = shelf
+        if self.deltas:
+            mesh.deltas.shelf = Offering(shelf)
         self.nodes[name] = node
         await self.start(node)
         return node

@@ -1,0 +1,116 @@
+"""Deltas: what a holder offers instead of a blob, and whether to take it.  Pure.
+
+Spec: docs/mesh.md §16, docs/delta.md.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import msgspec
+
+from mesh.download import Download
+from mesh.messages import Count, Id, Message
+from store.delta import SIZE_MAX
+
+OFFERS_MAX = 4  # deltas offered at a time
+SPARED_MIN = 64 << 10  # bytes below which it is not worth the round trips
+OVERHEAD = 0.2  # seconds that a delta costs beside moving it
+APPLY_RATE = 100e6  # bytes per second of the blob that applying a delta makes
+PACK_RATE = 20e6  # bytes per second that zlib packs, where a delta needs it
+GAIN = 0.9  # of the time without it, at most, that a delta may take
+TRIED_MAX = 1024  # deltas remembered that were tried in vain
+BAD_MAX = 2  # deltas that made other bytes, until a peer's are taken no more
+LIARS_MAX = 1024
+
+
+class Delta(msgspec.Struct, array_like=True, frozen=True):
+    """A blob of ``size`` bytes that makes another one of ``basis``.
+
+    ``work`` is how many bytes have to be packed for that.
+    """
+
+    basis: Id
+    delta: Id
+    size: Count
+    work: Count = 0
+
+
+class Deltas(Message, frozen=True):
+    """Who has one of these older blobs may fetch the delta instead of ``blob``; the best first."""
+
+    blob: Id
+    offers: Annotated[tuple[Delta, ...], msgspec.Meta(max_length=OFFERS_MAX)]
+
+
+DELTAS: dict[int, type[Message]] = {0x80 | 17: Deltas}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How fast the blob would come, and the delta: bytes per second.  ``metered``: bytes cost."""
+
+    whole: float
+    delta: float
+    metered: bool = False
+
+
+def best(missing: int, offers: Iterable[Delta], way: Way) -> Delta | None:
+    """Return the delta to take instead of ``missing`` bytes of chunks, if one is better.
+
+    Over a metered link that is the smallest; elsewhere the one with which the blob is here first.
+    """
+    found, least = None, GAIN * missing / max(way.whole, 1.0)
+    for each in offers:
+        if missing - each.size < SPARED_MIN:
+            continue
+        cost = each.size if way.metered else seconds(missing, each, way)
+        if (found is None and way.metered) or cost < least:
+            found, least = each, cost
+    return found
+
+
+def seconds(missing: int, offer: Delta, way: Way) -> float:
+    """Return how long it takes to have a blob by a delta."""
+    moving = offer.size / max(way.delta, 1.0)
+    return OVERHEAD + moving + missing / APPLY_RATE + offer.work / PACK_RATE
+
+
+@dataclass(slots=True)
+class Judge:
+    """Remembers which deltas were in vain, and whose made other bytes."""
+
+    tried: OrderedDict[tuple[bytes, bytes], None] = field(
+        default_factory=OrderedDict[tuple[bytes, bytes], None]
+    )
+    bad: OrderedDict[bytes, int] = field(default_factory=OrderedDict[bytes, int])  # by peer
+
+    def sane(self, peer: bytes, download: Download, offers: Iterable[Delta]) -> Sequence[Delta]:
+        """Return the offers that may be considered for a blob on its way here."""
+        if self.bad.get(peer, 0) >= BAD_MAX or download.finishing or download.size > SIZE_MAX:
+            return []
+        return [
+            each
+            for each in offers
+            if 0 < each.size < SIZE_MAX
+            and each.work <= SIZE_MAX
+            and (download.size == 0 or each.size + SPARED_MIN <= download.size)
+            and download.blob not in (each.basis, each.delta)
+            and each.basis != each.delta
+            and (download.blob, each.delta) not in self.tried
+        ]
+
+    def vain(self, blob: bytes, delta: bytes) -> None:
+        """A delta was of no use: not again."""
+        self.tried[blob, delta] = None
+        while len(self.tried) > TRIED_MAX:
+            self.tried.popitem(last=False)
+
+    def blame(self, peer: bytes) -> None:
+        """A peer's delta made other bytes than it said."""
+        self.bad[peer] = self.bad.pop(peer, 0) + 1
+        while len(self.bad) > LIARS_MAX:
+            self.bad.popitem(last=False)

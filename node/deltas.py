@@ -1,0 +1,206 @@
+"""Deltas on this node: made in the background, kept on a shelf, offered by the mesh.
+
+Made of what is here, one at a time, in a process that gives way to all others: when a file is
+published while members are linked, and when a member looks for a blob.  Docs: docs/delta.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from mesh.deltas import SPARED_MIN
+from store.changes import Change
+from store.delta import SIZE_MAX
+from store.delta_forms import PLAIN, UNPACKED
+from store.digest import Digest
+from store.errors import BlobUnknownError, DeltaInvalidError, RegistryError
+from store.files import FileStore
+from store.fold import FILE
+from store.shelf import Shelf
+from store.siblings import Siblings
+
+if TYPE_CHECKING:
+    from mesh.service import Mesh
+
+RATIO = 0.95  # of the blob's size, that a delta may have at most
+FORMS = (PLAIN, UNPACKED)
+BASES = 2  # older blobs that deltas are made from
+QUEUE = 256  # blobs that wait for a delta; beyond that, they are made for who asks
+SEEN_MAX = 8192  # blobs remembered that need not be looked at again
+TIDY = 600.0  # seconds between looks for deltas that are of no use any more
+ROOT = Path(__file__).resolve().parents[1]  # where the other process finds ``store``
+TIME_MAX = 900.0  # seconds that one may take
+log = structlog.get_logger(__name__)
+Make = Callable[[Digest, Digest, Path, int], Awaitable[None]]
+
+
+class DeltaKeeper:
+    """``mesh.ports.ShelfPort``, and the worker behind it."""
+
+    def __init__(self, shelf: Shelf, store: FileStore, siblings: Siblings) -> None:
+        self.shelf, self.made = shelf, 0
+        self.tell: Callable[[bytes], None] = lambda _: None  # the mesh, of a new delta
+        self.linked: Callable[[], Sequence[str]] = list
+        self.make: Make = self._in_process
+        self._store, self._siblings = store, siblings
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._sender, self._queue = trio.open_memory_channel[bytes | tuple[str, str]](QUEUE)
+
+    def attach(self, mesh: Mesh) -> None:
+        """Work for a mesh."""
+        self.tell, self.linked = mesh.deltas.made, mesh.linked
+
+    async def run(self, mesh: Mesh | None = None) -> None:
+        """Work until cancelled; offer nothing before the shelf has been looked through."""
+        await self.shelf.open()
+        if mesh is not None:
+            mesh.deltas.shelf = self
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tidy_forever)
+            async for wish in self._queue:
+                try:
+                    await self._grant(wish)
+                except (RegistryError, OSError) as error:
+                    log.warning("deltas.not_made", why=str(error))
+
+    async def _tidy_forever(self) -> None:
+        while True:
+            await trio.sleep(TIDY)
+            try:
+                await self.shelf.tidy()
+            except (RegistryError, OSError) as error:
+                log.warning("deltas.not_tidied", why=str(error))
+
+    # --- what the mesh asks --------------------------------------------------------------------
+    def offers(self, blob: bytes) -> Sequence[tuple[bytes, bytes, int, int]]:
+        """Return (basis, delta, size, work) of those that make a blob, the smallest first."""
+        kept = sorted(self.shelf.of(blob), key=lambda each: each.size)
+        for each in kept:
+            each.used = time.time()
+        return [(each.basis.raw, each.digest.raw, each.size, each.work) for each in kept]
+
+    def asked(self, blob: bytes) -> None:
+        """A member looks for a blob that is here."""
+        if blob not in self._seen:
+            self._put(blob)
+
+    async def expect(self, delta: Digest) -> bool:
+        """Take a blob for a delta from now on; False if it is one of the node's own."""
+        if await self._store.has(delta):
+            return False
+        self.shelf.expect(delta)
+        return True
+
+    async def unexpect(self, delta: Digest) -> None:
+        """No longer; what came and was of no use goes."""
+        self.shelf.unexpect(delta)
+        await self.shelf.clear(delta)
+
+    @property
+    def folder(self) -> Path:
+        """Where temporary files may lie."""
+        return self.shelf.store.temporary
+
+    async def keep(self, delta: Digest) -> None:
+        """Keep a delta that has proven right."""
+        await self.shelf.keep(delta, time.time())
+
+    # --- making --------------------------------------------------------------------------------
+    async def follow(self, change: Change) -> None:
+        """Take a commit: who hears of a new version soon asks for it."""
+        if not self.linked():
+            return
+        for cell in change.touched:
+            if cell.kind == FILE and cell.size >= 2 * SPARED_MIN:
+                self._put((cell.repository, cell.name))
+
+    def _put(self, wish: bytes | tuple[str, str]) -> None:
+        try:
+            self._sender.send_nowait(wish)
+        except trio.WouldBlock:
+            return  # whoever asks for it will ask again
+
+    async def _grant(self, wish: bytes | tuple[str, str]) -> None:
+        """Make the deltas of one blob, unless they were thought of already."""
+        blob = await self._siblings.at(*wish) if isinstance(wish, tuple) else Digest.sha256(wish)
+        if blob is None or blob.raw in self._seen or blob in self.shelf:
+            return
+        try:
+            size = await self._store.size(blob)
+        except BlobUnknownError:
+            return  # it may come
+        self._seen[blob.raw] = None
+        while len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
+        if not 2 * SPARED_MIN <= size <= SIZE_MAX:
+            return
+        known = {each.basis for each in self.shelf.of(blob.raw)}
+        for basis in await self._bases(blob):
+            if basis not in known and await self._add(basis, blob, int(size * RATIO)):
+                self.tell(blob.raw)
+
+    async def _bases(self, blob: Digest) -> list[Digest]:
+        found: list[Digest] = []
+        for each in await self._siblings.of(blob):
+            if await self._store.has(each):
+                found.append(each)
+                if len(found) == BASES:
+                    break
+        return found
+
+    async def _add(self, basis: Digest, blob: Digest, limit: int) -> bool:
+        """Make the deltas of a blob from one basis; tell whether there are any."""
+        stem = self.folder / f"{basis.hex[:16]}-{blob.hex[:16]}"
+        files, before = [Path(f"{stem}.{form}") for form in FORMS], self.made
+        try:
+            with ExitStack() as stack:
+                for each in (basis, blob):
+                    stack.enter_context(self._store.pin(each))
+                await self.make(basis, blob, stem, limit)
+            for file in files:
+                if await trio.to_thread.run_sync(file.exists):
+                    await self.shelf.put(file, time.time())
+                    self.made += 1
+        except DeltaInvalidError as error:  # the disk has it otherwise than it was made
+            log.warning("deltas.not_made", why=str(error))
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(remove, files)
+        return self.made > before
+
+    async def _in_process(self, basis: Digest, blob: Digest, stem: Path, limit: int) -> None:
+        """Make them in another process.  Raises OSError if that fails."""
+        old, new = self._store.locate(basis), self._store.locate(blob)
+        command = maker((basis, old), (blob, new), stem, limit)
+        work = partial(trio.run_process, command, cwd=ROOT, check=False)
+        with trio.move_on_after(TIME_MAX):
+            done = await work(capture_stdout=True, capture_stderr=True)
+            if done.returncode:
+                raise OSError(f"it ended with {done.returncode}: {done.stderr[-300:]!r}")
+            return
+        raise OSError("it takes too long")
+
+
+def remove(files: Sequence[Path]) -> None:
+    """Remove what is left of an attempt."""
+    for file in files:
+        file.unlink(missing_ok=True)
+
+
+def maker(
+    basis: tuple[Digest, Path], blob: tuple[Digest, Path], stem: Path, limit: int
+) -> list[str]:
+    """Return the command of the other process."""
+    names = [str(basis[0]), str(basis[1].absolute()), str(blob[0]), str(blob[1].absolute())]
+    command = [sys.executable, "-m", "store.delta_maker", *names]
+    return [*command, str(stem.absolute()), str(limit)]

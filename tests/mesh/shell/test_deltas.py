@@ -1,0 +1,188 @@
+"""Nodes that fetch a delta instead of a blob: fewer bytes, and right ones whatever comes."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from store import delta
+from store.chunks import Manifest
+from store.digest import Digest
+from store.files import FileStore
+from tests.mesh.nodes import Fleet, Node, Offering, until
+from tests.mesh.test_service import linked
+
+OLD = random.Random(1).randbytes(4_000_000)
+
+
+def edited(new: int = 100_000) -> bytes:
+    """Return bytes of which no chunk is in OLD, though all but ``new`` of them are."""
+    data = bytearray(OLD)
+    for at in range(0, len(data), 10_000):
+        data[at] ^= 1
+    return bytes(data[:2_000_000] + random.Random(2).randbytes(new) + data[2_000_000:])
+
+
+def made(old: bytes, new: bytes, told: tuple[bytes, bytes] | None = None) -> bytes:
+    """Return a delta from ``old`` to ``new`` that says it is one of ``told``."""
+    out = bytearray()
+    names = [Digest.of(data) for data in told or (old, new)]
+    pairs = [(names[0], io.BytesIO(old)), (names[1], io.BytesIO(new))]
+    delta.make(pairs[0], pairs[1], out.extend, limit=1 << 30)
+    return bytes(out)
+
+
+async def shelve(node: Node, data: bytes) -> Digest:
+    """Put a delta on a node's shelf, whatever it is."""
+    assert node.shelf is not None
+    async with node.shelf.store.ingest() as ingest:
+        await ingest.write(data)
+    await node.shelf.keep(ingest.result.digest, 1.0)
+    return ingest.result.digest
+
+
+@asynccontextmanager
+async def pair(
+    root: Path, new: bytes, *, tls: bool = False
+) -> AsyncGenerator[tuple[Fleet, Node, Node, Manifest]]:
+    """Run A, which has both versions, and B, which has the old one."""
+    async with Fleet(root, tls=tls, deltas=True).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        await fleet.join(b, a)
+        await linked(a, b)
+        for node in (a, b):
+            await node.add(OLD)
+        yield fleet, a, b, await a.add(new)
+
+
+async def used(node: Node) -> bool:
+    """Tell whether a delta has been used, and is kept."""
+    return node.mesh.deltas.used == 1
+
+
+def received(node: Node) -> int:
+    return sum(peer.received for peer in node.mesh.peers())
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["memory", "tls"])
+async def test_who_has_the_old_version_fetches_the_delta(tmp_path: Path, tls: bool) -> None:
+    new = edited()
+    async with pair(tmp_path, new, tls=tls) as (_, a, b, manifest):
+        data = made(OLD, new)
+        digest = await shelve(a, data)
+        assert await b.read(manifest) == new
+        await until(lambda: b.has(manifest))
+        assert received(b) < len(data) + 10_000 < 0.05 * len(new)
+        await until(lambda: used(b))
+        assert b.mesh.deltas.spared > 0.9 * len(new)
+        assert b.shelf is not None
+        assert [each.digest for each in b.shelf.of(manifest.blob.raw)] == [digest]
+        assert not await b.store.has(digest)
+        assert await b.index.manifest(digest) is None
+        told = b.mesh.insight.why(manifest.blob)
+        assert told is not None
+        assert [event.what for event in told.events if event.what == "delta"] == ["delta"] * 2
+        assert isinstance(a.mesh.deltas.shelf, Offering)
+        assert manifest.blob.raw in a.mesh.deltas.shelf.wanted
+
+
+async def test_who_has_it_from_there_offers_it_on(tmp_path: Path) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (fleet, a, b, manifest):
+        data = made(OLD, new)
+        await shelve(a, data)
+        await b.mesh.fetch(manifest.blob, size=manifest.size, manifest_id=manifest.id)
+        await until(lambda: used(b))
+        c = await fleet.node("c")
+        await fleet.join(c, a)
+        await c.add(OLD)
+        await linked(b, c)
+        fleet.world.reachable = lambda one, two: "a" not in (one, two)
+        await fleet.world.cut("a", "c")
+        await fleet.world.cut("a", "b")
+        assert await c.read(manifest) == new
+        assert received(c) < len(data) + 20_000
+
+
+async def test_who_lacks_the_old_version_fetches_the_new_one(tmp_path: Path) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        await shelve(a, made(OLD, new))
+        await b.store.delete(Digest.of(OLD))
+        assert await b.read(manifest) == new
+        assert received(b) >= len(new)
+        assert b.mesh.deltas.used == 0
+
+
+def hostile(new: bytes) -> dict[str, bytes]:
+    other = random.Random(3).randbytes(len(new))
+    good = made(OLD, new)
+    return {
+        "other bytes": made(OLD, edited(0) + new[:100_000], (OLD, new)),
+        "another basis": made(other, new, (OLD, new)),
+        "cut off": good[: len(good) // 2],
+        "damaged": good[:60_000] + b"damage" + good[60_006:],
+    }
+
+
+@pytest.mark.parametrize("kind", ["other bytes", "another basis", "cut off", "damaged"])
+async def test_a_wrong_delta_costs_what_it_weighs(tmp_path: Path, kind: str) -> None:
+    new = edited()
+    bad = hostile(new)[kind]
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        await shelve(a, bad)
+        assert await b.read(manifest) == new
+        await until(lambda: b.has(manifest))
+        assert b.mesh.deltas.used == 0
+        assert received(b) <= len(new) + len(bad) + 20_000
+        if len(bad) < 0.8 * len(new):  # else it was not worth a try
+            assert b.mesh.deltas.refused == 1
+            (peer,) = b.mesh.peers()
+            assert "gave a delta that is none" in peer.trouble
+        assert b.shelf is not None
+        assert not b.shelf.of(manifest.blob.raw)
+        assert b.shelf.store.path(Digest.of(bad)) is None
+
+
+async def test_a_delta_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        assert isinstance(a.mesh.deltas.shelf, Offering)
+        a.mesh.deltas.shelf.lies = [(Digest.of(OLD).raw, Digest.of(b"none").raw, 1000, 0)]
+        assert await b.read(manifest) == new
+        assert b.mesh.deltas.used == 0
+
+
+async def test_a_delta_that_is_half_here_is_resumed(tmp_path: Path) -> None:
+    new = edited(1_500_000)
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        data = made(OLD, new)
+        await shelve(a, data)
+        other = FileStore(tmp_path / "elsewhere")
+        await other.open()
+        async with other.ingest() as ingest:
+            await ingest.write(data)
+        parts = ingest.result.manifest
+        partial = await b.mesh._partials.open(parts)  # as a former life has left it
+        half = len(parts.chunks) // 2
+        for index in range(half):
+            await partial.write(index, data[parts.offset(index) : parts.offset(index + 1)])
+        await partial.close()
+        assert await b.read(manifest) == new
+        await until(lambda: used(b))
+        assert received(b) <= len(data) - parts.offset(half) + 20_000
+
+
+async def test_news_of_a_delta_reach_who_fetches_already(tmp_path: Path) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        await shelve(a, made(OLD, new))
+        a.mesh.deltas.made(manifest.blob.raw)  # nobody looks for it yet
+        b.mesh.deltas.shelf = None
+        assert await b.read(manifest) == new
+        assert b.mesh.deltas.used == 0

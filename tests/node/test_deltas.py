@@ -1,0 +1,191 @@
+"""The keeper of deltas: what it makes of what, when, and in a process of its own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+
+from node.deltas import BASES, DeltaKeeper
+from store import schema
+from store.changes import changes
+from store.database import open_database
+from store.digest import Digest
+from store.facts import File, Publish
+from store.files import FileStore
+from store.fold import FILE
+from store.identity import Identity
+from store.ledger import Ledger
+from store.projection import Touched
+from store.shelf import Shelf
+from store.siblings import Siblings
+from tests.mesh.nodes import until
+from tests.node.placement import fleet as whole
+
+OLD = random.Random(1).randbytes(400_000)
+
+
+def version(number: int) -> bytes:
+    data = bytearray(OLD)
+    for at in range(0, number * 10_000, 10_000):
+        data[at] ^= 1
+    return bytes(data)
+
+
+class Desk:
+    """A keeper, and a ledger to publish to."""
+
+    def __init__(self, keeper: DeltaKeeper, store: FileStore, ledger: Ledger) -> None:
+        self.keeper, self.store, self.ledger = keeper, store, ledger
+        self.told: list[bytes] = []
+        keeper.tell = self.told.append
+
+    async def publish(self, name: str, data: bytes, *, here: bool = True) -> Digest:
+        digest = Digest.of(data)
+        if here:
+            async with self.store.ingest() as ingest:
+                await ingest.write(data)
+        file = File(f"p/{name}", "wheel", str(digest), len(data))
+        await self.ledger.append([Publish("r", "p", name, (file,))], actor="test")
+        return digest
+
+    async def settled(self, condition: Callable[[], bool]) -> None:
+        async def holds() -> bool:
+            return condition()
+
+        await until(holds, 20.0)
+
+
+@asynccontextmanager
+async def desk(root: Path) -> AsyncGenerator[Desk]:
+    async with open_database(f"sqlite+aiosqlite:///{root}/f.db", schema.facts) as facts:
+        ledger = Ledger(facts, Identity.from_seed(Digest.of(b"a").raw))
+        await ledger.initialise(site="s", name="a")
+        store = FileStore(root)
+        await store.open()
+        shelf = Shelf(root / "deltas", store, budget=1 << 20)
+        keeper = DeltaKeeper(shelf, store, Siblings(facts))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keeper.run)
+            yield Desk(keeper, store, ledger)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_delta_from_the_last_versions_is_made_for_who_asks(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        digests = [await found.publish(f"p-1.{n}.whl", version(n)) for n in range(4)]
+        await found.publish("p-1.9.tar.gz", version(9))
+        assert found.keeper.offers(digests[3].raw) == []
+        found.keeper.asked(digests[3].raw)
+        await found.settled(lambda: found.keeper.made == BASES)
+        offers = found.keeper.offers(digests[3].raw)
+        assert {each[0] for each in offers} == {digests[2].raw, digests[1].raw}
+        assert all(each[2] < 1000 for each in offers)
+        await found.settled(lambda: found.told == [digests[3].raw] * 2)
+        assert [*found.keeper.folder.iterdir()] == []
+        found.keeper.asked(digests[3].raw)  # once is enough
+        found.keeper.asked(digests[2].raw)
+        await found.settled(lambda: found.keeper.made == 2 * BASES)
+
+
+async def test_what_is_published_while_members_are_linked_gets_one_at_once(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        await found.publish("p-1.1.whl", version(1))
+        new = await found.publish("p-1.2.whl", version(2))
+        cell = Touched(FILE, "r", "p", "p/p-1.2.whl", 1, size=400_000)
+        (change,) = changes([cell])
+        await found.keeper.follow(change)  # nobody is there
+        found.keeper.linked = lambda: ["somebody"]
+        await found.keeper.follow(change)
+        await found.settled(lambda: bool(found.keeper.offers(new.raw)))
+        assert found.keeper.made == 1
+
+
+async def test_what_has_little_in_common_gets_none(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        await found.publish("p-1.1.whl", random.Random(2).randbytes(400_000))
+        await found.publish("p-1.2.whl", version(2))
+        third = await found.publish("p-1.3.whl", version(3))
+        for digest in (Digest.of(version(2)), third):
+            found.keeper.asked(digest.raw)
+        await found.settled(lambda: bool(found.keeper.offers(third.raw)))
+        assert found.keeper.offers(Digest.of(version(2)).raw) == []
+        assert [*found.keeper.folder.iterdir()] == []
+
+
+async def test_what_is_elsewhere_or_small_or_unnamed_gets_none(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        await found.publish("p-1.1.whl", version(1))
+        away = await found.publish("p-1.2.whl", version(2), here=False)
+        await found.publish("p-1.1.zip", b"small" * 10)
+        small = await found.publish("p-1.2.zip", b"small" * 11)
+        last = await found.publish("p-1.3.whl", version(3))
+        for digest in (away, small, Digest.of(b"unnamed"), last):
+            found.keeper.asked(digest.raw)
+        await found.settled(lambda: bool(found.keeper.offers(last.raw)))
+        assert found.keeper.made == 1
+
+
+async def test_a_process_that_fails_is_told_and_the_next_is_made(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        await found.publish("p-1.1.whl", version(1))
+        second = await found.publish("p-1.2.whl", version(2))
+        third = await found.publish("p-1.3.whl", version(3))
+        usual, failed = found.keeper.make, list[Digest]()
+
+        async def make(basis: Digest, blob: Digest, stem: Path, limit: int) -> None:
+            if blob == second:
+                failed.append(blob)
+                raise OSError("killed")
+            await usual(basis, blob, stem, limit)
+
+        found.keeper.make = make
+        found.keeper.asked(second.raw)
+        found.keeper.asked(third.raw)
+        await found.settled(lambda: bool(found.keeper.offers(third.raw)))
+        assert failed == [second]
+
+
+async def test_a_blob_of_the_node_is_never_taken_for_a_delta(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        own = await found.publish("p-1.1.whl", version(1))
+        assert not await found.keeper.expect(own)
+        other = Digest.of(b"other")
+        assert await found.keeper.expect(other)
+        assert other in found.keeper.shelf
+        await found.keeper.unexpect(other)
+        assert other not in found.keeper.shelf
+
+
+async def test_whole_nodes_move_the_delta_of_what_was_published(tmp_path: Path) -> None:
+    async with whole.fleet(tmp_path) as nodes:
+        settings = {"delta_budget": 1 << 30}
+        one = await nodes.node("one", **settings)
+        two = await nodes.node("two", **settings)
+        mesh = two.core.mesh
+        assert mesh is not None
+        assert one.core.mesh is not None
+        first = await one.publish("p/p-1.1.whl", version(1))
+        await mesh.fetch(first)
+        before = sum(peer.received for peer in mesh.peers())
+        second = await one.publish("p/p-1.2.whl", version(2))
+        shelf = one.core.mesh.deltas.shelf
+        assert shelf is not None
+
+        async def offered() -> bool:
+            shelf.asked(second.raw)
+            return bool(shelf.offers(second.raw))
+
+        await until(offered, 20.0)
+        await mesh.fetch(second, size=len(OLD))
+        assert await two.has(second)
+        assert (
+            sum(peer.received for peer in mesh.peers()) - before < 60_000
+        )  # records and greetings
+        assert mesh.deltas.used == 1
+        await two.settle()
+        tally = two.core.placer.distance()
+        assert (tally.other.blobs, tally.cached.blobs) == (0, 2)
