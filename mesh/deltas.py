@@ -22,7 +22,8 @@ OVERHEAD = 0.2  # seconds that a delta costs beside moving it
 APPLY_RATE = 100e6  # bytes per second of the blob that applying a delta makes
 PACK_RATE = 20e6  # bytes per second that zlib packs, where a delta needs it
 GAIN = 0.9  # of the time without it, at most, that a delta may take
-TRIED_MAX = 1024  # deltas remembered that were tried in vain
+TRIES_MAX = 3  # of one delta for one blob: links break, and come back
+TRIED_MAX = 1024  # deltas remembered that were tried
 BAD_MAX = 2  # deltas that made other bytes, until a peer's are taken no more
 LIARS_MAX = 1024
 
@@ -83,9 +84,9 @@ def seconds(missing: int, offer: Delta, way: Way) -> float:
 class Judge:
     """Remembers which deltas were in vain, and whose made other bytes."""
 
-    tried: OrderedDict[tuple[bytes, bytes], None] = field(
-        default_factory=OrderedDict[tuple[bytes, bytes], None]
-    )
+    tried: OrderedDict[tuple[bytes, bytes], int] = field(
+        default_factory=OrderedDict[tuple[bytes, bytes], int]
+    )  # (blob, delta) → how often
     bad: OrderedDict[bytes, int] = field(default_factory=OrderedDict[bytes, int])  # by peer
 
     def sane(self, peer: bytes, download: Download, offers: Iterable[Delta]) -> Sequence[Delta]:
@@ -100,12 +101,12 @@ class Judge:
             and (download.size == 0 or each.size + SPARED_MIN <= download.size)
             and download.blob not in (each.basis, each.delta)
             and each.basis != each.delta
-            and (download.blob, each.delta) not in self.tried
+            and self.tried.get((download.blob, each.delta), 0) < TRIES_MAX
         ]
 
-    def vain(self, blob: bytes, delta: bytes) -> None:
-        """A delta was of no use: not again."""
-        self.tried[blob, delta] = None
+    def attempt(self, blob: bytes, delta: bytes, times: int = 1) -> None:
+        """A delta is being tried; what is wrong counts as TRIES_MAX times, so never again."""
+        self.tried[blob, delta] = self.tried.pop((blob, delta), 0) + times
         while len(self.tried) > TRIED_MAX:
             self.tried.popitem(last=False)
 

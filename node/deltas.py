@@ -62,7 +62,11 @@ class DeltaKeeper:
 
     async def run(self, mesh: Mesh | None = None) -> None:
         """Work until cancelled; offer nothing before the shelf has been looked through."""
-        await self.shelf.open()
+        try:
+            await self.shelf.open()
+        except (RegistryError, OSError) as error:
+            log.warning("deltas.off", why=str(error))
+            return
         if mesh is not None:
             mesh.deltas.shelf = self
         async with trio.open_nursery() as nursery:

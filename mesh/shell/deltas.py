@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import structlog
 import trio
 
-from mesh.deltas import Delta, Deltas, Judge, Way, best
+from mesh.deltas import TRIES_MAX, Delta, Deltas, Judge, Way, best
 from mesh.download import Download
 from mesh.messages import COMPLETE, Message
 from mesh.ports import ShelfPort
@@ -94,9 +94,11 @@ class DeltaShell:
             with trio.move_on_after(STALL):
                 offer = await self._chosen(peer, download, fetch, offers)
             if offer is not None:
-                self.judge.vain(download.blob, offer.delta)  # unless it ends well: not twice
+                self.judge.attempt(download.blob, offer.delta)
                 await self._take(peer, download, fetch, offer)
         except DeltaInvalidError as error:
+            if offer is not None:
+                self.judge.attempt(download.blob, offer.delta, TRIES_MAX)
             self._blame(peer, download, str(error))
         except (RegistryError, OSError) as error:
             log.info("mesh.delta_failed", blob=download.blob.hex(), why=str(error))

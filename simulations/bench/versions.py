@@ -11,17 +11,24 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 import struct
 import sys
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+from store import delta
 from store.chunking import Cutter
 from store.chunks import PAGE_CHUNKS
+from store.delta_forms import Plain, Unpacked
+from store.digest import Digest
 
 LOCAL_HEADER = 30  # bytes of a zip member's local header before its name
 LENGTHS = struct.Struct("<HH")  # of name and extra field, 26 bytes into it
@@ -47,6 +54,16 @@ class Shares:
     exact: bool | None = None
 
 
+class Made(NamedTuple):
+    """One delta: its size, the seconds to make and to apply it, and whether it is right."""
+
+    form: int
+    size: int
+    making: float
+    applying: float
+    right: bool
+
+
 def moved(old: bytes, new: bytes) -> int:
     """Return the bytes that a node with ``old`` fetches for ``new``: chunks and manifest."""
     here, there = pieces([old]), pieces([new])
@@ -65,6 +82,34 @@ def shares(old: bytes, new: bytes) -> Shares:
         inside = found(pieces(files(before)), pieces(files(after)))
         return Shares(len(new), chunks, inside=inside, exact=reproduces(new, after))
     return Shares(len(new), chunks)
+
+
+def deltas(old: bytes, new: bytes) -> list[Made]:
+    """Make the deltas of both forms that there are, and apply them."""
+    found: list[Made] = []
+    for form in (Plain(), Unpacked()):
+        out, began = bytearray(), time.process_time()
+        pairs = [(Digest.of(data), io.BytesIO(data)) for data in (old, new)]
+        with closing(form):
+            size = delta.make(pairs[0], pairs[1], out.extend, limit=len(new), form=form)
+        made = time.process_time()
+        if size is not None:
+            right = applied(old, bytes(out)) == new
+            found.append(Made(form.number, size, made - began, time.process_time() - made, right))
+    return found
+
+
+def applied(old: bytes, told: bytes) -> bytes:
+    """Return what a delta makes."""
+    reader, whole = delta.Reader(), bytearray()
+    frames = reader.feed(told)
+    first = next(frames)
+    assert reader.header is not None
+    with closing(delta.Applier(reader.header, io.BytesIO(old))) as applier:
+        for frame in itertools.chain([first], frames):
+            whole += applier.apply(frame)
+        applier.finish()
+    return bytes(whole)
 
 
 def cut(data: bytes) -> Iterator[bytes]:
@@ -133,9 +178,14 @@ def main(old: Path, new: Path) -> str:
     parts = {"chunks": told.chunks, "members": told.members, "inside": told.inside}
     text = " ".join(f"{name} {part:.1%}" for name, part in parts.items() if part is not None)
     exact = "" if told.exact is None else f" exact {told.exact}"
-    return (
+    lines = [
         f"{new.name}: {told.size} bytes, moved {moved(before, after)}, found again: {text}{exact}"
-    )
+    ]
+    for each in deltas(before, after):
+        told_of = f"delta of form {each.form}: {each.size} bytes, {each.size / told.size:.1%}, "
+        took = f"made in {each.making:.2f} s, applied in {each.applying:.2f} s, right {each.right}"
+        lines.append(told_of + took)
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

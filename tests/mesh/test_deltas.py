@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from mesh.deltas import BAD_MAX, TRIED_MAX, Delta, Judge, Way, best
+from mesh.deltas import BAD_MAX, TRIED_MAX, TRIES_MAX, Delta, Judge, Way, best
 from mesh.download import Download
 from mesh.wire import Decoder, encode
 
@@ -77,12 +77,16 @@ def test_offers_that_make_no_sense_are_not_considered() -> None:
     assert judge.sane(PEER, download(1 << 40), offers) == []
 
 
-def test_what_was_tried_in_vain_is_not_tried_again_and_memory_is_bounded() -> None:
+def test_what_was_tried_in_vain_is_tried_no_more_and_memory_is_bounded() -> None:
     judge = Judge()
-    judge.vain(digest("new"), digest("delta"))
+    for _ in range(TRIES_MAX):
+        assert len(judge.sane(PEER, download(), [offer(), offer("other")])) == 2
+        judge.attempt(digest("new"), digest("delta"))
     assert judge.sane(PEER, download(), [offer(), offer("other")]) == [offer("other")]
+    judge.attempt(digest("new"), digest("other"), TRIES_MAX)
+    assert judge.sane(PEER, download(), [offer(), offer("other")]) == []
     for number in range(TRIED_MAX):
-        judge.vain(digest("new"), digest(str(number)))
+        judge.attempt(digest("new"), digest(str(number)))
     assert len(judge.tried) == TRIED_MAX
 
 

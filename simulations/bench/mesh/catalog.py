@@ -38,6 +38,7 @@ SYSTEMS: dict[str, type[System]] = {
         torrent.LibtorrentUtp,
         sync.Syncthing,
         versions.AtollUpgrade,
+        versions.AtollMetered,
         versions.RsyncUpgrade,
         versions.ZsyncUpgrade,
         versions.CasyncUpgrade,

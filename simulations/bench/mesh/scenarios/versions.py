@@ -14,8 +14,10 @@ import tarfile
 import zipfile
 from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from operator import methodcaller
 from pathlib import Path
+from typing import ClassVar
 
 from simulations.bench import install
 from simulations.bench.mesh.model import Case, Experiment, Options, Run, Target
@@ -30,6 +32,7 @@ from simulations.lab.shaping import MBIT, uniform
 
 RATE, RTT = 100 * MBIT, 0.02
 PATIENCE = 240.0
+DELTA_MAX = 120.0  # seconds that the source may take to make deltas
 STEP_MAX = 600.0  # seconds for a registry's client
 Pair = tuple[Path, Path]
 
@@ -138,19 +141,37 @@ class AtollUpgrade(Nodes, Upgrade):
     """The old version was fetched by a client before; a client asks for the new one."""
 
     name = "atoll-upgrade"
-    config = "defaults; generic files; a client of the receiver has fetched the old version before"
+    names: dict[str, str]
+    config = (
+        "defaults; generic files of one folder; a client of the receiver has fetched the old "
+        "version before; the source has had time to make deltas"
+    )
 
     def prepare(self) -> None:
         self.form()
-        old, new = self.files()
-        for name, file in (("old", old), ("new", new)):
-            self.nodes[0].publish(f"{name}.bin", file)
-            await_each(self.nodes, methodcaller("knows", f"{name}.bin"), "unknown")
-        self._fetch("old").wait()
+        self.names = {}
+        for name, file in zip(("old", "new"), self.files(), strict=True):
+            self.names[name] = f"package/{file.name.replace('%3a', '-')}"
+            self.nodes[0].publish(self.names[name], file)
+            await_each(self.nodes, methodcaller("knows", self.names[name]), "unknown")
+            if name == "old":
+                self._fetch("old").wait()
         self.stage.settle(2.0)
+        until(self._settled, DELTA_MAX, "the source still makes deltas")
+
+    def _settled(self) -> bool:
+        """Tell whether no process makes a delta."""
+        root = self.nodes[0].process
+        assert root is not None
+        for thread in Path(f"/proc/{root.pid}/task").iterdir():
+            with suppress(OSError):  # it has ended
+                for child in (thread / "children").read_text().split():
+                    if b"delta_maker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                        return False
+        return True
 
     def _fetch(self, name: str) -> subprocess.Popen[bytes]:
-        url = self.nodes[1].file_url(f"{name}.bin")
+        url = self.nodes[1].file_url(self.names[name])
         return self.stage.start(1, ["curl", "-sSf", "-o", self.stage.place(1) / name, url])
 
     def begin(self, receiver: int) -> None:
@@ -161,6 +182,14 @@ class AtollUpgrade(Nodes, Upgrade):
 
     def result(self, receiver: int) -> Path:
         return self.stage.place(1) / "new"
+
+
+class AtollMetered(AtollUpgrade):
+    """The receiver pays for bytes, and says so."""
+
+    name = "atoll-metered"
+    settings: ClassVar[dict[str, str]] = {"ATOLL_MESH_LINKS": "* metered"}
+    config = f"{AtollUpgrade.config}; mesh.links = * metered: the smallest delta is taken"
 
 
 class ByProgram(Upgrade):
@@ -313,7 +342,7 @@ B11 = Experiment(
     key="B11",
     title="the next version to one who has the last: bytes moved both ways",
     cases=cases,
-    systems=("atoll-upgrade", "rsync-upgrade", "zsync-upgrade", "casync-upgrade"),
+    systems=("atoll-upgrade", "atoll-metered", "rsync-upgrade", "zsync-upgrade", "casync-upgrade"),
     play=play,
     target=Target("versus_best", 1.0),
     metrics=("moved_share", "moved", "size", "seconds"),
