@@ -35,7 +35,6 @@ PLAIN_MAX = 4 << 20  # bytes that one frame makes
 WINDOW_MAX = 16 << 20  # bytes of the basis that one frame may refer to
 PACKED_MAX = PLAIN_MAX + (64 << 10)
 SIZE_MAX = 1 << 30  # bytes of a basis or target, and of their views: beyond that no delta is made
-LEVEL = 13  # the first that finds most of what lies 12 MB back; 16 packs 2 % better, slower by half
 WINDOW_LOG_MAX = 25  # a frame and its window
 
 
@@ -192,13 +191,13 @@ def unpack(frame: Frame, window: bytes) -> bytes:
     return plain
 
 
-def pack(plain: bytes, window: bytes) -> bytes:
+def pack(plain: bytes, window: bytes, level: int) -> bytes:
     """Return one zstd frame that makes ``plain`` with ``window`` as its prefix."""
     import zstandard
 
     log = min(WINDOW_LOG_MAX, max(18, (len(plain) + len(window)).bit_length()))
     parameters = zstandard.ZstdCompressionParameters.from_level(
-        LEVEL, window_log=log, source_size=len(plain), dict_size=len(window), write_dict_id=0
+        level, window_log=log, source_size=len(plain), dict_size=len(window), write_dict_id=0
     )
     packer = zstandard.ZstdCompressor(dict_data=_prefix(window), compression_params=parameters)
     return packer.compress(plain)
@@ -236,7 +235,7 @@ def make(
     header = Header(form.number, basis[0], target[0], size, form.work).encode()
     write(header)
     total = len(header)
-    for piece in _frames(*views):
+    for piece in _frames(*views, form.level):
         total += len(piece)
         if total > limit:
             return None
@@ -244,14 +243,14 @@ def make(
     return total
 
 
-def _frames(basis: BinaryIO, target: BinaryIO) -> Iterator[bytes]:
+def _frames(basis: BinaryIO, target: BinaryIO, level: int) -> Iterator[bytes]:
     here, there = _size(basis), _size(target)
     for at in range(0, there, PLAIN_MAX):
         target.seek(at)
         plain = target.read(PLAIN_MAX)
         start, length = window(at, len(plain), here, there)
         basis.seek(start)
-        packed = pack(plain, basis.read(length))
+        packed = pack(plain, basis.read(length), level)
         yield FRAME.pack(len(packed), len(plain), start, length) + packed
 
 
