@@ -78,9 +78,7 @@ class Transfers:
         self._warm = WarmFiles()
         self._manifests: OrderedDict[bytes, Manifest] = OrderedDict()
         self._wake = trio.Event()
-        self.found: Callable[[bytes, bytes], None] = lambda *_: (
-            None
-        )  # a peer looks for what is here
+        self.found: Callable[[bytes, bytes], None] = lambda *_: None  # (peer, blob that is here)
         self._asleep_until = math.inf  # when the clock is looked at next
         self._tasks: dict[type[object], Callable[[Any], Awaitable[None]]] = {
             LookUp: self._look_up,
