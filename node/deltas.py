@@ -1,7 +1,9 @@
 """Deltas on this node: made in the background, kept on a shelf, offered by the mesh.
 
 Made of what is here, one at a time, in a process that gives way to all others: when a file is
-published while members are linked, and when a member looks for a blob.  Docs: docs/delta.md.
+published, and when a member looks for a blob; if a linked member is known to hold the basis only.
+
+Docs: docs/delta.md.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from store.digest import Digest
 from store.errors import BlobUnknownError, DeltaInvalidError, RegistryError
 from store.files import FileStore
 from store.fold import FILE
+from store.holders import Holders
 from store.shelf import Shelf
 from store.siblings import Siblings
 
@@ -42,6 +45,7 @@ ROOT = Path(__file__).resolve().parents[1]  # where the other process finds ``st
 TIME_MAX = 900.0  # seconds that one may take
 log = structlog.get_logger(__name__)
 Make = Callable[[Digest, Digest, Path, int], Awaitable[None]]
+Useful = Callable[[Digest, Digest], Awaitable[bool]]  # of a basis and a blob
 
 
 class DeltaKeeper:
@@ -52,13 +56,20 @@ class DeltaKeeper:
         self.tell: Callable[[bytes], None] = lambda _: None  # the mesh, of a new delta
         self.linked: Callable[[], Sequence[str]] = list
         self.make: Make = self._in_process
+        self.useful: Useful = everybody
         self._store, self._siblings = store, siblings
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._sender, self._queue = trio.open_memory_channel[bytes | tuple[str, str]](QUEUE)
 
-    def attach(self, mesh: Mesh) -> None:
-        """Work for a mesh."""
+    def attach(self, mesh: Mesh, holders: Holders) -> None:
+        """Work for a mesh: for members that are known to hold a basis, and not the blob."""
         self.tell, self.linked = mesh.deltas.made, mesh.linked
+
+        async def useful(basis: Digest, blob: Digest) -> bool:
+            found = await holders.of([basis.raw, blob.raw])
+            return bool((found[basis.raw] - found[blob.raw]) & set(mesh.linked()))
+
+        self.useful = useful
 
     async def run(self, mesh: Mesh | None = None) -> None:
         """Work until cancelled; offer nothing before the shelf has been looked through."""
@@ -143,15 +154,22 @@ class DeltaKeeper:
             size = await self._store.size(blob)
         except BlobUnknownError:
             return  # it may come
+        fits = 2 * SPARED_MIN <= size <= SIZE_MAX
+        bases = await self._bases(blob) if fits else []
+        wanted = [basis for basis in bases if await self.useful(basis, blob)]
+        if bases and not wanted:
+            return  # somebody may come
+        self._note(blob)
+        known = {each.basis for each in self.shelf.of(blob.raw)}
+        for basis in wanted:
+            if basis not in known and await self._add(basis, blob, int(size * RATIO)):
+                self.tell(blob.raw)
+
+    def _note(self, blob: Digest) -> None:
+        """Do not look at a blob again."""
         self._seen[blob.raw] = None
         while len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
-        if not 2 * SPARED_MIN <= size <= SIZE_MAX:
-            return
-        known = {each.basis for each in self.shelf.of(blob.raw)}
-        for basis in await self._bases(blob):
-            if basis not in known and await self._add(basis, blob, int(size * RATIO)):
-                self.tell(blob.raw)
 
     async def _bases(self, blob: Digest) -> list[Digest]:
         found: list[Digest] = []
@@ -193,6 +211,11 @@ class DeltaKeeper:
                 raise OSError(f"it ended with {done.returncode}: {done.stderr[-300:]!r}")
             return
         raise OSError("it takes too long")
+
+
+async def everybody(basis: Digest, blob: Digest) -> bool:
+    """Take every delta for useful."""
+    return True
 
 
 def remove(files: Sequence[Path]) -> None:

@@ -101,7 +101,7 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     await services.start(mesh.run)
     core.blobs.swarm = mesh
     if keeper is not None:
-        keeper.attach(mesh)
+        keeper.attach(mesh, core.placer.holders)
         core.ledger.observe(keeper.follow)
         services.start_soon(keeper.run, mesh)
     mesh.errands.perform = core.errand

@@ -116,6 +116,28 @@ async def test_what_has_little_in_common_gets_none(tmp_path: Path) -> None:
         assert [*found.keeper.folder.iterdir()] == []
 
 
+async def test_none_is_made_that_no_member_could_use(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        first = await found.publish("p-1.1.whl", version(1))
+        second = await found.publish("p-1.2.whl", version(2))
+        third = await found.publish("p-1.3.whl", version(3))
+        asked: list[tuple[Digest, Digest]] = []
+
+        async def useful(basis: Digest, blob: Digest) -> bool:
+            asked.append((basis, blob))
+            return (basis, blob) == (first, third) or len(asked) > 4
+
+        found.keeper.useful = useful
+        found.keeper.asked(second.raw)
+        found.keeper.asked(third.raw)
+        await found.settled(lambda: bool(found.keeper.offers(third.raw)))
+        assert [each[0] for each in found.keeper.offers(third.raw)] == [first.raw]
+        assert found.keeper.offers(second.raw) == []
+        found.keeper.asked(second.raw)  # somebody may have come
+        found.keeper.asked(second.raw)
+        await found.settled(lambda: bool(found.keeper.offers(second.raw)))
+
+
 async def test_what_is_elsewhere_or_small_or_unnamed_gets_none(tmp_path: Path) -> None:
     async with desk(tmp_path) as found:
         await found.publish("p-1.1.whl", version(1))
