@@ -31,7 +31,17 @@ PIECE = 1 << 20
 DATABASES = ("facts.db", "local.db")
 # What is made anew, belongs to the running process, or is worth nothing elsewhere.
 SKIPPED = frozenset(
-    {"control.json", "lock", "reserve", "blobs", "partial", "sessions", "tmp", "gnupg.home"}
+    {
+        "control.json",
+        "lock",
+        "reserve",
+        "blobs",
+        "deltas",
+        "partial",
+        "sessions",
+        "tmp",
+        "gnupg.home",
+    }
 )
 SKIPPED_SUFFIXES = (".db", ".db-wal", ".db-shm", ".part", ".draft")
 LIST, SUMMARY = "blobs.txt", "backup.json"

@@ -184,7 +184,10 @@ async def test_a_blob_of_the_node_is_never_taken_for_a_delta(tmp_path: Path) -> 
 
 async def test_whole_nodes_move_the_delta_of_what_was_published(tmp_path: Path) -> None:
     async with whole.fleet(tmp_path) as nodes:
-        settings = {"links": ("* metered",)}  # else the loopback is too fast for deltas
+        settings = {
+            "delta_budget": 1 << 30,
+            "links": ("* metered",),
+        }  # else the loopback is too fast for deltas
         one = await nodes.node("one", **settings)
         two = await nodes.node("two", **settings)
         mesh = two.core.mesh

@@ -49,6 +49,8 @@ def data(tmp_path: Path) -> Path:
         (folder / passing).touch()
     (folder / "partial" / "x").mkdir(parents=True)
     (folder / "partial" / "x" / "data").touch()
+    (folder / "deltas" / "blobs" / "ab").mkdir(parents=True)
+    (folder / "deltas" / "blobs" / "ab" / "abc").touch()
     return folder
 
 

@@ -142,8 +142,9 @@ class AtollUpgrade(Nodes, Upgrade):
 
     name = "atoll-upgrade"
     names: dict[str, str]
+    settings: ClassVar[dict[str, str]] = {"ATOLL_MESH_DELTA_BUDGET": str(256 << 20)}
     config = (
-        "defaults; generic files of one folder; a client of the receiver has fetched the old "
+        "mesh.delta_budget = 256 MiB; generic files of one folder; a client of the receiver has fetched the old "
         "version before; the source has had time to make deltas"
     )
 
@@ -188,7 +189,10 @@ class AtollMetered(AtollUpgrade):
     """The receiver pays for bytes, and says so."""
 
     name = "atoll-metered"
-    settings: ClassVar[dict[str, str]] = {"ATOLL_MESH_LINKS": "* metered"}
+    settings: ClassVar[dict[str, str]] = {
+        **AtollUpgrade.settings,
+        "ATOLL_MESH_LINKS": "* metered",
+    }
     config = f"{AtollUpgrade.config}; mesh.links = * metered: the smallest delta is taken"
 
 
