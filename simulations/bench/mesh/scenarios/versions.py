@@ -144,8 +144,8 @@ class AtollUpgrade(Nodes, Upgrade):
     names: dict[str, str]
     settings: ClassVar[dict[str, str]] = {"ATOLL_MESH_DELTA_BUDGET": str(256 << 20)}
     config = (
-        "mesh.delta_budget = 256 MiB; generic files of one folder; a client of the receiver has fetched the old "
-        "version before; the source has had time to make deltas"
+        "mesh.delta_budget = 256 MiB; generic files of one folder; a client of the receiver has "
+        "fetched the old version before; the source has had time to make deltas"
     )
 
     def prepare(self) -> None:
