@@ -91,24 +91,6 @@ async def test_who_has_the_old_version_fetches_the_delta(tmp_path: Path, tls: bo
         assert manifest.blob.raw in a.mesh.deltas.shelf.wanted
 
 
-async def test_who_has_it_from_there_offers_it_on(tmp_path: Path) -> None:
-    new = edited()
-    async with pair(tmp_path, new) as (fleet, a, b, manifest):
-        data = made(OLD, new)
-        await shelve(a, data)
-        await b.mesh.fetch(manifest.blob, size=manifest.size, manifest_id=manifest.id)
-        await until(lambda: used(b))
-        c = await fleet.node("c")
-        await fleet.join(c, a)
-        await c.add(OLD)
-        await linked(b, c)
-        fleet.world.reachable = lambda one, two: "a" not in (one, two)
-        await fleet.world.cut("a", "c")
-        await fleet.world.cut("a", "b")
-        assert await c.read(manifest) == new
-        assert received(c) < len(data) + 20_000
-
-
 async def test_who_lacks_the_old_version_fetches_the_new_one(tmp_path: Path) -> None:
     new = edited()
     async with pair(tmp_path, new) as (_, a, b, manifest):
