@@ -28,12 +28,12 @@ EXPANDING = re.compile(r"__\[POSTCOMPILE_([^\]]+)\]")
 
 
 class Result:
-    """The rows of one execution."""
+    """The rows of one execution; ``rowcount`` is how many a deletion has taken."""
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_rows", "rowcount")
 
-    def __init__(self, rows: Iterator[Any]) -> None:
-        self._rows = rows
+    def __init__(self, rows: Iterator[Any], rowcount: int = -1) -> None:
+        self._rows, self.rowcount = rows, rowcount
 
     def __iter__(self) -> Iterator[Any]:
         return self._rows
@@ -93,7 +93,7 @@ class Form:
             sql = EXPANDING.sub(lambda found: ",".join("?" * spread[found[1]]), sql)
         cursor = database.execute(sql, values)
         if cursor.description is None:
-            return Result(iter(()))
+            return Result(iter(()), cursor.rowcount)
         if self.row is None:
             names: Any = [column[0] for column in cursor.description]
             kind: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # noqa: PYI024  made anew

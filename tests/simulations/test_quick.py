@@ -44,7 +44,9 @@ def test_a_list_of_any_length_can_be_given(port, cells):
 
 
 def test_rows_are_deleted(port):
-    port.look(lambda c: c.execute(sa.delete(claims).where(claims.c.cell == "cell0")) and None)
+    gone = sa.delete(claims).where(claims.c.cell == "cell0")
+    assert port.look(lambda c: c.execute(gone).rowcount) == 3
+    assert port.look(lambda c: c.execute(gone).rowcount) == 0
     assert port.look(lambda c: c.execute(sa.select(sa.func.count(claims.c.cell))).scalar()) == 6
 
 
