@@ -7,6 +7,7 @@ from cli import environment
 
 def run() -> None:
     """Enter the environment of the pinned libraries, then run the command line."""
+    environment.keep_bytecode()
     environment.enter(environment.RUNTIME, "cli")
     from cli.main import main  # only here do the libraries exist
 

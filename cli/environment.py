@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,6 +33,9 @@ LAUNCHER = """\
 import sys
 
 sys.path.insert(0, {root!r})
+from cli.environment import keep_bytecode
+
+keep_bytecode()
 from cli.main import main
 
 main()
@@ -43,6 +46,18 @@ def cache_directory() -> Path:
     """Name the folder for what can be made again: environments, installed test clients."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home) / "atoll"
+
+
+def keep_bytecode() -> None:
+    """Keep compiled modules in the cache folder where they cannot lie beside their sources.
+
+    That is: where PYTHONDONTWRITEBYTECODE forbids it, or a checkout is not ours to write to.  To
+    compile everything anew takes twice as long as all the rest of a node's start.
+    """
+    beside = Path(importlib.util.cache_from_source(__file__))  # written by now, if it may be
+    if sys.pycache_prefix is None and (sys.dont_write_bytecode or not beside.exists()):
+        sys.pycache_prefix = str(cache_directory() / "bytecode")
+        sys.dont_write_bytecode = False
 
 
 def enter(requirements: Path, module: str) -> None:
@@ -97,7 +112,10 @@ def _satisfied(requirements: Path) -> bool:
         accepted.setdefault(name, set()).add(version)
         if conditional:
             optional.add(name)
+    named = _named()
     for name, versions in accepted.items():
+        if named.get(_plain(name)) in versions:
+            continue
         try:
             installed = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -107,6 +125,24 @@ def _satisfied(requirements: Path) -> bool:
             if installed not in versions:
                 return False
     return True
+
+
+def _named() -> dict[str, str]:
+    """Versions of the libraries, as the names of their folders tell them.
+
+    Reading their metadata instead would take a tenth of a second of every start.
+    """
+    found: dict[str, str] = {}
+    for folder in reversed(sys.path):  # the first one counts
+        with suppress(OSError):
+            for entry in Path(folder).glob("*.dist-info"):
+                name, _, version = entry.name.removesuffix(".dist-info").partition("-")
+                found[_plain(name)] = version
+    return found
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "_", name).lower()
 
 
 def _environment(requirements: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,39 @@ def test_without_venv_and_root_the_one_command_is_named(monkeypatch: pytest.Monk
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(SystemExit, match=r"run once: sudo apt-get install .* python3\.\d+-venv"):
         environment._ensure_venv()
+
+
+SEEN = "import sys; from cli import environment as e; e.keep_bytecode(); import cli.output; "
+SEEN += "print(sys.pycache_prefix or '-', cli.output.__cached__)"
+
+
+@pytest.mark.parametrize("forbidden", ["1", ""])
+def test_bytecode_that_may_not_lie_beside_its_source_is_kept_in_the_cache(
+    tmp_path: Path, forbidden: str
+) -> None:
+    """Compiling everything takes twice as long as the rest of a start."""
+    tree, cache = tmp_path / "tree", tmp_path / "cache"
+    shutil.copytree(environment.ROOT / "cli", tree / "cli", ignore=lambda *_: ["__pycache__"])
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": forbidden, "XDG_CACHE_HOME": str(cache)}
+    variables.pop("PYTHONPYCACHEPREFIX", None)
+    command = [sys.executable, "-c", SEEN]
+    ran = subprocess.run(
+        command, cwd=tree, env=variables, capture_output=True, text=True, check=True
+    )
+    prefix, cached = ran.stdout.split()
+    assert Path(cached).exists()
+    beside = bool(list(tree.rglob("*.pyc")))
+    assert (prefix, beside) == (
+        (str(cache / "atoll" / "bytecode"), False) if forbidden else ("-", True)
+    )
+
+
+def test_a_library_is_known_by_the_name_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, version in (("first", "1.0"), ("second", "2.0")):
+        (tmp_path / place / f"Some_Thing.x-{version}.dist-info").mkdir(parents=True)
+    monkeypatch.setattr("sys.path", [str(tmp_path / "first"), str(tmp_path / "second"), "/nowhere"])
+    assert environment._named() == {"some_thing_x": "1.0"}
+    (tmp_path / "pins.txt").write_text("some-thing.X==1.0\n", "utf-8")
+    assert environment._satisfied(tmp_path / "pins.txt")
