@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mesh.messages import PROTOCOL, Challenge, Hello, Join, Welcome
+from store import identity
 
 HELLO_CONTEXT = b"atoll/mesh/hello/1"
 JOIN_CONTEXT = b"atoll/mesh/join/1"
@@ -102,12 +101,8 @@ def node_of(key: bytes) -> bytes:
 
 
 def verify(key: bytes, message: bytes, signature: bytes) -> bool:
-    """Tell whether ``signature`` is by ``key``."""
-    try:
-        Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
+    """Tell whether ``signature`` is by ``key``, by the same rules as in the ledger."""
+    return identity.verify(key, message, signature)
 
 
 def _said(context: bytes, message: Hello | Join, omit: int, nonce: bytes, server: bytes) -> bytes:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from nacl.exceptions import CryptoError
 from nacl.public import SealedBox
 from nacl.signing import SigningKey, VerifyKey
@@ -14,6 +14,12 @@ from store.errors import UnavailableError
 from store.identity import Identity
 from store.ledger import Ledger
 from store.root import ADMIN, OWNER
+
+if TYPE_CHECKING:  # loaded with the first bearer token
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
 SIGNING_ROLES = frozenset({"owner", "writer"})
 
@@ -35,6 +41,8 @@ class NodeKeys:
 
     def private(self) -> Ed25519PrivateKey:
         """The key that signs bearer tokens."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
         return Ed25519PrivateKey.from_private_bytes(self._identity.seed)
 
     def public(self, node: str) -> Ed25519PublicKey | None:
@@ -43,6 +51,8 @@ class NodeKeys:
         Its own, and members' that may administer: a mirror or courier could otherwise log itself in
         as anybody, everywhere.
         """
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
         if node == self._identity.node:
             return Ed25519PublicKey.from_public_bytes(self._identity.key)
         authority = self._ledger.authority

@@ -19,7 +19,6 @@ from node.front import Front, Health, LazyApp
 from node.http.asgi import App
 from node.http.limits import Limits
 from node.http.server import Binding, Bound, serve
-from node.http.tls import own_certificate, server_context
 from node.packages.app import PackageApp, Parts
 from node.packages.caution import Refusals
 from node.packages.observe import Observation
@@ -129,6 +128,8 @@ async def _tls(core: Core) -> ssl.SSLContext | None:
     http = core.config.http
     if http.tls == "off":
         return None
+    from node.http.tls import own_certificate, server_context  # what it imports is heavy
+
     if http.tls == "files":
         return server_context(Path(http.tls_certificate), Path(http.tls_key))
     host, _ = split_address(http.listen)

@@ -11,7 +11,6 @@ import msgspec
 
 from formats.contract import Answer, Form, FormFile, Publish, Repository, Request, Response
 from formats.digests import compare, hex_digest
-from formats.pypi import attestations
 from formats.pypi.distributions import Inspected, inspect, parse_core_metadata
 from formats.pypi.names import Filename, normalize, parse_filename, parse_version
 from formats.pypi.projects import (
@@ -128,6 +127,8 @@ async def _extras(
         files.append(_file(f"{path}.asc", SIGNATURE, blob))
     text = form.first("attestations")
     if text:
+        from formats.pypi import attestations  # what it imports is heavy, and few send any
+
         document = attestations.provenance(text, content.filename, content.blob.digest.hex)
         stored = await _store(repository, document)
         files.append(_file(f"{path}.provenance", PROVENANCE, stored))

@@ -6,7 +6,6 @@ and TLS 1.3 proves that the listener holds it.  ``mesh.link`` compares it before
 
 from __future__ import annotations
 
-import datetime as dt
 import errno
 import os
 import socket
@@ -21,12 +20,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import trio
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.x509.oid import NameOID
 
 from mesh.carrier import Accepted, Dialled, Handler
+from mesh.carriers.certificate import certificate, certified_key
 from mesh.carriers.secure import SecureStream
 
 ALPN = "atoll/1"
@@ -196,12 +192,12 @@ def public_key(stream: SecureStream) -> bytes:
     Raises trio.BrokenResourceError if there is none.
     """
     try:
-        key = x509.load_der_x509_certificate(stream.certificate()).public_key()
+        key = certified_key(stream.certificate())
     except ValueError as error:
         raise trio.BrokenResourceError("unreadable certificate") from error
-    if not isinstance(key, Ed25519PublicKey) or stream.protocol() != ALPN:
+    if key is None or stream.protocol() != ALPN:
         raise trio.BrokenResourceError("not a node of a mesh")
-    return key.public_bytes_raw()
+    return key
 
 
 def parse_address(address: str) -> tuple[str, int]:
@@ -219,27 +215,6 @@ def parse_address(address: str) -> tuple[str, int]:
 def format_address(host: str, port: int) -> str:
     """Write what ``parse_address`` reads."""
     return f"tls://[{host}]:{port}" if ":" in host else f"tls://{host}:{port}"
-
-
-def certificate(seed: bytes) -> bytes:
-    """Make a self-signed certificate around the node's key, in PEM, the key included."""
-    key = Ed25519PrivateKey.from_private_bytes(seed)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "atoll node")])
-    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)  # the key's life is not TLS's affair
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin.replace(year=9999))
-        .sign(key, None)
-    )
-    pem = serialization.Encoding.PEM
-    return made.public_bytes(pem) + key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
 
 
 def contexts(seed: bytes) -> tuple[ssl.SSLContext, ssl.SSLContext]:

@@ -16,11 +16,10 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import trio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from formats.contract import Principal
 from node.access.gate import ANONYMOUS, SCOPES, Caller, allowed_by
@@ -30,6 +29,12 @@ from node.directory import Directory, TokenEntry, UserEntry
 from node.turns import Turns
 from store.errors import NameInvalidError, UnauthorizedError
 from store.facts import Fact, Setting
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
 
 TOKEN_PREFIX = "atoll_"  # noqa: S105 - not a secret: lets scanners recognise leaked tokens
 AUDIENCE = "atoll"

@@ -6,12 +6,15 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
+from functools import cache
+from typing import TYPE_CHECKING
 
 import trio
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 
 from store.errors import RejectedError
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
 REMEMBERED_MAX = 1024  # verified (hash, password) pairs
 REMEMBERED_FOR = 60.0  # seconds
@@ -19,14 +22,9 @@ LENGTH_MAX = 1024  # bytes of a password that are looked at
 
 
 class Passwords:
-    """Hash and verify.  A repeated Basic login costs one HMAC, not one Argon2 run.
-
-    Parameters are OWASP's second choice (19 MiB, 2 passes): two at a time stay within the node's
-    memory budget.
-    """
+    """Hash and verify.  A repeated Basic login costs one HMAC, not one Argon2 run."""
 
     def __init__(self) -> None:
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
         self._limiter = trio.CapacityLimiter(2)
         self._key = secrets.token_bytes(32)
         self._remembered: OrderedDict[bytes, float] = OrderedDict()
@@ -36,7 +34,11 @@ class Passwords:
         """Return the encoded hash.  Raises RejectedError for one that ``verify`` would not take."""
         if len(password.encode()) > LENGTH_MAX:
             raise RejectedError(f"a password has at most {LENGTH_MAX} bytes")
-        return await trio.to_thread.run_sync(self._hasher.hash, password, limiter=self._limiter)
+
+        def run() -> str:
+            return hasher().hash(password)
+
+        return await trio.to_thread.run_sync(run, limiter=self._limiter)
 
     async def verify(self, encoded: str, password: str) -> bool:
         """Tell whether the password fits; an empty ``encoded`` costs as much and never does."""
@@ -66,9 +68,23 @@ class Passwords:
 
     async def _verify_slow(self, encoded: str, password: str) -> bool:
         def run() -> bool:
+            from argon2.exceptions import InvalidHashError, VerificationError
+
             try:
-                return self._hasher.verify(encoded, password)
+                return hasher().verify(encoded, password)
             except (VerificationError, InvalidHashError):
                 return False
 
         return await trio.to_thread.run_sync(run, limiter=self._limiter)
+
+
+@cache
+def hasher() -> PasswordHasher:
+    """Make the hasher, with the first password; on a worker thread, where its import runs, too.
+
+    Parameters are OWASP's second choice (19 MiB, 2 passes): two at a time stay within the node's
+    memory budget.
+    """
+    from argon2 import PasswordHasher
+
+    return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
