@@ -112,8 +112,9 @@ class Front:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = raw_path(scope)
-        if self._packages.serves(path):
-            await self._packages(scope, receive, send)
+        place = self._packages.find(path)
+        if place is not None:
+            await self._packages(scope, receive, send, place)
         elif path.startswith("/api/") or path == "/api":
             await self._observed("api", scope, receive, send)
         else:

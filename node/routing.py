@@ -15,6 +15,9 @@ COMPONENT_MAX = 255  # bytes of a decoded path component
 TEMPLATE = re.compile(r"\{(\w+)(\*?)\}")
 # Control characters, backslashes, what XML cannot hold, and a second layer of encoding.
 FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ufffe\uffff]|%[0-9A-Fa-f]{2}")
+# What is decoded already: no dot begins a component, and none is too long.
+SAFE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._~+-]{0,200}(?:/[A-Za-z0-9_-][A-Za-z0-9._~+-]{0,200})*")
+SLASHES = re.compile(r"/{2,}")
 AnyRoute = TypeVar("AnyRoute", Route, RootRoute)
 
 
@@ -52,6 +55,8 @@ def compile_template(path: str) -> tuple[re.Pattern[str], frozenset[str]]:
 
 def decode(name: str, raw: str, *, star: bool, encoded_slash: bool) -> str:
     """Decode one parameter, once.  Raises PathInvalidError (formats.md rule 18)."""
+    if SAFE.fullmatch(raw) and (star or "/" not in raw):
+        return raw
     parts = raw.split("/") if star else [raw]
     decoded = []
     for part in parts:
@@ -70,6 +75,11 @@ def decode(name: str, raw: str, *, star: bool, encoded_slash: bool) -> str:
     return "/".join(decoded)
 
 
+def single_slashes(path: str) -> str:
+    """Make one slash of each run of them."""
+    return SLASHES.sub("/", path) if "//" in path else path
+
+
 class RouteTable(Generic[AnyRoute]):
     """An ordered set of routes; the first match wins."""
 
@@ -84,7 +94,7 @@ class RouteTable(Generic[AnyRoute]):
         HEAD is answered by the GET route.
         """
         wanted = "GET" if method == "HEAD" else method
-        clean = re.sub(r"/{2,}", "/", path) or "/"
+        clean = single_slashes(path) or "/"
         others = set()
         for each in self._compiled:
             found = each.pattern.fullmatch(clean)
@@ -131,17 +141,19 @@ class Router:
 
     def find(self, path: str) -> tuple[Mounted, str] | None:
         """The mount a raw path lies below, and the rest of the path (from its slash on)."""
-        for depth in (2, 1):
-            parts = path.split("/", depth + 1)
-            mounted = self.mounted.get("/".join(parts[: depth + 1]))
-            if mounted is not None and len(parts) >= depth + 1:
-                return mounted, "/" + "/".join(parts[depth + 1 :])
+        first = path.find("/", 1)
+        second = path.find("/", first + 1) if first > 0 else -1
+        for end in (second, first):
+            end = end if end > 0 else len(path)
+            mounted = self.mounted.get(path[:end])
+            if mounted is not None:
+                return mounted, path[end:] or "/"
         return None
 
 
 def split_repository(rest: str) -> tuple[str, str]:
     """Split ``/main/simple/x`` into ``main`` and ``/simple/x``.  Raises NotFoundError."""
-    clean = re.sub(r"/{2,}", "/", rest)
+    clean = single_slashes(rest)
     key, slash, below = clean.lstrip("/").partition("/")
     if not key:
         raise NotFoundError("no repository named")

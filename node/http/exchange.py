@@ -47,7 +47,8 @@ class Exchange:
         self._start: Message | None = None
         self._head = b""
         self._body_told = False
-        self._ended = trio.Event()
+        self._over = False
+        self._ended: trio.Event | None = None  # made for an app that waits for it
         self.scope = trio.CancelScope()
         self.close_after = False
         """Answer with ``Connection: close``."""
@@ -71,7 +72,7 @@ class Exchange:
     async def receive(self) -> Message:
         """Return the next part of the body, then, when it comes to that, the disconnect."""
         if self._body_told or self.finished:
-            await self._ended.wait()
+            await self._end()
             return DISCONNECT
         if self._body.complete:
             self._body_told = True
@@ -89,6 +90,20 @@ class Exchange:
         self._body_told = self._body.complete
         return {"type": "http.request", "body": data, "more_body": not self._body_told}
 
+    async def _end(self) -> None:
+        """Wait for the end of the exchange, whichever way."""
+        if self._over:
+            await trio.lowlevel.checkpoint()
+            return
+        if self._ended is None:
+            self._ended = trio.Event()
+        await self._ended.wait()
+
+    def _tell_end(self) -> None:
+        self._over = True
+        if self._ended is not None:
+            self._ended.set()
+
     async def _continue(self) -> None:
         """Tell the client to go on: only now is the body wanted (RFC 9110 §10.1.1)."""
         self._awaits_continue = False
@@ -97,12 +112,12 @@ class Exchange:
     def hang_up(self) -> None:
         """Cancel the app: its client is gone, or the node will not wait for it any longer."""
         self.broken = self.broken or trio.BrokenResourceError("peer hung up")
-        self._ended.set()
+        self._tell_end()
         self.scope.cancel()
 
     async def _abandon(self, error: BaseException) -> None:
         """Cancel the app from inside one of its calls; in a shield, raise ``error``."""
-        self._ended.set()
+        self._tell_end()
         self.scope.cancel()
         await trio.lowlevel.checkpoint()
         raise error
@@ -180,10 +195,10 @@ class Exchange:
     ) -> None:
         framed = self._writer.frame(_FILE, count)
         head, self._head = self._head, b""
-        await self._write(head)
+        await self._write(head, more=bool(framed))
         for part in framed:
             if isinstance(part, bytes):
-                await self._write(part)
+                await self._write(part, more=part is not framed[-1])
                 continue
             try:
                 await plain.send_file(file, offset, count)
@@ -193,14 +208,14 @@ class Exchange:
 
     def _finish(self) -> None:
         self.finished = True
-        self._ended.set()
+        self._tell_end()
 
-    async def _write(self, data: Buffer) -> None:
+    async def _write(self, data: Buffer, *, more: bool = False) -> None:
         if not data:
             return
         try:
             if self._plain is not None:
-                await self._plain.write(data)
+                await self._plain.write(data, more=more)
             else:
                 await self._stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

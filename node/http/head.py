@@ -1,7 +1,8 @@
 """Request heads in, response heads out: what one HTTP/1.1 message says about itself.
 
 Spec: RFC 9112 (HTTP/1.1).  h11 parses and judges; this module refuses besides what h11 tolerates
-and two implementations could read differently, which is how requests are smuggled (§11.2).
+and two implementations could read differently, which is how requests are smuggled (§11.2).  What
+matches the narrow form that most requests have is read without h11, and means the same to it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,16 @@ FALLBACK_PHRASES: Final = {
 REASON_SIZE_MAX: Final = 512
 REQUEST_ID: Final = re.compile(rb"[!-~]{1,64}")  # a client's own that is taken over
 UNPRINTABLE: Final = re.compile(rb"[^\t\x20-\x7e\x80-\xff]")
+# One field of the narrow form: one space before a value that neither begins nor ends with one.  No
+# two parts of it can take the same bytes, so that a match takes time in proportion to the head.
+FIELD: Final = (
+    rb"([-!#$%&'*+.^_`|~0-9A-Za-z]+): ([!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)\r\n"
+)
+FIELDS: Final = re.compile(FIELD)
+PLAIN: Final = re.compile(
+    rb"(GET|HEAD) (/[!-~]*) HTTP/1\.1\r\n((?:%b)+)\r\n" % re.sub(rb"\((?!\?)", rb"(?:", FIELD)
+)
+BODIED: Final = frozenset((b"content-length", b"transfer-encoding", b"expect"))
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -54,6 +65,35 @@ class RequestHead:
 
 def parse_head(data: bytes, limits: Limits) -> RequestHead:
     """Parse one request head, its final blank line included.  Raises RejectedRequestError."""
+    return plain_head(data, limits) or judged_head(data, limits)
+
+
+def plain_head(data: bytes, limits: Limits) -> RequestHead | None:
+    """Read a request of the narrow form without a body, or return None for ``judged_head``."""
+    found = PLAIN.fullmatch(data)
+    if found is None:
+        return None
+    method, target, block = found.groups()
+    headers = [(name.lower(), value) for name, value in FIELDS.findall(block)]
+    fields = dict(headers)
+    if not BODIED.isdisjoint(fields) or len(headers) > limits.header_count_max:
+        return None
+    if b"host" not in fields or [name for name, _ in headers].count(b"host") > 1:
+        return None
+    return RequestHead(
+        method="GET" if method == b"GET" else "HEAD",
+        target=target,
+        headers=headers,
+        http_version="1.1",
+        body_length=0,
+        request_id=request_id(fields.get(b"x-request-id", b"")),
+        close=b"connection" in fields and b"close" in _connection_tokens(headers),
+        expects_continue=False,
+    )
+
+
+def judged_head(data: bytes, limits: Limits) -> RequestHead:
+    """Parse any request head by h11.  Raises RejectedRequestError."""
     lines = data.count(b"\n")
     if lines != data.count(b"\r\n"):
         raise RejectedRequestError(400, "bare line feed in request head")

@@ -9,6 +9,7 @@ Spec: RFC 9112 §4 (status line), §6 (framing); RFC 9110 §5.5 (field values).
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from node.http.asgi import InvalidMessageError
@@ -17,8 +18,26 @@ from node.http.head import Headers, server_headers
 NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 BODILESS: Final = frozenset((204, 304))
+KEPT_SIZE_MAX: Final = 200  # bytes of a field that is remembered
 
 Part = TypeVar("Part")
+
+
+def field_line(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Return a field's name in lower case, and its line.  Raises InvalidMessageError."""
+    if len(name) + len(value) > KEPT_SIZE_MAX:
+        return _judge_field(name, value)
+    return _known_field(name, value)
+
+
+def _judge_field(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    value = value.strip(b" \t")
+    if NAME.fullmatch(name) is None or VALUE.fullmatch(value) is None:
+        raise InvalidMessageError(f"invalid header {name!r}")
+    return name.lower(), b"%b: %b" % (name, value)
+
+
+_known_field = lru_cache(maxsize=1024)(_judge_field)  # most fields say what they said before
 
 
 class ResponseWriter:
@@ -44,18 +63,16 @@ class ResponseWriter:
             raise InvalidMessageError(f"{status} is not a final status")
         lines, names = [b"HTTP/1.1 %d %b" % (status, reason)], set()
         for name, value in headers:
-            lower, value = name.lower(), value.strip(b" \t")
-            if NAME.fullmatch(name) is None or VALUE.fullmatch(value) is None:
-                raise InvalidMessageError(f"invalid header {name!r}")
+            lower, line = field_line(name, value)
             if lower == b"content-length":
-                self._take_length(value)
+                self._take_length(value.strip(b" \t"))
             elif lower == b"transfer-encoding":
                 continue  # the framing is ours to choose
             elif lower == b"connection":
                 self.close |= b"close" in value.lower()
                 continue
             names.add(lower)
-            lines.append(b"%b: %b" % (name, value))
+            lines.append(line)
         lines += [b"%b: %b" % pair for pair in server_headers() if pair[0] not in names]
         if self._request_id and b"x-request-id" not in names:
             lines.append(b"x-request-id: " + self._request_id)

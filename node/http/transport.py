@@ -21,6 +21,7 @@ from node.http.limits import Limits
 READ_SIZE: Final = 256 << 10
 SENDFILE_SIZE: Final = 8 << 20  # one thread hop costs little against copying this much
 INLINE_SIZE: Final = 1 << 20  # what the loop copies at once: a fifth of a millisecond
+MORE: Final = getattr(socket, "MSG_MORE", 0)  # have the kernel wait for what follows at once
 KEEPALIVE_IDLE: Final = 60  # seconds of silence before the kernel asks whether the peer still lives
 
 Buffer = bytes | bytearray | memoryview
@@ -89,21 +90,25 @@ class Transport(trio.abc.HalfCloseableStream):
         finally:
             self._sending = False
 
-    async def write(self, data: Buffer) -> None:
-        """Send all of ``data`` without giving up the turn if the kernel takes it at once."""
+    async def write(self, data: Buffer, *, more: bool = False) -> None:
+        """Send all of ``data`` without giving up the turn if the kernel takes it at once.
+
+        ``more``: a write or a file follows at once, in whose first packet these bytes may leave.
+        """
         if self._ended:
             raise trio.ClosedResourceError("our direction is closed already")
-        sent = self._send(data)
+        flags = MORE if more else 0
+        sent = self._send(data, flags)
         if sent == len(data):
             return
         rest = memoryview(data)[sent:]
         while rest:
             await self._writable()
-            rest = rest[self._send(rest) :]
+            rest = rest[self._send(rest, flags) :]
 
-    def _send(self, data: Buffer) -> int:
+    def _send(self, data: Buffer, flags: int = 0) -> int:
         try:
-            return self.socket.send(data)
+            return self.socket.send(data, flags)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -118,13 +123,15 @@ class Transport(trio.abc.HalfCloseableStream):
 
         Raises EOFError if the file is shorter, StalledError, BrokenResourceError.
         """
-        out = self.socket.fileno()
+        out, warm = self.socket.fileno(), offset  # bytes before ``warm`` were in the page cache
         while count:
-            step = min(count, INLINE_SIZE)
+            step = min(count, warm - offset if offset < warm else INLINE_SIZE)
             try:
-                if cached(file, offset, step):
+                if offset < warm or cached(file, offset, step):
+                    warm = offset + step
                     sent = os.sendfile(out, file, offset, step)
-                    await trio.lowlevel.checkpoint()
+                    if 0 < sent < count:
+                        await self._turn(full=sent < step)
                 else:
                     step = min(count, SENDFILE_SIZE)
                     sent = await trio.to_thread.run_sync(
@@ -139,6 +146,13 @@ class Transport(trio.abc.HalfCloseableStream):
                 raise EOFError(f"file ends {count} bytes early")
             offset += sent
             count -= sent
+
+    async def _turn(self, *, full: bool) -> None:
+        """Let others work: until there is room, or only for a turn."""
+        if full:
+            await self._writable()
+        else:
+            await trio.lowlevel.checkpoint()
 
     async def _writable(self) -> None:
         """Wait until the peer takes more.  Raises StalledError if nothing moves meanwhile.

@@ -18,6 +18,7 @@ from formats.contract import (
     Answer,
     Body,
     BodyKind,
+    Principal,
     Publish,
     Registry,
     Request,
@@ -67,6 +68,10 @@ WRITES = frozenset({"PUT", "POST", "PATCH", "DELETE"})
 PUBLISHED = frozenset({BodyKind.BLOB, BodyKind.FORM, BodyKind.SESSION})
 STORED = frozenset({BodyKind.BLOB, BodyKind.FORM, BodyKind.DECODED, BodyKind.SESSION})
 PARAMETERS_MAX = 64
+NOTHING: Mapping[str, str] = {}
+
+
+Place = tuple[Mounted, str]  # a format's mount, and the path below it
 
 
 class ClientGoneError(Exception):
@@ -117,13 +122,15 @@ class PackageApp:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    def serves(self, path: str) -> bool:
-        """Tell whether a raw path lies below a format's mount."""
-        return self._parts.router.find(path) is not None
+    def find(self, path: str) -> Place | None:
+        """The mount that a raw path lies below, if it does, and the rest of it."""
+        return self._parts.router.find(path)
 
-    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        found = self._parts.router.find(raw_path(scope))
+    async def __call__(
+        self, scope: AsgiScope, receive: Receive, send: Send, place: Place | None = None
+    ) -> None:
+        """Answer one request, whose place is ``place`` where the caller has found it."""
+        found = place or self.find(raw_path(scope))
         if found is None:
             raise ValueError("not a package path")
         exchange = Exchange(self._parts, scope, receive, send, *found)
@@ -157,7 +164,19 @@ class Exchange:
         self.seen = Observation.of(scope, mounted.format.name)
         self.seen.address = parts.urls.client(self._headers, self._peer)
         self.responder = Responder(send, self._method, self._headers, parts.blobs, private=False)
-        self._request = Request(self._method, rest, "", self._root(), headers=self._headers)
+        self._root_url = self._root()
+        self._query: Mapping[str, list[str]] = {}
+        self._caller = Principal()
+        self._matched: Request | None = None
+
+    @property
+    def _request(self) -> Request:
+        """The request as far as it is known; once its route is, with its place and parameters."""
+        return self._matched or self._described(self._rest)
+
+    def _described(self, path: str, base: str = "", params: Mapping[str, str] = NOTHING) -> Request:
+        root, query, headers = self._root_url, self._query, self._headers
+        return Request(self._method, path, base, root, params, query, headers, self._caller)
 
     def _root(self) -> str:
         server = self._scope.get("server") or ("localhost", None)
@@ -192,12 +211,11 @@ class Exchange:
 
     async def _respond(self) -> Response:
         if self._scope.get("query_string"):
-            self._request = replace(self._request, query=query_of(self._scope))
+            self._query = query_of(self._scope)
         caller = await self._parts.accounts.caller(
             self._headers, address=self.seen.address, native=True
         )
-        self.seen.actor = caller.name
-        self._request = replace(self._request, principal=caller)
+        self.seen.actor, self._caller = caller.name, caller
         judge_origin(self._method, self._headers)
         root = await self._root_route()
         if root is not None:
@@ -210,9 +228,9 @@ class Exchange:
         self.responder.private = self._parts.repositories.private(entry, caller)
         if entry.repo_type != "virtual":
             self.responder.note_change(self._parts.repositories.changed(key), time.time())
-        mount = f"{self._request.root_url}{self._mounted.mount}/{key}"
+        mount = f"{self._root_url}{self._mounted.mount}/{key}"
         match = self._mounted.routes.match(self._method, below)
-        self._request = replace(self._request, path=below, base_url=mount, params=match.params)
+        self._matched = self._described(below, mount, match.params)
         gate, repositories = self._parts.gate, self._parts.repositories
         place = judge_place(gate, repositories, caller, match.route.scope, entry)
         self._limit(match.route, caller.name or self.seen.address)
@@ -234,7 +252,7 @@ class Exchange:
         else:
             return None
         match = self._mounted.roots.match(self._method, path)
-        request = replace(self._request, path=path, params=match.params)
+        request = self._described(path, params=match.params)
         if match.route.body.kind is not BodyKind.NONE:
             document = await read_document(
                 Received(self._receive, self.seen),
@@ -259,7 +277,8 @@ class Exchange:
         judge_length(route.body, self._headers, limit=self._parts.upload_max)
         if route.body.prepare is not None:
             await route.body.prepare(self._request, repository)
-        self._request = await self._ingest(route.body, entry)
+        if route.body.kind is not BodyKind.NONE or self._method in WRITES:
+            self._matched = await self._ingest(route.body, entry)
         answer: Answer = await route.handler(self._request, repository)
         if not isinstance(answer, Publish):
             return answer

@@ -34,10 +34,10 @@ class Observation:
     @classmethod
     def of(cls, scope: Scope, format_name: str) -> Observation:
         """Begin to observe a request, under the id that its client will see."""
-        seen = cls(str(scope["method"]), format_name)
+        method = str(scope["method"])
         if "request_id" in scope:
-            seen.id = scope["request_id"].decode("ascii")
-        return seen
+            return cls(method, format_name, id=scope["request_id"].decode("ascii"))
+        return cls(method, format_name)
 
     @property
     def seconds(self) -> float:

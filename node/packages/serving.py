@@ -6,7 +6,6 @@ import base64
 import os
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
-from dataclasses import replace
 
 from formats.contract import Arriving, BlobContent, Response
 from node.blobs import Blobs
@@ -69,9 +68,10 @@ class Responder:
 
     async def answer(self, response: Response) -> None:
         """Send a response, or the part of it that the client asked for."""
-        shown, exact = response.modified, False
+        modified = shown = response.modified
+        exact = False
         if self._changed is not None and shown is not None and not response.immutable:
-            response = replace(response, modified=self._changed[0])
+            modified = self._changed[0]
             shown, exact = shown_change(*self._changed), True
         content = response.content
         size = len(content) if isinstance(content, bytes) else content.size
@@ -84,12 +84,12 @@ class Responder:
             await self._whole(response, size, self._base_headers(response, ""))
             return
         headers = self._base_headers(response, etag, shown)
-        if not_modified(self._headers, etag, response.modified, exact=exact):
+        if not_modified(self._headers, etag, modified, exact=exact):
             await self._start(304, headers)
             await self._finish()
             return
         try:
-            span = requested_span(self._headers, size, etag, response.modified)
+            span = requested_span(self._headers, size, etag, modified)
         except RangeInvalidError as error:
             await self._unsatisfiable(str(error))
             return

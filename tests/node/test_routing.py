@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from formats import discover
 from formats.contract import Request, Response, Route
-from node.routing import Router, RouteTable, split_repository
+from node.routing import Router, RouteTable, decode, split_repository
 from store.errors import MethodNotAllowedError, NotFoundError, PathInvalidError, RegistryError
 
 
@@ -54,6 +54,8 @@ def test_first_match_answers(method: str, path: str, template: str, params: dict
     [
         "/simple/..%2fx",
         "/simple/%2e%2e",
+        "/simple/.",
+        "/simple/..",
         "/simple/a%00",
         "/simple/a%5cb",
         "/simple/%ff",
@@ -85,6 +87,29 @@ def test_any_path_gives_a_route_or_an_error_a_client_can_be_told(text: str) -> N
     for value in params.values():
         assert not set(value.split("/")) & {"..", "."}
         assert "\\" not in value
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "a.b-c_1.0+x~1", "a/b/c", "a" * 201, "..a", "a/.b", "1.0..", "é"]
+)
+def test_what_is_decoded_stays_as_it_is(text: str) -> None:
+    assert decode("x", text, star=True, encoded_slash=False) == text
+
+
+@pytest.mark.parametrize("text", ["..", ".", "a/..", "./a", "a/./b", "a" * 256, "a/" + "b" * 256])
+def test_no_short_cut_past_the_rules(text: str) -> None:
+    with pytest.raises(PathInvalidError):
+        decode("x", text, star=True, encoded_slash=False)
+
+
+def test_the_root_of_a_mount_and_what_is_none() -> None:
+    router = Router(discover())
+    found = router.find("/pypi")
+    assert found is not None
+    assert (found[0].mount, found[1]) == ("/pypi", "/")
+    assert [router.find(path) for path in ("", "/", "*", "pypi/x", "//pypi/x", "/nowhere/x")] == [
+        None
+    ] * 6
 
 
 def test_repository_keys_split_off() -> None:

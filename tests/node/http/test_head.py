@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node.http.asgi import RejectedRequestError
-from node.http.head import make_scope, parse_head, reason_phrase, request_id, server_headers
+from node.http.head import (
+    judged_head,
+    make_scope,
+    parse_head,
+    plain_head,
+    reason_phrase,
+    request_id,
+    server_headers,
+)
 from node.http.limits import Limits
 
 LIMITS = Limits(head_size_max=2000, header_count_max=5)
@@ -88,6 +96,60 @@ def test_any_bytes_are_a_head_or_a_refusal(data: bytes) -> None:
     except RejectedRequestError as refusal:
         status = refusal.status
     assert status in {200, 400, 431, 501, 505}
+
+
+NAMES = ("Host", "host", "X", "Connection", "Accept", "X-Request-Id", "X ", "", "Content-Length")
+VALUES = st.one_of(
+    st.sampled_from(
+        ("t", "close", "keep-alive, Close", "0", " ", "", "a b", "\xe4", "a\tb", "a\x00")
+    ),
+    st.text("aB1 \t\r\n\x00\x0b\x7f\x80\xff:,", max_size=6),
+)
+LINES = st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=4)
+STARTS = (
+    "GET / HTTP/1.1",
+    "HEAD /a?b=%20 HTTP/1.1",
+    "GET x HTTP/1.1",
+    "GET / HTTP/1.0",
+    "PUT / HTTP/1.1",
+)
+
+
+@given(st.sampled_from(STARTS), LINES, st.sampled_from(("Host: t\r\n", "")))
+def test_the_short_way_means_what_h11_means(
+    start: str, lines: list[tuple[str, str]], host: str
+) -> None:
+    """Two readings of one head would be how requests are smuggled."""
+    text = f"{start}\r\n{host}" + "".join(f"{n}: {v}\r\n" for n, v in lines) + "\r\n"
+    data = text.encode("latin-1")
+    quick = plain_head(data, LIMITS)
+    if quick is None:
+        return
+    slow = judged_head(data, LIMITS)
+    if not any(name == b"x-request-id" for name, _ in quick.headers):
+        slow.request_id = quick.request_id
+    assert quick == slow
+
+
+@pytest.mark.parametrize(
+    "head_of",
+    [
+        b"GET /general/generic/f HTTP/1.1\r\nHost: t:80\r\n\r\n",
+        b"HEAD /v2/ HTTP/1.1\r\nHost: t\r\nUser-Agent: curl/8.5.0\r\nAccept: */*\r\n\r\n",
+        b"GET /simple/x/ HTTP/1.1\r\nHost: t\r\nConnection: keep-alive\r\nX-A: caf\xe9 au lait\r\n\r\n",
+    ],
+)
+def test_usual_clients_take_the_short_way(head_of: bytes) -> None:
+    quick, slow = plain_head(head_of, LIMITS), judged_head(head_of, LIMITS)
+    assert quick is not None
+    slow.request_id = quick.request_id
+    assert quick == slow
+
+
+def test_a_long_value_of_blanks_takes_no_long_time() -> None:
+    """Each byte can be taken by one part of the pattern only."""
+    data = b"GET / HTTP/1.1\r\nHost: t\r\nX: a" + b" \t" * 15_000 + b"\r\n\r\n"
+    assert plain_head(data, Limits()) is None
 
 
 def scope_of(target: bytes, method: str = "GET") -> dict[str, object]:

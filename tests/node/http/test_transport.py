@@ -83,6 +83,46 @@ async def test_a_file_is_sent_from_any_offset(
     await ours.aclose()
 
 
+async def test_what_is_in_memory_is_looked_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often a slow peer makes the sender wait in the midst of it."""
+    asked: list[tuple[int, int]] = []
+
+    def cached(_file: int, offset: int, count: int) -> bool:
+        asked.append((offset, count))
+        return True
+
+    monkeypatch.setattr(transport, "cached", cached)
+    content = os.urandom((2 << 20) + 5)
+    path = tmp_path / "blob"
+    path.write_bytes(content)
+    descriptor = os.open(path, os.O_RDONLY)
+    ours, theirs = make_pair()
+    ours.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 << 10)
+    found = b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ours.send_file, descriptor, 0, len(content))
+        while len(found) < len(content):
+            found += await theirs.receive_some(30_000)
+    assert found == content
+    assert asked == [(0, 1 << 20), (1 << 20, 1 << 20), (2 << 20, 5)]
+    os.close(descriptor)
+    await ours.aclose()
+    await theirs.aclose()
+
+
+async def test_what_more_follows_leaves_with_it_or_soon() -> None:
+    ours, theirs = make_pair()
+    await ours.write(b"head", more=True)
+    assert await theirs.receive_some() == b"head"  # the kernel waits for a fifth of a second
+    await ours.write(b"head", more=True)
+    await ours.write(b" and body")
+    assert await theirs.receive_some() == b"head and body"
+    await ours.aclose()
+    await theirs.aclose()
+
+
 async def test_a_reset_is_not_a_clean_end() -> None:
     ours, theirs = make_pair()
     ours.reset_on_close()
