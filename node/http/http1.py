@@ -94,7 +94,9 @@ class Http1:
 
     async def _read_head(self) -> bytes | None:
         """Return a request head, or None if the peer or the node ends the connection first."""
-        if not self._buffer and not await self._wait_for_request():
+        if self._buffer:
+            await trio.lowlevel.checkpoint()  # who sends requests ahead must not keep the turn
+        elif not await self._wait_for_request():
             return None
         head = self._take_head()
         if head is not None:  # nearly always: it came in one piece

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from node.http.asgi import Receive, Scope, Send
-from tests.node.http.support import Client, echo, http, read_body, reply, running
+from tests.node.http.support import PATIENCE, Client, echo, http, read_body, reply, running
 
 POST = b"POST /up HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n"
 
@@ -382,3 +382,28 @@ async def test_an_app_that_waits_hears_of_the_disconnect() -> None:
         await client.stream.aclose()
         await ended.wait()
     assert heard == ["http.disconnect"]
+
+
+async def test_requests_sent_ahead_leave_others_their_turn() -> None:
+    """However many lie in the buffer, another task runs between any two of them."""
+    turns, answered = 0, list[int]()
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        answered.append(turns)
+        await reply(send, b"x")
+
+    async with running(http(app)) as server, trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        client = await server.connect()
+        await client.send(b"GET / HTTP/1.1\r\nHost: t\r\n\r\n" * 50)
+        with trio.fail_after(PATIENCE):
+            while len(answered) < 50:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert answered[-1] - answered[0] > 40
