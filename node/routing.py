@@ -126,6 +126,9 @@ class Mounted:
     roots: RouteTable[RootRoute]
 
 
+Place = tuple[Mounted, str]  # a format's mount, and the path below it, from its slash on
+
+
 class Router:
     """Which format a raw path belongs to."""
 
@@ -139,8 +142,8 @@ class Router:
                     raise ValueError(f"{each.name} and another format both mount {mount}")
                 self.mounted[mount] = Mounted(each, mount, routes, roots)
 
-    def find(self, path: str) -> tuple[Mounted, str] | None:
-        """The mount a raw path lies below, and the rest of the path (from its slash on)."""
+    def find(self, path: str) -> Place | None:
+        """The mount a raw path lies below, and the rest of the path."""
         first = path.find("/", 1)
         second = path.find("/", first + 1) if first > 0 else -1
         for end in (second, first):

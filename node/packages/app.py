@@ -52,7 +52,7 @@ from node.packages.urls import ExternalUrl
 from node.placement.concern import Wanted, wanted
 from node.repositories.publishing import Publisher, refuse_direct
 from node.repositories.sessions import Sessions
-from node.routing import Mounted, Router, split_repository
+from node.routing import Mounted, Place, Router, split_repository
 from store.errors import (
     MethodNotAllowedError,
     RegistryError,
@@ -69,9 +69,6 @@ PUBLISHED = frozenset({BodyKind.BLOB, BodyKind.FORM, BodyKind.SESSION})
 STORED = frozenset({BodyKind.BLOB, BodyKind.FORM, BodyKind.DECODED, BodyKind.SESSION})
 PARAMETERS_MAX = 64
 NOTHING: Mapping[str, str] = {}
-
-
-Place = tuple[Mounted, str]  # a format's mount, and the path below it
 
 
 class ClientGoneError(Exception):
