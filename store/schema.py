@@ -222,11 +222,12 @@ uses = sa.Table(  # how often each node says that it has sent a version of what 
     sa.Column("hlc", sa.BigInteger, nullable=False),
 )
 
-unlisted = sa.Table(  # packages that are gone, and whose uses are claims without rows
+unlisted = sa.Table(  # who counted packages that are gone: their uses are claims without rows
     "unlisted",
     facts,
     sa.Column("repository", KEY, primary_key=True),
     sa.Column("package", NAME, primary_key=True),
+    sa.Column("node", sa.String(64), primary_key=True),
 )
 
 former = sa.Table(  # packages of deleted files: their names stay the repository's.  Only grows

@@ -8,13 +8,20 @@ restore, a late record) are what they were, on every node, whatever came in whic
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 
 from store import bulk, fold
 from store.counting import Delta, PackageKey
 from store.paging import keyed, prefix_end
-from store.schema import claims, heads, packages, unlisted, uses
+from store.schema import claims, packages, unlisted, uses
+
+PACKAGE = ("repository", "package")
+COUNTED = (*PACKAGE, "node")  # who counted: only their cells are looked for when it comes back
+# Built once: asked for each of many packages, SQLAlchemy then only looks up what it compiled.
+WITHIN = (claims.c.cell >= sa.bindparam("start"), claims.c.cell < sa.bindparam("end"))
+CELLS = sa.select(claims.c.cell).distinct().where(*WITHIN)
 
 
 def settle(
@@ -26,52 +33,52 @@ def settle(
     cells are to be folded again.
     """
     doubtful = {*used, *(key for key, delta in deltas.items() if delta.removed)}
-    gone = doubtful - _present(connection, packages, doubtful)
+    gone = doubtful - _found(connection, packages, PACKAGE, doubtful)
     if gone:
-        _drop(connection, sorted(gone), used)
+        _drop(connection, gone)
     came = {key for key, delta in deltas.items() if delta.added} - gone
     if not came or connection.execute(sa.select(unlisted).limit(1)).first() is None:
         return []
-    back = _present(connection, unlisted, came)
-    for condition in keyed((unlisted.c.repository, unlisted.c.package), sorted(back)):
-        connection.execute(sa.delete(unlisted).where(condition))
+    back = _found(connection, unlisted, COUNTED, came)
+    _delete(connection, unlisted, {key[:2] for key in back})
     return _cells(connection, sorted(back))
 
 
-def _present(
-    connection: sa.Connection, table: sa.Table, keys: Iterable[PackageKey]
-) -> set[PackageKey]:
-    found: set[PackageKey] = set()
-    columns = (table.c.repository, table.c.package)
+def _drop(connection: sa.Connection, gone: Collection[PackageKey]) -> None:
+    """Move to ``unlisted`` who counted packages; what was just written of them has rows, too."""
+    counted = _found(connection, uses, COUNTED, gone)
+    _delete(connection, uses, {key[:2] for key in counted})
+    known = _found(connection, unlisted, COUNTED, {key[:2] for key in counted})
+    bulk.insert(connection, unlisted, sorted(counted - known))
+
+
+def _found(
+    connection: sa.Connection, table: sa.Table, names: Iterable[str], keys: Iterable[PackageKey]
+) -> set[tuple[Any, ...]]:
+    """Some columns of the rows of packages, each combination once."""
+    query = sa.select(*(table.c[name] for name in names)).distinct()
+    return {
+        tuple(row)
+        for condition in _of(table, keys)
+        for row in connection.execute(query.where(condition))
+    }
+
+
+def _delete(connection: sa.Connection, table: sa.Table, keys: Iterable[PackageKey]) -> None:
+    for condition in _of(table, keys):
+        connection.execute(sa.delete(table).where(condition))
+
+
+def _of(table: sa.Table, keys: Iterable[PackageKey]) -> Iterable[sa.ColumnElement[bool]]:
     for part in bulk.chunks(sorted(keys)):
-        for condition in keyed(columns, part):
-            rows = connection.execute(sa.select(*columns).where(condition))
-            found.update((row[0], row[1]) for row in rows)
-    return found
+        yield from keyed([table.c[name] for name in PACKAGE], part)
 
 
-def _drop(
-    connection: sa.Connection, gone: Iterable[PackageKey], used: Collection[PackageKey]
-) -> None:
-    dropped: list[PackageKey] = []
-    for key in gone:
-        mine = (uses.c.repository == key[0], uses.c.package == key[1])
-        if connection.execute(sa.delete(uses).where(*mine)).rowcount or key in used:
-            dropped.append(key)
-    known = _present(connection, unlisted, dropped)
-    bulk.insert(connection, unlisted, [key for key in dropped if key not in known])
-
-
-def _cells(connection: sa.Connection, names: Iterable[PackageKey]) -> list[str]:
-    """Every cell of uses of some packages: whoever wrote anything may have counted."""
+def _cells(connection: sa.Connection, counted: Iterable[tuple[str, str, str]]) -> list[str]:
+    """Every cell of uses that some nodes have of some packages, whatever the versions."""
     found: list[str] = []
-    authors = list(connection.execute(sa.select(heads.c.author).distinct()).scalars())
-    for repository, package in names:
-        for author in authors:
-            start = fold.use_cell(repository, package, "", author)
-            query = sa.select(claims.c.cell).distinct().where(claims.c.cell >= start)
-            end = prefix_end(start)
-            if end is not None:
-                query = query.where(claims.c.cell < end)
-            found += connection.execute(query).scalars()
+    for repository, package, node in counted:
+        start = fold.use_cell(repository, package, "", node)
+        within = {"start": start, "end": prefix_end(start)}  # there is one: it begins with "u"
+        found += connection.execute(CELLS, within).scalars()
     return found

@@ -172,13 +172,14 @@ async def test_uses_of_what_is_gone_are_put_aside() -> None:
     """Rows that an older version left behind; what is listed keeps its own."""
     node = await single()
     await node.append(publish("a"))
+    author = node.identity.node
     with node.port.engine.begin() as connection:
         configuration = migrations.configuration(connection, "facts")
         command.stamp(configuration, "head")
         command.downgrade(configuration, "facts0007")
-        rows = [("generic", each, "1", node.identity.node, 1, 1, 1) for each in ("demo", "gone")]
+        rows = [("generic", each, "1", author, 1, 1, 1) for each in ("demo", "gone")]
         bulk.insert(connection, schema.uses, rows)
         command.upgrade(configuration, "head")
         left = connection.execute(sa.select(schema.uses.c.package)).scalars().all()
         assert left == ["demo"]
-        assert connection.execute(sa.select(schema.unlisted)).all() == [("generic", "gone")]
+        assert connection.execute(sa.select(schema.unlisted)).all() == [("generic", "gone", author)]

@@ -23,8 +23,14 @@ unlisted = sa.Table(
     tables,
     sa.Column("repository", KEY, primary_key=True),
     sa.Column("package", NAME, primary_key=True),
+    sa.Column("node", sa.String(64), primary_key=True),
 )
-uses = sa.table("uses", sa.column("repository", KEY), sa.column("package", NAME))
+uses = sa.table(
+    "uses",
+    sa.column("repository", KEY),
+    sa.column("package", NAME),
+    sa.column("node", sa.String(64)),
+)
 packages = sa.table("packages", sa.column("repository", KEY), sa.column("package", NAME))
 
 
@@ -35,8 +41,8 @@ def upgrade() -> None:
     there = sa.exists().where(
         packages.c.repository == uses.c.repository, packages.c.package == uses.c.package
     )
-    gone = sa.select(uses.c.repository, uses.c.package).where(~there).distinct()
-    connection.execute(sa.insert(unlisted).from_select(["repository", "package"], gone))
+    gone = sa.select(uses.c.repository, uses.c.package, uses.c.node).where(~there).distinct()
+    connection.execute(sa.insert(unlisted).from_select(["repository", "package", "node"], gone))
     connection.execute(sa.delete(uses).where(~there))
 
 
