@@ -56,8 +56,9 @@ def keep_bytecode() -> None:
     """
     beside = Path(importlib.util.cache_from_source(__file__))  # written by now, if it may be
     if sys.pycache_prefix is None and (sys.dont_write_bytecode or not beside.exists()):
-        sys.pycache_prefix = str(cache_directory() / "bytecode")
-        sys.dont_write_bytecode = False
+        with suppress(RuntimeError):  # who has no home compiles anew
+            sys.pycache_prefix = str(cache_directory() / "bytecode")
+            sys.dont_write_bytecode = False
 
 
 def enter(requirements: Path, module: str) -> None:

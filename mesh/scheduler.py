@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 
 from mesh import bits
 
@@ -295,11 +296,13 @@ def endgame(
 ) -> list[Ask]:
     """Ask again, elsewhere, for what would come far too late.
 
-    Only when everything has been asked for (``needed`` is what has not).  At most two copies of a
-    chunk, and ``allowance`` bytes in all.
+    Only when everything that somebody has was asked for (``needed`` is what was not): a chunk that
+    nobody has yet must not let a slow peer keep the others.  At most two copies of a chunk, and
+    ``allowance`` bytes in all.
     """
     idle = [s for s in sources if s.room > 0 and not s.snubbed and not s.metered]
-    if needed or not idle:
+    within_reach = reduce(or_, (s.has for s in sources if not s.snubbed), 0)
+    if needed & within_reach or not idle:
         return []
     by_peer = {source.peer: source for source in sources}
     late = sorted(

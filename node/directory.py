@@ -277,13 +277,18 @@ class Directory:
 
     def get(self, model: type[Value], key: str) -> Value | None:
         """One entry, or None."""
-        entry = self._entries[_kind(model)].get(key)
+        entry = self._entries[kind_of(model)].get(key)
         return entry if isinstance(entry, model) else None
 
     def all(self, model: type[Value]) -> list[Value]:
         """Every entry of a kind, in key order."""
-        entries = self._entries[_kind(model)]
+        entries = self._entries[kind_of(model)]
         return [each for _, each in sorted(entries.items()) if isinstance(each, model)]
+
+    def standing(self, *models: type[Entry]) -> Mapping[tuple[str, str], tuple[bytes, ...]]:
+        """The records that entries stand on, by (kind, key): what a decision was made on."""
+        kinds = {kind_of(model) for model in models}
+        return {place: records for place, records in self._seen.items() if place[0] in kinds}
 
     def groups_of(self, username: str) -> frozenset[str]:
         """The groups a user belongs to."""
@@ -305,12 +310,12 @@ class Directory:
 
     def change(self, key: str, entry: Entry) -> Setting:
         """The fact that stores an entry, superseding what this node has seen of it."""
-        kind = _kind(type(entry))
+        kind = kind_of(type(entry))
         return Setting(kind, key, msgspec.json.encode(entry), self._seen.get((kind, key), ()))
 
     def absent(self, entry: Entry) -> Callable[[sa.Connection], None]:
         """A check for the transaction that creates an entry.  It raises ConflictError."""
-        kind = _kind(type(entry))
+        kind = kind_of(type(entry))
         query = sa.select(settings.c.key).where(
             settings.c.kind == kind, settings.c.key == entry.named
         )
@@ -323,7 +328,7 @@ class Directory:
 
     def remove(self, model: type[Entry], key: str) -> Setting:
         """The fact that removes an entry."""
-        kind = _kind(model)
+        kind = kind_of(model)
         return Setting(kind, key, None, self._seen.get((kind, key), ()))
 
 
@@ -340,5 +345,6 @@ def _read(kind: str, key: str, value: bytes) -> Entry | None:
     return entry
 
 
-def _kind(model: type[Entry]) -> str:
+def kind_of(model: type[Entry]) -> str:
+    """The kind of setting that a model is stored as."""
     return next(kind for kind, each in KINDS.items() if each is model)

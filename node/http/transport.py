@@ -123,15 +123,16 @@ class Transport(trio.abc.HalfCloseableStream):
 
         Raises EOFError if the file is shorter, StalledError, BrokenResourceError.
         """
-        out, warm = self.socket.fileno(), offset  # bytes before ``warm`` were in the page cache
+        out = self.socket.fileno()
         while count:
-            step = min(count, warm - offset if offset < warm else INLINE_SIZE)
+            step = min(count, INLINE_SIZE)
             try:
-                if offset < warm or cached(file, offset, step):
-                    warm = offset + step
+                if cached(file, offset, step):  # anew after each wait: a slow peer's may have left
                     sent = os.sendfile(out, file, offset, step)
-                    if 0 < sent < count:
-                        await self._turn(full=sent < step)
+                    if 0 < sent < step:
+                        await self._writable()
+                    elif step < count:
+                        await trio.lowlevel.checkpoint()
                 else:
                     step = min(count, SENDFILE_SIZE)
                     sent = await trio.to_thread.run_sync(
@@ -146,13 +147,6 @@ class Transport(trio.abc.HalfCloseableStream):
                 raise EOFError(f"file ends {count} bytes early")
             offset += sent
             count -= sent
-
-    async def _turn(self, *, full: bool) -> None:
-        """Let others work: until there is room, or only for a turn."""
-        if full:
-            await self._writable()
-        else:
-            await trio.lowlevel.checkpoint()
 
     async def _writable(self) -> None:
         """Wait until the peer takes more.  Raises StalledError if nothing moves meanwhile.

@@ -40,10 +40,10 @@ class Shelf(Generic[Built]):
         self._turns: Turns[Key] = Turns()
         self._size, self._size_max, self._measure = 0, size_max, measure
 
-    def peek(self, key: Key, revision: int) -> Built | None:
-        """The document, if it is of this revision."""
+    def since(self, key: Key, revision: int) -> Built | None:
+        """The document, if it was built at this revision or later: revisions only grow."""
         entry = self._entries.get(key)
-        if entry is None or entry.revision != revision:
+        if entry is None or entry.revision < revision:
             return None
         self._entries.move_to_end(key)
         return entry.value
@@ -51,16 +51,19 @@ class Shelf(Generic[Built]):
     async def get(
         self, key: Key, revision: Callable[[], int], build: Callable[[], Awaitable[Built]]
     ) -> Built:
-        """The document at the present revision, built at most once however many ask.
+        """The document as of the call or later, built once for all who ask before it is begun.
 
         The revision is read before building: a change meanwhile leaves an entry that is already
-        stale, never one that looks fresh.
+        stale, never one that looks fresh.  Who waited takes what was built since it asked, even if
+        that is stale by now: else a queue would build one document after the other where changes
+        come faster than documents.
         """
-        found = self.peek(key, revision())
+        wanted = revision()
+        found = self.since(key, wanted)
         if found is not None:
             return found
         async with self._turns.of(key):
-            found = self.peek(key, revision())
+            found = self.since(key, wanted)
             if found is not None:
                 return found
             at = revision()

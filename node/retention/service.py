@@ -22,7 +22,14 @@ import structlog
 from formats.contract import Format, Repository
 from formats.releases import Release
 from mesh.placement import Pin, Rule, Use
-from node.directory import Directory, PinEntry, RepositoryEntry, RetentionEntry
+from node.directory import (
+    Directory,
+    PinEntry,
+    PlacementEntry,
+    RepositoryEntry,
+    RetentionEntry,
+    kind_of,
+)
 from node.metrics import Metrics
 from node.placement.policy import rules_of, traits_of
 from node.promotion.service import Promotions
@@ -31,6 +38,7 @@ from store import schema
 from store.appending import Appended, Check
 from store.bulk import chunks
 from store.catalog import Catalog
+from store.catalog_rows import ids
 from store.digest import Digest
 from store.errors import ConflictError, NotFoundError
 from store.facts import Fact
@@ -38,6 +46,7 @@ from store.facts import Fact
 PAGE = 200  # packages read at once
 PENDING_SECONDS = 2.0  # that a list of pending promotions counts as new
 ON_DEMAND = "on-demand"
+JUDGES = (PinEntry, PlacementEntry, RetentionEntry)  # settings that a removal is judged by
 LastUsed = Callable[[Sequence[Digest]], Awaitable[Mapping[Digest, float]]]
 LastTold = Callable[[str, str, str], Awaitable[float]]  # of a repository, package and version
 log = structlog.get_logger(__name__)
@@ -271,11 +280,14 @@ class Retention:
             return False
         if self._saved(entry, planned.package, verdict, policies):
             return False  # pinned, or placed by a rule, since it was planned
+        judged = self._node.directory.standing(*JUDGES)
 
         def check(connection: sa.Connection) -> None:
             pointed = _pointed(connection, entry.key, planned.package)
             if pointed != seen or not _same(connection, planned, release):
                 raise ConflictError("it changed meanwhile")
+            if _standing(connection) != judged:
+                raise ConflictError("a pin, rule or policy came, changed or went meanwhile")
 
         try:
             if facts:
@@ -292,6 +304,15 @@ def _pointed(connection: sa.Connection, repository: str, package: str) -> dict[s
         table.repository == repository, table.package == package
     )
     return {row.name: bytes(row.records) for row in connection.execute(query)}
+
+
+def _standing(connection: sa.Connection) -> dict[tuple[str, str], tuple[bytes, ...]]:
+    """A unit: the records of all settings that a removal is judged by."""
+    table = schema.settings.c
+    query = sa.select(table.kind, table.key, table.records).where(
+        table.kind.in_([kind_of(each) for each in JUDGES])
+    )
+    return {(row.kind, row.key): ids(row.records) for row in connection.execute(query)}
 
 
 def _same(connection: sa.Connection, planned: Planned, release: Release) -> bool:

@@ -149,3 +149,16 @@ def test_a_library_is_known_by_the_name_of_its_folder(
     assert environment._named() == {"some_thing_x": "1.0"}
     (tmp_path / "pins.txt").write_text("some-thing.X==1.0\n", "utf-8")
     assert environment._satisfied(tmp_path / "pins.txt")
+
+
+def test_who_has_no_home_starts_all_the_same(tmp_path: Path) -> None:
+    """As a container does under a user id that nobody knows, from a checkout it may not write."""
+    code = f"import pathlib\ndef no(): raise RuntimeError\npathlib.Path.home = no\n{SEEN}"
+    variables = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    variables.pop("XDG_CACHE_HOME", None)
+    variables.pop("PYTHONPYCACHEPREFIX", None)
+    command = [sys.executable, "-c", code]
+    ran = subprocess.run(
+        command, cwd=environment.ROOT, env=variables, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split()[0] == "-"

@@ -145,6 +145,14 @@ def test_only_what_comes_far_too_late_is_asked_twice() -> None:
     assert endgame([Pending(b"late", 0)], [late, source("idle")], blob(0), 0, allowance=SIZE) == []
 
 
+def test_a_chunk_that_nobody_has_lets_no_slow_peer_keep_the_others() -> None:
+    late, idle = source("late", rate=1e4), source("idle")
+    late.outstanding = 2 * SIZE
+    late.has = idle.has = (1 << 9) - 1
+    (ask,) = endgame([Pending(b"late", 0b11)], [late, idle], blob(0), 1 << 9, allowance=1 << 20)
+    assert (ask.peer, ask.chunks) == (b"idle", (0, 1))
+
+
 def test_what_comes_from_our_site_is_not_asked_for_again_from_afar() -> None:
     near, far = source("near", rate=1e4), source("far", far=True)
     near.outstanding = 2 * SIZE

@@ -83,10 +83,10 @@ async def test_a_file_is_sent_from_any_offset(
     await ours.aclose()
 
 
-async def test_what_is_in_memory_is_looked_for_once(
+async def test_what_is_in_memory_is_looked_for_anew_after_each_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often a slow peer makes the sender wait in the midst of it."""
+    """A slow peer takes minutes, and its pages may leave meanwhile: no disk on the event loop."""
     asked: list[tuple[int, int]] = []
 
     def cached(_file: int, offset: int, count: int) -> bool:
@@ -106,7 +106,9 @@ async def test_what_is_in_memory_is_looked_for_once(
         while len(found) < len(content):
             found += await theirs.receive_some(30_000)
     assert found == content
-    assert asked == [(0, 1 << 20), (1 << 20, 1 << 20), (2 << 20, 5)]
+    assert asked[0] == (0, 1 << 20)
+    assert len(asked) > 10
+    assert [offset for offset, _ in asked] == sorted(offset for offset, _ in asked)
     os.close(descriptor)
     await ours.aclose()
     await theirs.aclose()

@@ -57,6 +57,27 @@ async def test_however_many_ask_it_is_built_once(autojump_clock: trio.testing.Mo
     assert source.built == 1
 
 
+async def test_a_queue_builds_once_where_changes_come_faster_than_documents(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    shelf: Shelf[str] = Shelf(1000, len)
+    source = Repository()
+    found: list[str] = []
+
+    async def ask() -> None:
+        found.append(await shelf.get(("r", "k"), source.now, source.build))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.sleep(0.5)
+        source.revision = 2
+        for _ in range(20):
+            nursery.start_soon(ask)
+        await trio.sleep(1)  # the second document is being built: the first was of before
+        source.revision = 3
+    assert (found, source.built) == (["as of 1", *["as of 2"] * 20], 2)
+
+
 async def test_a_change_while_building_is_not_missed(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -73,8 +94,8 @@ async def test_a_change_while_building_is_not_missed(
         source.revision = 2
         nursery.start_soon(ask, "after")
     assert found["after"] == "as of 2"
-    assert shelf.peek(("r", "k"), 2) == "as of 2"
-    assert shelf.peek(("r", "k"), 1) is None
+    assert shelf.since(("r", "k"), 2) == "as of 2"
+    assert shelf.since(("r", "k"), 3) is None
 
 
 async def test_a_failed_or_cancelled_builder_lets_the_next_one_try(
@@ -106,8 +127,8 @@ async def test_the_least_recently_used_make_room() -> None:
     for key in "aba":
         await get(key)
     await get("c")
-    assert shelf.peek(("r", "a"), 1)
-    assert not shelf.peek(("r", "b"), 1)
+    assert shelf.since(("r", "a"), 1)
+    assert not shelf.since(("r", "b"), 1)
     assert shelf._size <= 10
 
 

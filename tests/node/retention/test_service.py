@@ -176,6 +176,26 @@ async def test_what_is_published_or_tagged_meanwhile_stays(tmp_path: Path) -> No
         assert (await stage.get("/app/manifests/precious", "stage")).status == 200
 
 
+async def test_a_pin_set_between_the_look_and_the_transaction_counts(tmp_path: Path) -> None:
+    async with staged(tmp_path, "generic") as stage:
+        for version in ("1.0", "2.0"):
+            await stage.publish(version)
+        await policy(stage, keep_last=1)
+        retention = stage.node.core.retention
+        (planned,) = [each async for each in retention.plan()]
+        pin = {"repository": "stage", "path": "demo/1.*", "node": stage.node.core.identity.node}
+        ledger = retention._ledger
+
+        class Pinning:
+            async def append(self, facts: Any, *, actor: str, check: Any = None) -> Any:
+                assert (await stage.node.api("POST", "/pins", pin)).status < 300
+                return await ledger.append(facts, actor=actor, check=check)
+
+        retention._ledger = Pinning()  # type: ignore[assignment]
+        assert not await retention._remove(planned, "t")
+        assert (await stage.get("/demo/1.0.bin", "stage")).status == 200
+
+
 async def test_a_tag_set_after_the_look_keeps_what_policies_keep_for_it(tmp_path: Path) -> None:
     async with staged(tmp_path, "docker") as stage:
         await stage.publish("1.0")
