@@ -22,8 +22,9 @@ OVERHEAD = 0.2  # seconds that a delta costs beside moving it
 APPLY_RATE = 100e6  # bytes per second of the blob that applying a delta makes
 PACK_RATE = 20e6  # bytes per second that zlib packs, where a delta needs it
 GAIN = 0.9  # of the time without it, at most, that a delta may take
-TRIES_MAX = 3  # of one delta for one blob: links break, and come back
-TRIED_MAX = 1024  # deltas remembered that were tried
+GRACE = 10.0  # seconds that a delta may take beyond twice what it should
+TRIES_MAX = 3  # of one delta for one blob, and of one peer's: links break, and come back
+TRIED_MAX = 1024  # deltas remembered that were tried, and of whom
 BAD_MAX = 2  # deltas that made other bytes, until a peer's are taken no more
 LIARS_MAX = 1024
 
@@ -77,7 +78,21 @@ def best(missing: int, offers: Iterable[Delta], way: Way) -> Delta | None:
 def seconds(missing: int, offer: Delta, way: Way) -> float:
     """Return how long it takes to have a blob by a delta."""
     moving = offer.size / max(way.delta, 1.0)
-    return OVERHEAD + moving + missing / APPLY_RATE + offer.work / PACK_RATE
+    return moving + making(missing, offer)
+
+
+def making(missing: int, offer: Delta) -> float:
+    """Return how long it takes to make a blob of a delta that is here."""
+    return OVERHEAD + missing / APPLY_RATE + offer.work / PACK_RATE
+
+
+def patience(missing: int, offer: Delta, way: Way) -> float:
+    """Return how long a blob's own chunks wait for a delta at most.
+
+    Twice what it should take; but if that is more, only as long as the blob itself would.
+    """
+    whole = missing / max(way.whole, 1.0) + making(missing, offer)
+    return GRACE + min(2 * seconds(missing, offer, way), whole)
 
 
 @dataclass(slots=True)
@@ -87,12 +102,17 @@ class Judge:
     tried: OrderedDict[tuple[bytes, bytes], int] = field(
         default_factory=OrderedDict[tuple[bytes, bytes], int]
     )  # (blob, delta) → how often
+    turns: OrderedDict[tuple[bytes, bytes], int] = field(
+        default_factory=OrderedDict[tuple[bytes, bytes], int]
+    )  # (peer, blob) → how often
     bad: OrderedDict[bytes, int] = field(default_factory=OrderedDict[bytes, int])  # by peer
 
     def sane(self, peer: bytes, download: Download, offers: Iterable[Delta]) -> Sequence[Delta]:
         """Return the offers that may be considered for a blob on its way here."""
         if self.bad.get(peer, 0) >= BAD_MAX or download.finishing or download.size > SIZE_MAX:
             return []
+        if self.turns.get((peer, download.blob), 0) >= TRIES_MAX:
+            return []  # a peer has as many names for what does not come as it likes
         return [
             each
             for each in offers
@@ -109,6 +129,12 @@ class Judge:
         self.tried[blob, delta] = self.tried.pop((blob, delta), 0) + times
         while len(self.tried) > TRIED_MAX:
             self.tried.popitem(last=False)
+
+    def turn(self, peer: bytes, blob: bytes) -> None:
+        """A blob is held back for a delta that a peer offers, whatever comes of it."""
+        self.turns[peer, blob] = self.turns.pop((peer, blob), 0) + 1
+        while len(self.turns) > TRIED_MAX:
+            self.turns.popitem(last=False)
 
     def blame(self, peer: bytes) -> None:
         """A peer's delta made other bytes than it said."""

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import structlog
 import trio
 
-from mesh.deltas import TRIES_MAX, Delta, Deltas, Judge, Way, best
+from mesh.deltas import TRIES_MAX, Delta, Deltas, Judge, Way, best, patience
 from mesh.download import Download
 from mesh.messages import COMPLETE, Message
 from mesh.ports import ShelfPort
@@ -95,6 +95,7 @@ class DeltaShell:
                 offer = await self._chosen(peer, download, fetch, offers)
             if offer is not None:
                 self.judge.attempt(download.blob, offer.delta)
+                self.judge.turn(peer, download.blob)
                 await self._take(peer, download, fetch, offer)
         except DeltaInvalidError as error:
             if offer is not None:
@@ -152,9 +153,13 @@ class DeltaShell:
         self._exchange.journal.note(download.blob, "delta", peer, why, now)
         if digest.raw in self._exchange.downloads or not await shelf.expect(digest):
             return
+        limit = patience(missing, offer, self._way(peer, download))
         try:
-            async with self._coming(digest, offer.size, download, fetch) as blocks:
-                await self._apply(partial, fetch, (basis, path), offer.work, blocks)
+            with trio.move_on_after(limit) as scope:
+                async with self._coming(digest, offer.size, download, fetch) as blocks:
+                    await self._apply(partial, fetch, (basis, path), offer.work, blocks)
+            if scope.cancelled_caught:
+                raise NoHolderError("the delta takes too long")
             await shelf.keep(digest)
         finally:
             await shelf.unexpect(digest)

@@ -6,7 +6,19 @@ import hashlib
 
 import pytest
 
-from mesh.deltas import BAD_MAX, TRIED_MAX, TRIES_MAX, Delta, Judge, Way, best
+from mesh.deltas import (
+    BAD_MAX,
+    GRACE,
+    TRIED_MAX,
+    TRIES_MAX,
+    Delta,
+    Judge,
+    Way,
+    best,
+    making,
+    patience,
+    seconds,
+)
 from mesh.download import Download
 from mesh.wire import Decoder, encode
 
@@ -88,6 +100,26 @@ def test_what_was_tried_in_vain_is_tried_no_more_and_memory_is_bounded() -> None
     for number in range(TRIED_MAX):
         judge.attempt(digest("new"), digest(str(number)))
     assert len(judge.tried) == TRIED_MAX
+
+
+def test_a_peer_holds_a_blob_back_so_often_whatever_it_names() -> None:
+    judge = Judge()
+    for number in range(TRIES_MAX):
+        assert judge.sane(PEER, download(), [offer(str(number))])
+        judge.turn(PEER, digest("new"))
+    assert judge.sane(PEER, download(), [offer("another")]) == []
+    assert judge.sane(b"q" * 32, download(), [offer("another")])
+    other = Download(digest("newer"), 10 * MB, b"", False, 0.0)
+    assert judge.sane(PEER, other, [offer("another")])
+    for number in range(TRIED_MAX):
+        judge.turn(PEER, digest(str(number)))
+    assert len(judge.turns) == TRIED_MAX
+
+
+def test_a_delta_may_take_as_long_as_it_should_twice_and_not_longer_than_the_blob() -> None:
+    fast, slow = Way(1e6, 1e6), Way(1e6, 1e3)
+    assert patience(10 * MB, offer(), fast) == GRACE + 2 * seconds(10 * MB, offer(), fast)
+    assert patience(10 * MB, offer(), slow) == GRACE + 10 + making(10 * MB, offer())
 
 
 def test_a_liar_is_believed_no_more() -> None:

@@ -9,7 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import trio
+import trio.testing
 
+from mesh.deltas import TRIES_MAX, Delta, Deltas
 from store import delta
 from store.chunks import Manifest
 from store.digest import Digest
@@ -138,6 +141,51 @@ async def test_a_delta_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
         a.mesh.deltas.shelf.lies = [(Digest.of(OLD).raw, Digest.of(b"none").raw, 1000, 0)]
         assert await b.read(manifest) == new
         assert b.mesh.deltas.used == 0
+
+
+async def test_a_peer_that_names_ever_new_ones_holds_a_blob_back_three_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob, rng = Digest.of(b"nobody has it"), random.Random(5)
+    seen: list[bytes] = []
+
+    async def chosen(_peer: bytes, _download: object, _fetch: object, offers: list[Delta]) -> Delta:
+        await trio.lowlevel.checkpoint()
+        return offers[0]
+
+    async def take(_peer: bytes, _download: object, _fetch: object, offer: Delta) -> None:
+        await trio.lowlevel.checkpoint()
+        seen.append(offer.delta)
+
+    async with pair(tmp_path, b"") as (_, a, b, _):
+        deltas = b.mesh.deltas
+        monkeypatch.setattr(deltas, "_chosen", chosen)
+        monkeypatch.setattr(deltas, "_take", take)
+        async with b.mesh._transfers.wanted(blob, 4_000_000, b""):
+            for _ in range(3 * TRIES_MAX):
+                offer = Delta(Digest.of(OLD).raw, rng.randbytes(32), 1000)
+                deltas.heard(a.id, Deltas(blob.raw, (offer,)))
+                await trio.testing.wait_all_tasks_blocked()
+    assert len(seen) == TRIES_MAX
+
+
+async def test_a_delta_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, begun = edited(), trio.Event()
+    monkeypatch.setattr("mesh.shell.deltas.patience", lambda *_: 0.05)
+
+    async def trickle(*_: object) -> None:
+        begun.set()
+        await trio.sleep_forever()
+
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        await shelve(a, made(OLD, new))
+        monkeypatch.setattr(b.mesh.deltas, "_apply", trickle)
+        assert await b.read(manifest) == new
+        assert begun.is_set()
+        assert b.mesh.deltas.used == 0
+        assert b.mesh.deltas.refused == 0
 
 
 async def test_a_delta_that_is_half_here_is_resumed(tmp_path: Path) -> None:
