@@ -29,7 +29,7 @@ from store.errors import BlobUnknownError, DeltaInvalidError, RegistryError
 from store.files import FileStore
 from store.fold import FILE
 from store.holders import Holders
-from store.shelf import Shelf
+from store.shelf import OFFERS_MAX, Shelf
 from store.siblings import Siblings
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class DeltaKeeper:
     # --- what the mesh asks --------------------------------------------------------------------
     def offers(self, blob: bytes) -> Sequence[tuple[bytes, bytes, int, int]]:
         """Return (basis, delta, size, work) of those that make a blob, the smallest first."""
-        kept = sorted(self.shelf.of(blob), key=lambda each: each.size)
+        kept = sorted(self.shelf.of(blob), key=lambda each: each.size)[:OFFERS_MAX]
         for each in kept:
             each.used = time.time()
         return [(each.basis.raw, each.digest.raw, each.size, each.work) for each in kept]

@@ -5,11 +5,15 @@ collection, inventory, quota or backup counts them.  What is known of them stand
 and is read again at the start.  A delta goes with its target or basis, and the longest unused
 beyond the budget.
 
+What comes from elsewhere is unproven until a blob has been made of it, and lies apart until then:
+who stops, or is stopped, in between neither keeps nor offers it.
+
 Spec: docs/delta.md.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -25,7 +29,7 @@ from store.chunks import Manifest
 from store.digest import Digest
 from store.errors import BlobUnknownError, DeltaInvalidError
 from store.files import FileStore
-from store.holdings import PREFIXES
+from store.holdings import PREFIXES, Walk
 from store.intake import Intake
 from store.known import Location
 
@@ -51,6 +55,7 @@ class Shelf:
 
     def __init__(self, root: Path, blobs: BlobStore, *, budget: int) -> None:
         self.store = FileStore(root)
+        self.unproven = FileStore(root / "unproven")
         self.budget = budget
         self._blobs = blobs
         self._kept: dict[bytes, Kept] = {}  # by digest
@@ -58,16 +63,21 @@ class Shelf:
         self._expected: Counter[bytes] = Counter()
 
     async def open(self) -> None:
-        """Make the folder, and read what lies there.  Raises ReadOnlyError."""
+        """Make the folders, and read what lies there.  Raises ReadOnlyError."""
         await self.store.open()
-        for prefix in PREFIXES:
+        await self.unproven.open()
+        async for digest in Walk(self.unproven.shard, await self._prefixes(self.unproven)):
+            await self.clear(digest)
+        for prefix in await self._prefixes(self.store):
             for holding in await self.store.shard(prefix):
                 try:
-                    header = await self._header(holding.digest)
+                    header = await self._header(holding.digest, self.store)
                 except (DeltaInvalidError, BlobUnknownError):
                     await self.store.delete(holding.digest)
                     continue
                 self._enter(header, holding.digest, holding.size, holding.modified)
+        for target in list(self._by_target):
+            await self._thin(target)
         await self.tidy()
 
     # --- what is here --------------------------------------------------------------------------
@@ -86,6 +96,10 @@ class Shelf:
     def of(self, target: bytes) -> Sequence[Kept]:
         """Return the deltas that make a blob."""
         return self._by_target.get(target, ())
+
+    def where(self, digest: Digest) -> FileStore:
+        """Return the store in which a delta lies, or will."""
+        return self.store if self.store.path(digest) is not None else self.unproven
 
     def expect(self, digest: Digest) -> None:
         """Take a blob that comes from now on for a delta, and put it here."""
@@ -106,27 +120,36 @@ class Shelf:
         return await self.keep(ingest.result.digest, now)
 
     async def keep(self, digest: Digest, now: float) -> Kept:
-        """Know a delta that lies here.  Raises BlobUnknownError, DeltaInvalidError."""
+        """Know a delta that lies here for a right one.
+
+        Raises BlobUnknownError, DeltaInvalidError.
+        """
         if digest.raw in self._kept:
             return self._kept[digest.raw]
-        header, size = await self._header(digest), await self.store.size(digest)
+        lies = self.where(digest)
+        header, size = await self._header(digest, lies), await lies.size(digest)
+        if lies is self.unproven:
+            await self.store.adopt(lies.locate(digest), digest)
         kept = self._enter(header, digest, size, now)
-        for old in self.of(header.target.raw)[:-OFFERS_MAX]:
-            await self.drop(old.digest)
+        await self._thin(header.target.raw)
         await self._fit()
         return kept
 
     async def clear(self, digest: Digest) -> None:
-        """Remove what came and is not kept; what is no delta, whatever it was called, is a blob."""
-        file = self.store.path(digest)
+        """Remove what came and is not kept; what is no delta, whatever it was called, is a blob.
+
+        Who is being stopped does it too.
+        """
+        file = self.unproven.path(digest)
         if file is None or digest in self:
             return
-        try:
-            await self._header(digest)
-        except DeltaInvalidError:
-            await self._blobs.adopt(file, digest)
-        else:
-            await self.store.delete(digest)
+        with trio.CancelScope(shield=True):
+            try:
+                await self._header(digest, self.unproven)
+            except DeltaInvalidError:
+                await self._blobs.adopt(file, digest)
+            else:
+                await self.unproven.delete(digest)
 
     async def drop(self, digest: Digest) -> None:
         """Forget a delta, known or not."""
@@ -145,6 +168,16 @@ class Shelf:
                 await self.drop(kept.digest)
         await self._fit()
 
+    async def _prefixes(self, store: FileStore) -> list[str]:
+        """Return the shards that are there: mostly few, and each costs a thread."""
+        names = set(await trio.to_thread.run_sync(os.listdir, store.blobs))
+        return [prefix for prefix in PREFIXES if prefix in names]
+
+    async def _thin(self, target: bytes) -> None:
+        """Keep a few deltas of a blob, those last of use."""
+        for old in sorted(self.of(target), key=lambda each: each.used)[:-OFFERS_MAX]:
+            await self.drop(old.digest)
+
     async def _fit(self) -> None:
         over = self.taken - self.budget
         for kept in sorted(self._kept.values(), key=lambda each: each.used):
@@ -153,8 +186,8 @@ class Shelf:
             over -= kept.size
             await self.drop(kept.digest)
 
-    async def _header(self, digest: Digest) -> delta.Header:
-        async with self.store.read(digest, stop=HEAD) as blocks:
+    async def _header(self, digest: Digest, store: FileStore) -> delta.Header:
+        async with store.read(digest, stop=HEAD) as blocks:
             found = delta.read_header(b"".join([block async for block in blocks]))
         if found is None:
             raise DeltaInvalidError("a truncated delta")
@@ -170,7 +203,7 @@ class Shelf:
         """Return the chunk manifest of a delta, made of its bytes."""
         intake = Intake(digest)
         try:
-            async with self.store.read(digest) as blocks:
+            async with self.where(digest).read(digest) as blocks:
                 async for block in blocks:
                     await trio.to_thread.run_sync(intake.update, memoryview(block))
         except BlobUnknownError:
@@ -185,7 +218,7 @@ class Shelved:
         self._blobs, self._shelf = blobs, shelf
 
     def _of(self, digest: Digest) -> BlobStore:
-        return self._shelf.store if digest in self._shelf else self._blobs
+        return self._shelf.where(digest) if digest in self._shelf else self._blobs
 
     async def size(self, digest: Digest) -> int:
         """Return the length in bytes.  Raises BlobUnknownError."""

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import structlog
 import trio
 
-from mesh.deltas import TRIES_MAX, Delta, Deltas, Judge, Way, best, patience
+from mesh.deltas import OFFERS_MAX, TRIES_MAX, Delta, Deltas, Judge, Way, best, patience
 from mesh.download import Download
 from mesh.messages import COMPLETE, Message
 from mesh.ports import ShelfPort
@@ -62,7 +62,7 @@ class DeltaShell:
         if self.shelf is None:
             return
         self.shelf.asked(blob)
-        offers = self.shelf.offers(blob)
+        offers = self.shelf.offers(blob)[:OFFERS_MAX]  # more of them would break the link
         if offers:
             self._links.send(peer, Deltas(blob, tuple(Delta(*each) for each in offers)))
 

@@ -193,6 +193,12 @@ async def test_whole_nodes_move_the_delta_of_what_was_published(tmp_path: Path) 
         mesh = two.core.mesh
         assert mesh is not None
         assert one.core.mesh is not None
+        both = [mesh.deltas, one.core.mesh.deltas]
+
+        async def ready() -> bool:
+            return all(deltas.shelf is not None for deltas in both)
+
+        await until(ready)
         first = await one.publish("p/p-1.1.whl", version(1))
         await mesh.fetch(first)
         before = sum(peer.received for peer in mesh.peers())

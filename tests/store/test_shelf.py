@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 
 import pytest
+import trio
 
 from store import delta
 from store.digest import Digest
@@ -100,6 +101,48 @@ async def test_what_was_called_a_delta_and_is_none_goes_to_the_blobs(tmp_path: P
     assert await store.has(digest)
     with pytest.raises(BlobUnknownError):
         await shelf.store.size(digest)
+
+
+async def coming(store: FileStore, shelf: Shelf, path: Path) -> Digest:
+    """Let a delta come from elsewhere."""
+    digest = Digest.of(path.read_bytes())
+    shelf.expect(digest)
+    await Shelved(store, shelf).adopt(path, digest)
+    return digest
+
+
+async def test_what_has_not_proven_right_is_gone_after_a_crash(tmp_path: Path) -> None:
+    store, shelf = await stores(tmp_path)
+    one = await coming(store, shelf, file(tmp_path, *BLOBS[:2]))
+    two = await coming(store, shelf, file(tmp_path, *BLOBS[2:4]))
+    assert await Shelved(store, shelf).has(one)
+    assert await shelf.manifest(one) is not None
+    await shelf.keep(two, 1.0)
+    assert await Shelved(store, shelf).has(two)
+    again = Shelf(tmp_path / "deltas", store, budget=1 << 20)
+    await again.open()
+    assert [each.digest for each in again.of(Digest.of(BLOBS[3]).raw)] == [two]
+    assert len(again) == 1
+    assert again.unproven.path(one) is None
+
+
+async def test_who_is_stopped_removes_what_has_not_proven_right(tmp_path: Path) -> None:
+    store, shelf = await stores(tmp_path)
+    digest = await coming(store, shelf, file(tmp_path, *BLOBS[:2]))
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        shelf.unexpect(digest)
+        await shelf.clear(digest)
+    assert shelf.where(digest).path(digest) is None
+
+
+async def test_a_blob_has_a_few_deltas_after_a_crash_too(tmp_path: Path) -> None:
+    store, shelf = await stores(tmp_path)
+    for old in BLOBS[1:]:
+        await add(shelf.store, file(tmp_path, old, BLOBS[0]).read_bytes())
+    again = Shelf(tmp_path / "deltas", store, budget=1 << 20)
+    await again.open()
+    assert len(again.of(Digest.of(BLOBS[0]).raw)) == OFFERS_MAX == len(again)
 
 
 # --- what a blob is likely to resemble ------------------------------------------------------------

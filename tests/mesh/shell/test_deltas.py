@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from mesh.deltas import TRIES_MAX, Delta, Deltas
+from mesh.deltas import OFFERS_MAX, TRIES_MAX, Delta, Deltas
 from store import delta
 from store.chunks import Manifest
 from store.digest import Digest
@@ -186,6 +186,20 @@ async def test_a_delta_that_takes_too_long_is_given_up(
         assert begun.is_set()
         assert b.mesh.deltas.used == 0
         assert b.mesh.deltas.refused == 0
+
+
+async def test_no_more_are_offered_than_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Deltas] = []
+    async with pair(tmp_path, b"new") as (_, a, b, manifest):
+        assert isinstance(a.mesh.deltas.shelf, Offering)
+        old = Digest.of(OLD).raw
+        a.mesh.deltas.shelf.lies = [(old, bytes([n]) * 32, 1000, 0) for n in range(9)]
+        with monkeypatch.context() as patch:
+            patch.setattr(a.mesh.deltas._links, "send", lambda _, said: sent.append(said))
+            a.mesh.deltas.tell(b.id, manifest.blob.raw)
+    assert [len(each.offers) for each in sent] == [OFFERS_MAX]
 
 
 async def test_a_delta_that_is_half_here_is_resumed(tmp_path: Path) -> None:
