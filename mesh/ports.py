@@ -199,6 +199,11 @@ class ShelfPort(Protocol):
         """Where temporary files may lie."""
         ...
 
+    @property
+    def room(self) -> int:
+        """How many bytes one of them may take."""
+        ...
+
     def asked(self, blob: bytes) -> None:
         """A peer looks for a blob that is here: a delta of it would be of use."""
         ...

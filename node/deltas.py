@@ -126,6 +126,11 @@ class DeltaKeeper:
         """Where temporary files may lie."""
         return self.shelf.store.temporary
 
+    @property
+    def room(self) -> int:
+        """How many bytes one of them may take: two at a time take as much as the deltas."""
+        return self.shelf.budget // 2
+
     async def keep(self, delta: Digest) -> None:
         """Keep a delta that has proven right."""
         await self.shelf.keep(delta, time.time())

@@ -49,7 +49,7 @@ def spans(file: BinaryIO) -> list[Span]:
 
 
 def inflated(file: BinaryIO, span: Span) -> Iterator[bytes]:
-    """Iterate over what a stream holds, BLOCK bytes at most at a time.
+    """Iterate over what a stream holds, BLOCK bytes at most at a time, at times none.
 
     Raises zlib.error if it does not end where the span does.
     """
@@ -64,8 +64,7 @@ def inflated(file: BinaryIO, span: Span) -> Iterator[bytes]:
         if not data and not block and not unpacker.eof:
             raise zlib.error("a stream that ends early")
         data = unpacker.unconsumed_tail
-        if block:
-            yield block
+        yield block
     if unpacker.unused_data or at != span.stop:
         raise zlib.error("a stream that ends late")
 

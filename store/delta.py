@@ -133,13 +133,27 @@ class Reader:
 class Applier:
     """Make a target of its basis, frame by frame.  Blocks; use it in a worker thread.
 
-    ``basis`` is open while this is in use; what has to be unpacked lies in ``folder``.  Holds a
-    frame, its window twice, and what the form keeps.  Gives at most ``header.size`` bytes.
+    ``basis`` is open while this is in use; what has to be unpacked lies in ``folder``, where it
+    takes ``room`` bytes at most, and ``beat`` may stop that by raising.  Holds a frame, its window
+    twice, and what the form keeps.  Gives at most ``header.size`` bytes.
+    Raises DeltaInvalidError, StoreFullError.
     """
 
-    def __init__(self, header: Header, basis: BinaryIO, folder: Path | None = None) -> None:
-        self._form = delta_forms.of(header.form, header.work, folder)
-        self._basis = self._form.view(basis, SIZE_MAX)
+    def __init__(
+        self,
+        header: Header,
+        basis: BinaryIO,
+        folder: Path | None = None,
+        *,
+        room: int = SIZE_MAX,
+        beat: Callable[[], object] = delta_forms.idle,
+    ) -> None:
+        self._form = delta_forms.of(header.form, header.work, folder, room, beat)
+        try:
+            self._basis = self._form.view(basis, SIZE_MAX)
+        except BaseException:
+            self._form.close()
+            raise
         self._left, self._plain = header.size, SIZE_MAX
 
     def apply(self, frame: Frame) -> bytes:

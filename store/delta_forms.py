@@ -13,19 +13,25 @@ from __future__ import annotations
 import struct
 import tempfile
 import zlib
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
 from store.deflated import Span, inflated, spans
-from store.errors import DeltaInvalidError
+from store.errors import DeltaInvalidError, StoreFullError
 
 PLAIN, UNPACKED = 0, 1
 PACKINGS = tuple((level, memory) for memory in (8, 9) for level in (6, 9, 1, 5, 4, 7, 8, 3, 2))
 RAW, UNKNOWN = 0, 255  # tags of a view's pieces; 1 to 18 is one of PACKINGS
 PIECE = struct.Struct(">BI")  # its tag, and the bytes of the view that follow
 BLOCK = 256 << 10  # bytes packed or unpacked at a time
+ROOM = 1 << 30  # bytes of a temporary file, where nothing else is said
 WORK_MAX = 8  # times the target's size, that is packed to find out how it was
+
+
+def idle() -> None:
+    """Nobody stops the work."""
 
 
 class Form(Protocol):
@@ -81,11 +87,22 @@ class Plain:
 
 
 class Unpacked:
-    """What zip and gzip files hold: pieces, each behind its tag and length."""
+    """What zip and gzip files hold: pieces, each behind its tag and length.
+
+    A temporary file in ``folder`` takes ``room`` bytes at most.  ``beat`` is called for each block
+    that is laid down, and stops the work by raising.
+    """
 
     number, level = UNPACKED, 12  # a quarter of what 13 costs, for the same
 
-    def __init__(self, work: int = 0, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        work: int = 0,
+        folder: Path | None = None,
+        room: int = ROOM,
+        beat: Callable[[], object] = idle,
+    ) -> None:
+        self._room, self._beat = room, beat
         self.work = work
         self._left = work  # bytes that may still have to be packed
         self._folder, self._stack = folder, ExitStack()
@@ -97,13 +114,14 @@ class Unpacked:
     def view(self, basis: BinaryIO, limit: int) -> BinaryIO:
         """Lay the basis' pieces down in a temporary file."""
         file = self._temporary()
-        lay(basis, file, limit, None)
+        lay(basis, Ground(file, limit, self._room, self._beat), None)
         return file
 
     def views(self, basis: BinaryIO, target: BinaryIO, limit: int) -> tuple[BinaryIO, BinaryIO]:
         """Lay the pieces of both down; DeltaInvalidError if nothing of the target is made again."""
         file = self._temporary()
-        self.work = lay(target, file, limit, Finder(target, file))
+        ground = Ground(file, limit, self._room, self._beat)
+        self.work = lay(target, ground, Finder(target, file))
         if not self.work:
             raise DeltaInvalidError("nothing in it that zlib makes again")
         return self.view(basis, limit), file
@@ -156,15 +174,21 @@ class Unpacked:
         self._stack.close()
 
 
-def of(number: int, work: int, folder: Path | None = None) -> Form:
-    """Return the form that a delta names; what it unpacks lies in ``folder``.
+def of(
+    number: int,
+    work: int,
+    folder: Path | None = None,
+    room: int = ROOM,
+    beat: Callable[[], object] = idle,
+) -> Form:
+    """Return the form that a delta names; the rest is as ``Unpacked`` has it.
 
     Raises DeltaInvalidError.
     """
     if number == PLAIN and not work:
         return Plain()
     if number == UNPACKED and work > 0:
-        return Unpacked(work, folder)
+        return Unpacked(work, folder, room, beat)
     raise DeltaInvalidError("a delta of an unknown form")
 
 
@@ -176,22 +200,51 @@ def packer(tag: int) -> zlib._Compress:
     return zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, memory)
 
 
-def lay(source: BinaryIO, file: BinaryIO, limit: int, finder: Finder | None) -> int:
+class Ground:
+    """A file in which pieces are laid down, and what bounds that.
+
+    ``limit`` bounds the file, and also what is unpacked for it, kept or not: a stream that ends
+    wrongly is known for that only when all of it has been unpacked.
+    """
+
+    def __init__(self, file: BinaryIO, limit: int, room: int, beat: Callable[[], object]) -> None:
+        self.file = file
+        self._limit, self._room, self._beat = limit, room, beat
+        self._unpacked = 0
+
+    def put(self, block: bytes) -> None:
+        """Lay bytes down.  Raises DeltaInvalidError, StoreFullError, and what ``beat`` raises."""
+        self._beat()
+        end = self.file.tell() + len(block)
+        if end > self._limit:
+            raise DeltaInvalidError("a file that holds too much")
+        if end > self._room:
+            raise StoreFullError("no room to unpack a file for its delta")
+        self.file.write(block)
+
+    def unpack(self, block: bytes) -> None:
+        """Lay down what has been unpacked.  Raises what ``put`` does."""
+        self._unpacked += len(block)
+        if self._unpacked > self._limit:
+            raise DeltaInvalidError("a file that holds too much")
+        self.put(block)
+
+
+def lay(source: BinaryIO, ground: Ground, finder: Finder | None) -> int:
     """Lay a file down piece by piece; return how many bytes of it have been unpacked.
 
-    With a finder only what it finds the packing of is unpacked, and tagged with it.  Raises
-    DeltaInvalidError beyond ``limit`` bytes.
+    With a finder only what it finds the packing of is unpacked, and tagged with it.  Raises what
+    ``Ground.put`` does.
     """
-    done = work = 0
+    done, work, file = 0, 0, ground.file
     for span in spans(source):
-        copy(source, file, Span(done, span.start), limit)
+        copy(source, ground, Span(done, span.start))
         done, at, size = span.start, file.tell(), 0
         file.write(PIECE.pack(UNKNOWN, 0))
         try:
             for block in inflated(source, span):
                 size += len(block)
-                check(file, limit)
-                file.write(block)
+                ground.unpack(block)
         except zlib.error:
             size = 0
         tag = UNKNOWN if finder is None or not size else finder.find(span, at + PIECE.size)
@@ -202,24 +255,17 @@ def lay(source: BinaryIO, file: BinaryIO, limit: int, finder: Finder | None) -> 
         file.write(PIECE.pack(tag, size))
         file.seek(0, 2)
         done, work = span.stop, work + size
-    copy(source, file, Span(done, source.seek(0, 2)), limit)
+    copy(source, ground, Span(done, source.seek(0, 2)))
     return work
 
 
-def copy(source: BinaryIO, file: BinaryIO, span: Span, limit: int) -> None:
+def copy(source: BinaryIO, ground: Ground, span: Span) -> None:
     """Lay bytes down as they are."""
     if span.start < span.stop:
-        file.write(PIECE.pack(RAW, span.stop - span.start))
+        ground.put(PIECE.pack(RAW, span.stop - span.start))
         for at in range(span.start, span.stop, BLOCK):
             source.seek(at)
-            check(file, limit)
-            file.write(source.read(min(BLOCK, span.stop - at)))
-
-
-def check(file: BinaryIO, limit: int) -> None:
-    """Bound what is laid down.  Raises DeltaInvalidError."""
-    if file.tell() > limit:
-        raise DeltaInvalidError("a file that holds too much")
+            ground.put(source.read(min(BLOCK, span.stop - at)))
 
 
 class Finder:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial as bound
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -118,7 +119,9 @@ class DeltaShell:
     ) -> Delta | None:
         """Return the best delta of a blob that is here, if one pays, once chunks are known."""
         store = self._transfers.store
-        here = [each for each in offers if await store.has(Digest.sha256(each.basis))]
+        room = 0 if self.shelf is None else self.shelf.room
+        fits = [each for each in offers if each.work <= room]
+        here = [each for each in fits if await store.has(Digest.sha256(each.basis))]
         if not here:
             return None
         await fetch.opened.wait()
@@ -259,8 +262,12 @@ class DeltaShell:
             )
         if header.size != whole.size:
             raise DeltaInvalidError("a delta of another size than its blob")
-        folder = None if self.shelf is None else self.shelf.folder
-        return await trio.to_thread.run_sync(Applier, header, file, folder)
+        shelf = self.shelf
+        if shelf is None:
+            raise NoHolderError("deltas are off")
+        beat = trio.from_thread.check_cancelled  # so that a node's stop does not wait for it
+        make = bound(Applier, header, file, shelf.folder, room=shelf.room, beat=beat)
+        return await trio.to_thread.run_sync(make)
 
     def _blame(self, peer: bytes, download: Download, why: str) -> None:
         self.refused += 1

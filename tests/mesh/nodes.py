@@ -97,6 +97,10 @@ class Offering:
     def folder(self) -> Path:
         return self.shelf.store.temporary
 
+    @property
+    def room(self) -> int:
+        return self.shelf.budget // 2
+
     def asked(self, blob: bytes) -> None:
         self.wanted.append(blob)
 

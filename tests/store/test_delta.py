@@ -11,6 +11,7 @@ import zlib
 from contextlib import closing
 
 import pytest
+import trio
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from store import delta
 from store.delta import FRAME, Applier, Frame, Header, Reader, read_header
 from store.delta_forms import PIECE, Form, Unpacked
 from store.digest import Digest
-from store.errors import DeltaInvalidError
+from store.errors import DeltaInvalidError, StoreFullError
 
 
 def made(old: bytes, new: bytes, limit: int = 1 << 30, form: Form | None = None) -> bytes | None:
@@ -264,6 +265,49 @@ def test_a_basis_that_unpacks_without_end_is_refused() -> None:
     bomb = gzip.compress(bytes(8 << 20))
     with closing(Unpacked(1)) as form, pytest.raises(DeltaInvalidError, match="holds too much"):
         form.view(io.BytesIO(bomb), 1 << 20)
+
+
+def longer(data: bytes) -> bytes:
+    """Return a zip file whose central directory has every packed size one byte too long."""
+    out, at = bytearray(data), data.index(b"PK\x01\x02")
+    while data[at : at + 4] == b"PK\x01\x02":
+        (size,) = struct.unpack_from("<I", data, at + 20)
+        struct.pack_into("<I", out, at + 20, size + 1)
+        at += 46 + sum(struct.unpack_from("<3H", data, at + 28))
+    return bytes(out)
+
+
+def test_what_is_unpacked_in_vain_is_bounded_too() -> None:
+    bomb = longer(archive({str(n): bytes(1 << 20) for n in range(8)}))
+    with closing(Unpacked(1)) as form:
+        assert form.view(io.BytesIO(bomb), 9 << 20).seek(0, 2) < 2 * len(bomb)  # nothing is kept
+    with closing(Unpacked(1)) as form, pytest.raises(DeltaInvalidError, match="holds too much"):
+        form.view(io.BytesIO(bomb), 4 << 20)
+
+
+def test_what_is_unpacked_has_so_much_room_and_that_is_not_the_deltas_fault() -> None:
+    basis = io.BytesIO(gzip.compress(bytes(2 << 20)))
+    told = Header(1, Digest.of(OLD), Digest.of(b"new"), 100, 1)
+    Applier(told, basis, room=3 << 20).close()
+    with pytest.raises(StoreFullError):
+        Applier(told, basis, room=1 << 20)
+
+
+async def test_unpacking_stops_when_nobody_waits_any_more() -> None:
+    basis, beats = io.BytesIO(gzip.compress(bytes(8 << 20))), list[None]()
+    told = Header(1, Digest.of(OLD), Digest.of(b"new"), 100, 1)
+
+    def beat() -> None:
+        beats.append(None)
+        if len(beats) == 3:
+            trio.from_thread.run_sync(scope.cancel, trio_token=token)
+        trio.from_thread.check_cancelled()
+
+    token = trio.lowlevel.current_trio_token()
+    with trio.CancelScope() as scope:
+        await trio.to_thread.run_sync(lambda: Applier(told, basis, beat=beat))
+    assert scope.cancelled_caught
+    assert len(beats) < 8
 
 
 @given(st.data())
