@@ -53,11 +53,11 @@ class Document:
 class Withheld:
     """Names that a member is not asked for.  ``mark`` tells them from others, as long as they are.
 
-    There may be very many: ``names`` gathers them, in whatever thread lists are made.
+    There may be very many: ``names`` reads them, only when a list is made.
     """
 
     mark: str
-    names: Callable[[], Collection[str]]
+    names: Callable[[], Awaitable[Collection[str]]]
 
 
 class Members(Protocol):
@@ -131,11 +131,16 @@ class Members(Protocol):
         ...
 
     async def merged(
-        self, key: str, documents: Sequence[Document], build: Callable[[], Response]
+        self,
+        key: str,
+        documents: Sequence[Document],
+        build: Callable[[], Response],
+        gather: Callable[[], Awaitable[None]] | None = None,
     ) -> Response:
         """An answer made of documents, kept until one of them changes.
 
-        ``build`` is pure, and run in a worker thread where there is much to do.
+        ``build`` is pure, and run in a worker thread where there is much to do; ``gather`` is
+        awaited before, to fetch what it needs that ``key`` tells of.
         """
         ...
 

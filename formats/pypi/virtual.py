@@ -6,7 +6,7 @@ Spec: Simple repository API 1.4; formats.md §3.3 (virtual).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -117,8 +117,13 @@ async def _index(request: Request, members: Members) -> Response:
     withheld = {e.member: await members.withheld(e.member) for e in documents if e.remote}
     kept = " ".join(each.mark for each in withheld.values())
 
+    out: dict[int, Collection[str]] = {}
+
+    async def gather() -> None:
+        for member, each in withheld.items():
+            out[member] = await each.names()
+
     def build() -> Response:
-        out = {member: each.names() for member, each in withheld.items()}
         names = names_of(
             name
             for each in documents
@@ -128,7 +133,7 @@ async def _index(request: Request, members: Members) -> Response:
         render = simple.index_json if media_type == simple.JSON else simple.index_html
         return _rendered(render(names), media_type)
 
-    return await members.merged(f"index {media_type} {kept}", documents, build)
+    return await members.merged(f"index {media_type} {kept}", documents, build, gather)
 
 
 class _Name(msgspec.Struct):

@@ -33,12 +33,18 @@ class Entry(Generic[Built]):
 
 
 class Shelf(Generic[Built]):
-    """Least recently used documents, by (repository, key); one builder at a time for each."""
+    """Least recently used documents, by (repository, key); one builder at a time for each.
 
-    def __init__(self, size_max: int, measure: Callable[[Built], int]) -> None:
+    What alone is larger than ``size_max`` is kept until another comes; not at all unless ``huge``.
+    """
+
+    def __init__(
+        self, size_max: int, measure: Callable[[Built], int], *, huge: bool = True
+    ) -> None:
         self._entries: OrderedDict[Key, Entry[Built]] = OrderedDict()
         self._turns: Turns[Key] = Turns()
         self._size, self._size_max, self._measure = 0, size_max, measure
+        self._huge = huge
 
     def since(self, key: Key, revision: int) -> Built | None:
         """The document, if it was built at this revision or later: revisions only grow."""
@@ -73,7 +79,10 @@ class Shelf(Generic[Built]):
 
     def _keep(self, key: Key, entry: Entry[Built]) -> None:
         old = self._entries.pop(key, None)
-        self._size += entry.size - (old.size if old else 0)
+        self._size -= old.size if old else 0
+        if entry.size > self._size_max and not self._huge:
+            return
+        self._size += entry.size
         self._entries[key] = entry
         while self._size > self._size_max and len(self._entries) > 1:
             _, dropped = self._entries.popitem(last=False)

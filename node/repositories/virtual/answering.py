@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -91,6 +91,11 @@ class Merger:
 
 def _weigh(response: Response) -> int:
     return 1024 + (len(response.content) if isinstance(response.content, bytes) else 0)
+
+
+def _kept_by(leaf: Leaf, owner: str, names: Collection[str]) -> set[str]:
+    """Those names of an owner that a member is not asked for."""
+    return {each for each in names if owner in leaf.owners(each)}
 
 
 class VirtualAnswers:
@@ -216,16 +221,17 @@ class VirtualAnswers:
     async def withheld(self, member: int) -> Withheld:
         """Names that a member may list and is not asked for; their owners do not list them."""
         leaf, owned = self._crew.leaves[member], self._merger.owned
-        known = {
-            key: await (owned.all(key) if hidden else owned.former(key))
-            for key, hidden in self._crew.owners(leaf).items()
-        }
+        owners = self._crew.owners(leaf)
 
-        def names() -> set[str]:
-            pairs = ((key, each) for key, found in known.items() for each in found.held)
-            return {each for key, each in pairs if key in leaf.owners(each)}
+        async def names() -> set[str]:
+            found: set[str] = set()
+            for key, hidden in owners.items():
+                held = (await (owned.all(key) if hidden else owned.former(key))).held
+                found |= await trio.to_thread.run_sync(_kept_by, leaf, key, held)
+            return found
 
-        return Withheld(" ".join(f"{key}={each.digest}" for key, each in known.items()), names)
+        told = (f"{owned.mark(key)} {'all' if hidden else ''}" for key, hidden in owners.items())
+        return Withheld(" ".join(told), names)
 
     async def blob(self, member: int, ask: Ask) -> BlobContent:
         """What a member answers, whole and in the store, however large it is."""
@@ -260,8 +266,7 @@ class VirtualAnswers:
         for each in documents:
             made_of.update(f"{each.key} {Digest.of(each.data)}\n".encode())
         for owner in self._crew.guarding:  # whose names decide what is listed, in any suite
-            names = await self._merger.owned.all(owner)
-            made_of.update(f"{owner} {names.digest}\n".encode())
+            made_of.update(f"{self._merger.owned.mark(owner)}\n".encode())
         revision = int.from_bytes(made_of.digest()[:8])
         current = await cache.document_set(place, lambda: revision, build)
         return [current, *cache.generations(place)]
@@ -282,7 +287,11 @@ class VirtualAnswers:
         return bytes(data)
 
     async def merged(
-        self, key: str, documents: Sequence[Document], build: Callable[[], Response]
+        self,
+        key: str,
+        documents: Sequence[Document],
+        build: Callable[[], Response],
+        gather: Callable[[], Awaitable[None]] | None = None,
     ) -> Response:
         """An answer made of documents, kept until one of them changes."""
         size = sum(len(each.data) for each in documents)
@@ -297,7 +306,10 @@ class VirtualAnswers:
         place = f"{self._crew.mark} {key} {self._request.base_url} {told}"
 
         async def make() -> Response:
-            return await trio.to_thread.run_sync(build) if threaded else build()
+            if gather is not None:
+                await gather()
+            far = threaded or gather is not None
+            return await trio.to_thread.run_sync(build) if far else build()
 
         return await self._merger.shelf.get((self._crew.entry.key, place), lambda: 0, make)
 

@@ -132,6 +132,23 @@ async def test_the_least_recently_used_make_room() -> None:
     assert shelf._size <= 10
 
 
+async def test_what_is_too_large_may_be_left_out_and_drives_nothing_away() -> None:
+    shelf: Shelf[str] = Shelf(10, len, huge=False)
+
+    async def get(key: str, length: int, revision: int = 1) -> str:
+        async def build() -> str:
+            return key * length
+
+        return await shelf.get(("r", key), lambda: revision, build)
+
+    await get("a", 8)
+    assert await get("b", 11) == "b" * 11
+    assert not shelf.peek(("r", "b"), 1)
+    assert shelf.peek(("r", "a"), 1)
+    await get("a", 11, revision=2)
+    assert (shelf._size, len(shelf._entries)) == (0, 0)
+
+
 async def test_sets_stay_known_for_some_generations() -> None:
     cache = RenderCache()
     for revision in range(1, GENERATIONS_MAX + 3):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
 
+from node.repositories.virtual import owned
 from tests.node.repositories.goods import GOODS, PYPI_JSON
 from tests.node.repositories.virtuals import Party, grant, party
 
@@ -117,8 +120,39 @@ async def test_a_list_of_projects_shows_what_there_is_a_page_of(tmp_path: Path) 
         assert await listed("") == ["alpha", "beta", "gamma"]
 
 
-async def test_a_merged_suite_follows_owners_that_it_has_no_document_of(tmp_path: Path) -> None:
+async def test_owners_names_are_read_when_a_list_is_made_and_not_to_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at each request, even where there are more of them than are kept."""
+    read: list[object] = []
+
+    def gather(pages: Iterable[Sequence[str]]) -> owned.Names:
+        read.append(threading.current_thread())
+        return measured(pages)
+
+    measured = owned._gather
+    monkeypatch.setattr(owned, "_gather", gather)
+    monkeypatch.setattr(owned, "KEPT_MAX", 0)
+    async with party(tmp_path, "pypi") as p:
+        index = {"meta": {"api-version": "1.1"}, "projects": [{"name": "a"}, {"name": "b"}]}
+        kind = {"content-type": PYPI_JSON}
+        p.server.put("/simple/", json.dumps(index).encode(), headers=kind)
+        await GOODS["pypi"].publish(p, "secret", "a", "1.0.0", b"hush")
+        for _ in range(3):
+            answer = await p.get("/simple/", accept=PYPI_JSON)
+            assert [each["name"] for each in answer.json["projects"]] == ["b"]
+        assert len(read) == 2, "once of each owner"
+        assert threading.current_thread() not in read
+        await GOODS["pypi"].publish(p, "secret", "b", "1.0.0", b"hush")
+        assert (await p.get("/simple/", accept=PYPI_JSON)).json["projects"] == []
+        assert len(read) == 4
+
+
+async def test_a_merged_suite_follows_owners_that_it_has_no_document_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     goods = GOODS["debian"]
+    monkeypatch.setattr(owned, "_gather", None)  # whose names they are is told without reading any
     async with party(tmp_path, "debian") as p:
         await goods.publish(p, "ours", "open", "1.0.0", b"ours")
         goods.offer(p.server, "alpha", ATTACK)
