@@ -89,6 +89,25 @@ class Shelf(Generic[Built]):
             self._size -= dropped.size
 
 
+class Numbers:
+    """Revisions of things that have none: greater than any before when one is made of others."""
+
+    def __init__(self, places_max: int = SETS_MAX) -> None:
+        self._held: OrderedDict[Key, tuple[bytes, int]] = OrderedDict()
+        self._last, self._places_max = 0, places_max
+
+    def of(self, place: Key, made_of: bytes) -> int:
+        """The number of what is at a place; ``made_of`` tells it from what was there before."""
+        held = self._held.get(place)
+        if held is None or held[0] != made_of:
+            self._last += 1
+            held = self._held[place] = made_of, self._last
+        self._held.move_to_end(place)
+        while len(self._held) > self._places_max:
+            self._held.popitem(last=False)
+        return held[1]
+
+
 def render(data: bytes, modified: float) -> Rendered:
     """Wrap a document with its validators."""
     return Rendered(data, str(Digest.of(data)), modified)

@@ -18,7 +18,7 @@ from formats.virtual import Ask, Document, Virtual, Withheld
 from node.directory import RepositoryEntry
 from node.metrics import Metrics
 from node.repositories.local import LocalRepository, Services
-from node.repositories.rendered import Shelf
+from node.repositories.rendered import Numbers, Shelf
 from node.repositories.virtual.members import Crew, Leaf
 from node.repositories.virtual.owned import Owned
 from node.repositories.virtual.view import VirtualRepository
@@ -73,6 +73,7 @@ class Merger:
     remote: Callable[[RepositoryEntry], Remote | None]
     counts: Counts
     shelf: Shelf[Response] = field(default_factory=lambda: Shelf(SHELF_MAX, _weigh))
+    numbers: Numbers = field(default_factory=Numbers)
     tables: dict[str, RouteTable[Route]] = field(default_factory=dict[str, RouteTable[Route]])
     owned: Owned = field(init=False)
 
@@ -267,7 +268,7 @@ class VirtualAnswers:
             made_of.update(f"{each.key} {Digest.of(each.data)}\n".encode())
         for owner in self._crew.guarding:  # whose names decide what is listed, in any suite
             made_of.update(f"{self._merger.owned.mark(owner)}\n".encode())
-        revision = int.from_bytes(made_of.digest()[:8])
+        revision = self._merger.numbers.of(place, made_of.digest())
         current = await cache.document_set(place, lambda: revision, build)
         return [current, *cache.generations(place)]
 

@@ -12,7 +12,7 @@ import trio.testing
 
 from formats.contract import GENERATIONS_MAX, Rendered
 from node.repositories.listed import Listed
-from node.repositories.rendered import RenderCache, Shelf, render
+from node.repositories.rendered import Numbers, RenderCache, Shelf, render
 from store.blobs import Ingested
 from store.digest import Digest
 from store.errors import UnavailableError
@@ -143,10 +143,22 @@ async def test_what_is_too_large_may_be_left_out_and_drives_nothing_away() -> No
 
     await get("a", 8)
     assert await get("b", 11) == "b" * 11
-    assert not shelf.peek(("r", "b"), 1)
-    assert shelf.peek(("r", "a"), 1)
+    assert not shelf.since(("r", "b"), 1)
+    assert shelf.since(("r", "a"), 1)
     await get("a", 11, revision=2)
     assert (shelf._size, len(shelf._entries)) == (0, 0)
+
+
+def test_numbers_grow_whenever_a_thing_is_made_of_others() -> None:
+    numbers = Numbers(places_max=2)
+    place, other = ("r", "a"), ("r", "b")
+    seen = [numbers.of(place, state) for state in (b"z", b"a", b"a", b"z")]
+    assert seen[0] < seen[1] == seen[2] < seen[3]
+    assert numbers.of(other, b"a") > seen[3]
+    assert numbers.of(place, b"z") == seen[3]
+    numbers.of(("r", "c"), b"a")  # the other place is forgotten
+    assert numbers.of(place, b"z") == seen[3]
+    assert numbers.of(other, b"a") > seen[3] + 2
 
 
 async def test_sets_stay_known_for_some_generations() -> None:
