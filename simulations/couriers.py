@@ -187,9 +187,8 @@ class Porter:
             for piece in statement(self._request, int(now * 1000), lacks):
                 self.shell.send(courier, piece)
 
-    # --- carrying ------------------------------------------------------------------------------
-    def _named(self, blob: bytes) -> tuple[int, bytes] | None:
-        """Return size and manifest of a blob that a record names."""
+    def named(self, blob: bytes) -> tuple[int, bytes] | None:
+        """Return size and manifest of a blob that a file names, so that it is carried."""
         files = schema.files.c
         query = sa.select(files.size, files.manifest_id).where(
             files.digest == f"sha256:{blob.hex()}"
@@ -197,6 +196,7 @@ class Porter:
         row = self.disk.port.look(lambda connection: connection.execute(query).first())
         return (row[0], bytes(row[1])) if row is not None else None
 
+    # --- carrying ------------------------------------------------------------------------------
     def _load(self, now: float) -> None:
         """Ask holders whether to carry what is wished for and can be had here."""
         asked = {blob for question in self._asked.values() for blob in question.sizes}
@@ -205,7 +205,7 @@ class Porter:
         holders: dict[bytes, list[bytes]] = {}
         for blob in targets:
             having = [p for p in self.shell.linked_peers() if self.shell.held_by(p, blob)]
-            named = self._named(blob) if having and blob not in self.disk.whole else None
+            named = self.named(blob) if having and blob not in self.disk.whole else None
             if named is not None:
                 had[blob], holders[blob] = named, having
         choice = self.cargo.choose({blob: size for blob, (size, _) in had.items()}, now)

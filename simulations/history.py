@@ -326,9 +326,9 @@ class Play:
             if not self.membership.joined(number):
                 return f"n{number} has not come in"
         for number, blob in self.wants:
-            kind = self.plan.nodes[number].kind
-            if kind == CORE and self.blobs[blob][0] not in self.nodes[number].disk.whole:
-                return f"n{number} lacks blob {self.blobs[blob][0].hex()[:8]}"
+            kind, raw = self.plan.nodes[number].kind, self.blobs[blob][0]
+            if kind == CORE and self.voyages.owed(number, raw):
+                return f"n{number} lacks blob {raw.hex()[:8]}"
         return self._disagreement()
 
     def _disagreement(self) -> str:

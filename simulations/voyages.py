@@ -37,6 +37,17 @@ class Voyages:
             ends = (voyage.home, voyage.far) if number % 2 else (voyage.far, voyage.home)
             self._arrive(voyage, *ends)
 
+    def owed(self, number: int, blob: bytes) -> bool:
+        """Tell whether a node that wants a blob lacks what it is to get.
+
+        Couriers carry what a visible file names: not what was deleted, nor what lost to a rival.
+        """
+        node = self._nodes[number]
+        by_courier = any(voyage.far == number for voyage in self._voyages)
+        return blob not in node.disk.whole and (
+            not by_courier or node.life.porter.named(blob) is not None
+        )
+
     def _cut(self, voyage: Voyage, end: int, change: int) -> None:
         one, two = self._nodes[voyage.courier].name, self._nodes[end].name
         self._network.cut(one, two, change)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import trio
@@ -54,6 +55,20 @@ def test_what_is_lacked_comes_between_nodes_that_never_meet(couriers: int, hoard
     told = play(sea(couriers, hoarders))
     assert not told.failure
     assert any("is to carry" in line for line in told.history)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [Step(0.4, "publish", (0, 1, "p0")), Step(1.0, "delete", (0, "p0", ""))],
+    ids=["lost to a rival", "deleted"],
+)
+def test_what_no_file_names_is_not_carried(step: Step) -> None:
+    plan = sea()
+    told = play(replace(plan, steps=(step, *plan.steps)))
+    assert not told.failure
+    assert told.recovered < 200.0
+    carried = [line for line in told.history if "is to carry" in line]
+    assert len(carried) == 1
 
 
 def test_a_courier_is_never_within_reach_of_both() -> None:
