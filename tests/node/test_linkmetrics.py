@@ -34,8 +34,16 @@ class Insight:
 
 
 @dataclass
+class Deltas:
+    used: int = 4
+    spared: int = 900
+    refused: int = 1
+
+
+@dataclass
 class Fake:
     insight: Insight
+    deltas: Deltas = field(default_factory=Deltas)
 
 
 def test_every_link_is_told_and_what_is_unknown_is_not() -> None:
@@ -52,3 +60,6 @@ def test_every_link_is_told_and_what_is_unknown_is_not() -> None:
     assert "atoll_transfers 0.0" in text
     assert 'atoll_transfer_bytes_total{use="useful"} 70.0' in text
     assert 'atoll_transfer_ends_total{outcome="complete"} 2.0' in text
+    assert "atoll_delta_blobs_total 4.0" in text
+    assert "atoll_delta_spared_bytes_total 900.0" in text
+    assert "atoll_delta_refused_total 1.0" in text

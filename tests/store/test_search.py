@@ -12,7 +12,7 @@ from store.database import Database
 from store.errors import UnavailableError
 from store.search import Document, DocumentKey, SearchIndex
 from store.search_query import FILENAMES, NAMES, Query, Term, fts5, tsquery
-from store.search_text import SQLITE_GONE
+from store.search_text import POSTGRESQL_GONE, SQLITE_GONE
 
 ALL = ("npm", "pypi", "private")
 
@@ -106,13 +106,13 @@ async def test_parts_are_those_of_the_newest_version(index: SearchIndex) -> None
 async def test_an_index_of_an_older_program_learns_parts_of_names(
     index: SearchIndex, local: Database
 ) -> None:
+    gone = SQLITE_GONE if local.dialect == "sqlite" else POSTGRESQL_GONE
+
     def older(connection: sa.Connection) -> None:
-        for statement in SQLITE_GONE:
+        for statement in gone:
             if "search_parts" in statement:
                 connection.exec_driver_sql(statement)
 
-    if local.dialect != "sqlite":
-        pytest.skip("PostgreSQL fills a new index by itself")
     await local.write(older)
     await index.prepare()
     assert await names(index, Query(ALL, (term("ddi"),))) == ["pypi/padding 1.0"]

@@ -117,9 +117,9 @@ async def test_a_deleted_repository_leaves_no_secret(tmp_path: Path) -> None:
 async def test_credentials_sealed_to_others_are_not_replaced_by_none(tmp_path: Path) -> None:
     async with world(tmp_path) as node:
         await make(node, "https://x.test/", upstream_auth_type="bearer", upstream_password="x")
-        keys = node.core.engine.parts.vault._sealer
-        node.core.engine.parts.vault._sealer = type("", (), {"node": "ff" * 32})()
+        safe = node.core.engine.parts.vault._safe
+        keys, safe._sealer = safe._sealer, type("", (), {"node": "ff" * 32})()
         with pytest.raises(UnavailableError):
             await node.core.engine.parts.vault.open("up")
-        node.core.engine.parts.vault._sealer = keys
+        safe._sealer = keys
         assert await node.core.engine.parts.vault.share() == 0
