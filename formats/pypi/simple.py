@@ -93,7 +93,7 @@ def _file_json(file: ProjectFile, base_url: str) -> dict[str, object]:
         row["requires-python"] = file.stored.requires_python
     metadata = core_metadata(file)
     if metadata is not None:
-        row["core-metadata"] = row["dist-info-metadata"] = metadata  # PEP 714: both spellings
+        row["core-metadata"] = metadata  # only: pip before 23.1 dies of the old name (PEP 714)
     provenance = provenance_url(file, base_url)
     if provenance is not None:
         row["provenance"] = provenance

@@ -186,7 +186,7 @@ def _row(file: File) -> dict[str, object]:
         "yanked": file.yanked,
     }
     if file.metadata is not None:
-        row["core-metadata"] = row["dist-info-metadata"] = file.metadata or True
+        row["core-metadata"] = file.metadata or True  # not under the old name (PEP 714)
     told = {
         "requires-python": file.requires_python,
         "size": file.size,
