@@ -76,6 +76,10 @@ def _quiet(_: str, __: int) -> None:
     """Report nothing."""
 
 
+def _name(moment: float) -> str:
+    return time.strftime(NAME, time.gmtime(moment))
+
+
 # --- taking --------------------------------------------------------------------------------------
 def take(
     data: Path, target: Path, *, now: float | None = None, progress: Progress = _quiet
@@ -86,7 +90,10 @@ def take(
     if not (data / "facts.db").is_file():
         raise NotFoundError(f"{data} keeps no SQLite database (PostgreSQL: use pg_dump)")
     moment = time.time() if now is None else now
-    report = Report(time.strftime(NAME, time.gmtime(moment)))
+    if now is None:
+        while (target / "snapshots" / _name(moment)).exists():
+            moment += 1  # names are seconds, and a small node is copied in less
+    report = Report(_name(moment))
     folder = target / "snapshots" / report.name
     if folder.exists():
         raise ConflictError(f"{folder} exists")

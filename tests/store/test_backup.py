@@ -109,6 +109,12 @@ def test_only_what_is_new_is_copied(data: Path, target: Path, moments: Iterator[
         backup.prune(target, 0)
 
 
+def test_two_in_one_second_are_two(data: Path, target: Path) -> None:
+    names = [backup.take(data, target).name for _ in range(3)]
+    assert [name for name, _ in backup.snapshots(target)] == names
+    assert len(set(names)) == 3
+
+
 def test_a_state_is_one_state_while_others_write(data: Path, target: Path) -> None:
     with closing(sqlite3.connect(data / "facts.db")) as writer:
         writer.execute("BEGIN IMMEDIATE")
