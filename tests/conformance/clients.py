@@ -1,6 +1,6 @@
 """The real package clients that conformance tests drive, installed outside the tree.
 
-Six groups are installed side by side.  What cannot be had is written down with its reason, and the
+Seven groups are installed side by side.  What cannot be had is written down with its reason, and the
 tests that need it are skipped with that reason.  A second run finds everything in place.
 `python -m tests.conformance.clients` installs and lists.
 """
@@ -111,6 +111,7 @@ def _install() -> dict[str, Client | MissingClient]:
         debian = pool.submit(_timed, "Debian", installers.debian_clients)
         others = [
             pool.submit(_timed, "PyPI", installers.pypi_clients),
+            pool.submit(_timed, "Debian's pip", installers.debian_pip),
             pool.submit(_timed, "npm", installers.npm_clients),
             pool.submit(_timed, "Go", installers.go_clients),
         ]

@@ -52,6 +52,7 @@ PYPI = {
     "twine": "twine==7.0.0",
     "uv": "uv==0.13.9",
 }
+DEBIAN_PIP = {"pip23": "pip==23.0.1"}  # Debian 12's reads indices otherwise than today's does
 NPM = {"pnpm": "pnpm@12.21.0", "yarn": "yarn@1.22.22", "yarn4": "@yarnpkg/cli-dist@4.18.1"}
 NPM_SCRIPTS = {
     "pnpm": "pnpm/bin/pnpm.mjs",
@@ -197,6 +198,15 @@ def pypi_clients() -> Found:
         return dict.fromkeys(PYPI, str(error))
     found: Found = {name: [scripts / name] for name in PYPI if name != "build"}
     return {**found, "build": [scripts / "pyproject-build"]}
+
+
+def debian_pip() -> Found:
+    """Install Debian 12's pip in an environment of its own: one can hold a single pip."""
+    try:
+        scripts = _venv("pip23", list(DEBIAN_PIP.values()))
+    except InstallError as error:
+        return dict.fromkeys(DEBIAN_PIP, str(error))
+    return {"pip23": [scripts / "pip"]}
 
 
 def _venv(name: str, requirements: list[str]) -> Path:

@@ -15,6 +15,7 @@ from tests.conformance.installers import MAVEN_DEPENDENCY, MAVEN_DEPLOY, MAVEN_S
 EVERY = [
     *installers.DEBIAN,
     *installers.PYPI,
+    *installers.DEBIAN_PIP,
     *installers.NPM,
     *installers.GO,
     "node",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.conformance import samples
 from tests.conformance.conftest import HttpStatus, RunClient
+from tests.conformance.installers import DEBIAN_PIP
 from tests.conformance.nodes import NodeProcess
 from tests.conformance.settings import printed
 
@@ -16,6 +17,7 @@ CONTENT = samples.payload(300_000)
 JSON = "content-type: application/json"
 TWINE = ("--non-interactive", "--disable-progress-bar")
 PIP = ("--no-cache-dir", "--no-input")
+PIPS = ("pip", *DEBIAN_PIP)
 
 
 def index(node: NodeProcess) -> str:
@@ -50,8 +52,9 @@ def test_printed_settings_let_twine_publish_and_pip_install(
     wheel = samples.wheel(tmp_path, "demo-twine", "1.0", CONTENT)
     run_client("twine", "upload", *TWINE, "--repository", "atoll", wheel)
     env = {"PIP_CONFIG_FILE": str(home / ".config/pip/pip.conf")}  # read despite the clean world's
-    run_client("pip", "install", *PIP, "--target", tmp_path / "t", "Demo.Twine==1.0", env=env)
-    assert installed(tmp_path / "t", "demo_twine") == CONTENT
+    for pip in PIPS:
+        run_client(pip, "install", *PIP, "--target", tmp_path / pip, "Demo.Twine==1.0", env=env)
+        assert installed(tmp_path / pip, "demo_twine") == CONTENT
 
 
 def test_a_repeat_is_accepted_and_other_bytes_are_not(
@@ -194,8 +197,10 @@ def test_a_private_repository_asks_for_credentials(
     plain = [*PIP, "--target", tmp_path / "t"]
     run_client("pip", "install", *plain, "-i", f"{url}/simple/", "demo-private", status=1)
     env = printed(node, "pip", token, repository=key).exports()
-    run_client("pip", "install", *plain, "demo-private", env=env)
-    assert installed(tmp_path / "t", "demo_private") == CONTENT
+    for pip in PIPS:
+        into = [*PIP, "--target", tmp_path / pip]
+        run_client(pip, "install", *into, "demo-private", env=env)
+        assert installed(tmp_path / pip, "demo_private") == CONTENT
 
 
 def test_nobody_publishes_without_a_token(

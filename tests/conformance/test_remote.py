@@ -25,6 +25,7 @@ from tests.conformance.nodes import NodeProcess
 from tests.conformance.settings import printed
 from tests.conformance.test_npm import INSTALL, SETTINGS
 from tests.conformance.test_oci import same_blobs
+from tests.conformance.test_pypi import PIP, PIPS
 from tests.conformance.test_two_nodes import eventually, fetch
 
 CONTENT = samples.payload(300_000)
@@ -112,8 +113,8 @@ def test_pip_and_uv_through_devpi(site: Site, run_client: RunClient, tmp_path: P
             samples.wheel(tmp_path, "far-away", "1.0", CONTENT),
             samples.sdist(tmp_path, "far-away", "0.9"),
         ]
-        target = ["--repository-url", f"{index}/", "-u", "root", "-p", PASSWORD]
-        run_client("twine", "upload", "--non-interactive", *target, *wheels)
+        into = ["--repository-url", f"{index}/", "-u", "root", "-p", PASSWORD]
+        run_client("twine", "upload", "--non-interactive", *into, *wheels)
         key = site.remote("far-pypi", "pypi", f"{index}/+simple/")
         for phase in PHASES:
             if phase == "stopped":
@@ -121,9 +122,11 @@ def test_pip_and_uv_through_devpi(site: Site, run_client: RunClient, tmp_path: P
             if phase == "peer":
                 site.await_peer(f"/pypi/{key}/simple/far-away/far_away-1.0-py3-none-any.whl")
             simple = f"{site.of(phase).url}/pypi/{key}/simple/"
-            pip = ["--no-cache-dir", "--target", tmp_path / f"pip-{phase}", "--index-url", simple]
-            run_client("pip", "install", *pip, "far-away")
-            assert (tmp_path / f"pip-{phase}/far_away/data.bin").read_bytes() == CONTENT
+            for pip in PIPS:
+                target = tmp_path / f"{pip}-{phase}"
+                options = [*PIP, "--target", target, "--index-url", simple]
+                run_client(pip, "install", *options, "far-away")
+                assert (target / "far_away/data.bin").read_bytes() == CONTENT
             uv = ["--no-cache", "--python", sys.executable, "--target", tmp_path / f"uv-{phase}"]
             run_client("uv", "pip", "install", *uv, "--index-url", simple, "far-away")
             assert (tmp_path / f"uv-{phase}/far_away/data.bin").read_bytes() == CONTENT

@@ -24,6 +24,7 @@ from tests.conformance.machine import Machine
 from tests.conformance.settings import printed
 from tests.conformance.test_npm import INSTALL, SETTINGS
 from tests.conformance.test_oci import same_blobs
+from tests.conformance.test_pypi import PIP, PIPS
 from tests.conformance.test_remote import PHASES, Site, docker_content, npm_consumer
 from tests.conformance.test_two_nodes import fetch
 
@@ -75,12 +76,13 @@ def test_pip_and_uv(site: Site, virtual: Virtual, run_client: RunClient, tmp_pat
                 site.await_peer(f"/pypi/{key}/simple/far-away/far_away-1.0-py3-none-any.whl")
                 site.await_peer(f"/pypi/{key}/simple/near-by/near_by-1.0-py3-none-any.whl")
             simple = f"{site.of(phase).url}/pypi/{key}/simple/"
-            pip, uv = tmp_path / f"pip-{phase}", tmp_path / f"uv-{phase}"
             names = ["--index-url", simple, "far-away", "near-by"]
-            run_client("pip", "install", "--no-cache-dir", "--target", pip, *names)
-            python = ["--no-cache", "--python", sys.executable]
+            pips = {pip: tmp_path / f"{pip}-{phase}" for pip in PIPS}
+            for pip, folder in pips.items():
+                run_client(pip, "install", *PIP, "--target", folder, *names)
+            uv, python = tmp_path / f"uv-{phase}", ["--no-cache", "--python", sys.executable]
             run_client("uv", "pip", "install", *python, "--target", uv, *names)
-            for folder in (pip, uv):
+            for folder in (*pips.values(), uv):
                 assert (folder / "far_away/data.bin").read_bytes() == FAR
                 assert (folder / "near_by/data.bin").read_bytes() == OURS
 
