@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 import msgspec
 
@@ -77,7 +77,7 @@ _batch = msgspec.msgpack.Decoder(Batch)
 _body = msgspec.msgpack.Decoder(Body)
 _facts = msgspec.msgpack.Decoder(tuple[Fact, ...])
 _fact: msgspec.msgpack.Decoder[Fact] = msgspec.msgpack.Decoder(Fact)
-_KNOWN_TAGS = frozenset(range(1, 10))
+_KNOWN_TAGS = frozenset(kind.__struct_config__.tag for kind in get_args(Fact))
 
 
 def record_id(header: bytes) -> bytes:

@@ -13,9 +13,14 @@ import msgspec
 from msgspec import inspect
 
 from mesh import addresses, handshake, neighbourhood
+from mesh.addresses import AddressRecord
 from mesh.handshake import Ticket
+from mesh.invitation import Invitation
 from mesh.messages import CONTROL, Challenge, Data, Message
+from mesh.neighbourhood import LinksRecord
 from mesh.wire import ALL, encode
+from store import facts, records, root, statements
+from tests.mesh import founding
 from tests.mesh.keys import MESH, Signer, me
 
 ONE, TWO = Signer("a"), Signer("b")
@@ -23,11 +28,62 @@ CLOCK = 1_700_000_000.0
 NONCE = bytes(range(32))
 SECRET = hashlib.sha256(b"secret").digest()
 
+# What is signed and kept beyond one link.  An array begins with the tag, if it has one.
+PAPERS: tuple[type[msgspec.Struct], ...] = (
+    records.Header,
+    records.SignedHead,
+    records.Batch,
+    root.RootDocument,
+    root.Member,
+    root.Epoch,
+    root.Reserved,
+    root.Delegation,
+    root.Evicted,
+    root.SignedRoot,
+    statements.Rotation,
+    statements.Closing,
+    statements.Admission,
+    Invitation,
+    AddressRecord,
+    LinksRecord,
+)
+FACTS: tuple[type[msgspec.Struct], ...] = (
+    facts.Body,
+    facts.Publish,
+    facts.Point,
+    facts.Flag,
+    facts.Delete,
+    facts.Restore,
+    facts.Confirm,
+    facts.Resolve,
+    facts.Setting,
+    facts.Cached,
+    facts.Used,
+    facts.File,
+    facts.Use,
+)
+NAMED = frozenset({*PAPERS, *FACTS})
+
 HEAD = """# Vectors of the mesh
 
 Made by `python -m tests.mesh.vectors`; `tests/mesh/test_vectors.py` holds this page to the code. [mesh.md](mesh.md) says what the
 messages mean. Fields stand in the order of the array; the last ones may be missing if they are marked with their default. `bytes 32` has that
-length, `bytes ≤ n` and `text ≤ n` at most so many bytes or characters, `int < n` is from 0 on. The frames are examples with made-up values.
+length, `bytes ≤ n` and `text ≤ n` at most so many bytes or characters, `int < n` is from 0 on; a name stands for the array of that name.
+The frames of messages are examples with made-up values; those under *Signatures* and *A founding, a join and an eviction* are genuine.
+"""
+PAPERS_HEAD = """## Papers
+
+What is signed, kept and passed on: [ledger.md](ledger.md) §1 to §4, [mesh.md](mesh.md) §4, §11 and §15. An array begins with its tag, if it has
+one; tags count for each kind of thing by itself.
+"""
+FACTS_HEAD = """## Facts
+
+What a record's body holds: [ledger.md](ledger.md) §2 and §5.
+"""
+FOUNDING_HEAD = """## A founding, a join and an eviction
+
+Node a founds a mesh at 1,700,000,000 s and invites c (invitation 00 … 0f, secret SHA-256("secret")); c joins by the nonce 00 01 … 1f, writes a
+record, changes its key, and admits d; then b owns the mesh beside a, and both put c out. Seeds are SHA-256 of "a", "b", "c", "d" and "c2".
 """
 
 
@@ -41,20 +97,31 @@ def pages() -> str:
         if rows:
             parts.append("| field | |\n|---|---|\n" + "\n".join(rows) + "\n")
         parts.append(block(encode(example(kind))))
-    parts.append("## Signatures\n")
-    for title, data in signed():
-        parts += [f"{title}:\n", block(data)]
+    parts += [PAPERS_HEAD, *map(table, PAPERS), FACTS_HEAD, *map(table, FACTS)]
+    for head, vectors in (("## Signatures\n", signed()), (FOUNDING_HEAD, founding.vectors())):
+        parts.append(head)
+        for title, data in vectors:
+            parts += [f"{title}:\n", block(data)]
     return "\n".join(parts)
 
 
-def block(data: bytes) -> str:
-    """Lay bytes out in lines of 48."""
-    lines = [data[at : at + 48].hex() for at in range(0, len(data), 48)]
+def table(kind: type[msgspec.Struct]) -> str:
+    """Lay out what one paper or fact holds."""
+    tag = kind.__struct_config__.tag
+    rows = [f"| {name} | {said} |" for name, said in fields(kind)]
+    title = kind.__name__ if tag is None else f"{kind.__name__}, tag {tag}"
+    return f"### {title}\n\n| field | |\n|---|---|\n" + "\n".join(rows) + "\n"
+
+
+def block(data: bytes | str) -> str:
+    """Lay bytes or text out in lines of 96."""
+    text = data if isinstance(data, str) else data.hex()
+    lines = [text[at : at + 96] for at in range(0, len(text), 96)]
     return "```\n" + "\n".join(lines) + "\n```\n"
 
 
-def fields(kind: type[Message]) -> list[tuple[str, str]]:
-    """Return what a message's array holds, in order."""
+def fields(kind: type[msgspec.Struct]) -> list[tuple[str, str]]:
+    """Return what an array holds, in order."""
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
     found: list[tuple[str, str]] = []
@@ -80,22 +147,39 @@ def said_of(kind: inspect.Type) -> str:
         case inspect.BytesType(min_length=low, max_length=high):
             if low and low != high:
                 return f"bytes {low} to {high}"
-            return f"bytes {high}" if low == high else f"bytes ≤ {high}" if high else "bytes"
-        case inspect.StrType(max_length=high):
-            return f"text ≤ {high}"
+            return "bytes" if high is None else f"bytes {'' if low == high else '≤ '}{high}"
+        case inspect.StrType(min_length=low, max_length=high):
+            return "text" if high is None else f"text {high}" if low == high else f"text ≤ {high}"
         case inspect.BoolType():
             return "boolean"
         case inspect.IntType(ge=low, lt=below, le=most):
-            begin = f"{low} to " if low else "≤ "
-            return f"int {begin}{most}" if most is not None else f"int < 2^{below.bit_length() - 1}"
+            return said_of_int(low, below if most is None or below is not None else most + 1)
         case inspect.VarTupleType(item_type=item, max_length=most):
-            return f"array of at most {most}: {said_of(item)}"
+            return f"array{'' if most is None else f' of at most {most}'}: {said_of(item)}"
+        case inspect.TupleType(item_types=items):
+            return f"[{', '.join(map(said_of, items))}]"
+        case inspect.UnionType(types=kinds) if len(kinds) == len(FACTS) - 3:
+            return "any of those with a tag"
+        case inspect.UnionType(types=kinds):
+            return " or ".join(sorted(map(said_of, kinds)))
+        case inspect.NoneType():
+            return "nil"
+        case inspect.StructType(cls=cls) if cls in NAMED:
+            return cls.__name__
         case inspect.StructType(fields=inner):
             return (
                 "[" + ", ".join(f"{f.name}: {said_of(f.type)}{default_of(f)}" for f in inner) + "]"
             )
         case _:
             raise AssertionError(f"no words for {kind}")
+
+
+def said_of_int(low: int | None, below: int | None) -> str:
+    if below is None:
+        return "int"
+    if low or below & (below - 1) or below < 1 << 8:
+        return f"int {f'{low} to ' if low else '≤ '}{below - 1}"
+    return f"int < 2^{below.bit_length() - 1}"
 
 
 def example(kind: type[Message]) -> Message:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from node.directory import GrantEntry, GroupEntry, RepositoryEntry, TokenEntry, UserEntry
+from cli.environment import ROOT
+from node.directory import KINDS, GrantEntry, GroupEntry, RepositoryEntry, TokenEntry, UserEntry
 from store.errors import ConflictError
 from store.facts import Setting
 from tests.node.world import world
@@ -98,3 +100,15 @@ async def test_creating_what_exists_is_a_conflict_in_the_transaction(tmp_path: P
         await append([fact], actor="t", check=check)
         with pytest.raises(ConflictError, match="user 'ann' exists"):
             await append([fact], actor="t", check=check)
+
+
+def test_the_documents_name_every_field() -> None:
+    """The JSON of settings travels in records: another program has to know it."""
+    text = (ROOT / "docs" / "ledger.md").read_text("utf-8").partition("## 8. Settings")[2]
+    told = {
+        kind: fields.split(", ")
+        for kind, fields in re.findall(r"^\| (\w+) \| (.*) \|$", text, re.MULTILINE)
+    }
+    shared = {"created_at", "created_by"}
+    made = {kind: set(entry.__struct_fields__) - shared for kind, entry in KINDS.items()}
+    assert {kind: set(fields) for kind, fields in told.items() if kind != "kind"} == made
