@@ -118,16 +118,7 @@ def export(
             size = _store(answer, target)
     if target == "-":
         return
-    with Path(target).open("rb") as opened:
-        found = summary(opened)
-    made = {
-        "bundle": found.id.hex(),
-        "file": target,
-        "size": size,
-        "records": found.closing.records,
-        "blobs": found.closing.blobs,
-        "omitted": found.closing.omitted,
-    }
+    made = _content(target, size)
     if as_json:
         click.echo(json.dumps(made))
         return
@@ -135,6 +126,20 @@ def export(
         f"{target}: {made['records']} records, {made['blobs']} blobs, {decimal(size)}"
         + (f"; {made['omitted']} blobs left out" if made["omitted"] else "")
     )
+
+
+def _content(target: str, size: int) -> dict[str, Any]:
+    """What there is in a bundle that was written."""
+    with Path(target).open("rb") as opened:
+        found = summary(opened)
+    return {
+        "bundle": found.id.hex(),
+        "file": target,
+        "size": size,
+        "records": found.closing.records,
+        "blobs": found.closing.blobs,
+        "omitted": found.closing.omitted,
+    }
 
 
 def _store(answer: http.client.HTTPResponse, target: str) -> int:

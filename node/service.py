@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 import trio
@@ -69,6 +70,13 @@ SWITCH_INTERVAL = 1e-4  # seconds: with the default, a busy trio loop starves wo
 ADMIN = "admin"
 
 
+class Databases(NamedTuple):
+    """What replicas agree on, and what is this node's own."""
+
+    facts: Database
+    local: Database
+
+
 @asynccontextmanager
 async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[Core]:
     """Open a node's stores and services, without any network.
@@ -82,11 +90,11 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
         stack.enter_context(control.locked(config.path))
         reserve.spend(config.path)
         settle(config)
-        facts, local = await _databases(stack, config)
+        databases = facts, local = await _databases(stack, config)
         ledger = await Ledger.open(facts, config.path, site=config.mesh.site, name=config.mesh.name)
         store = await _blob_store(config)
         blobs = Blobs(store, ChunkIndex(local, store))
-        core = await _assemble(stack, config, ledger, facts, local, blobs)
+        core = await _assemble(stack, config, ledger, databases, blobs)
         _add_followers(core, facts, local)
         _add_events(core, local, stack)
         ledger.observe(partial(_follow, core))
@@ -101,14 +109,10 @@ async def open_core(config: Config, *, joining: bool = False) -> AsyncGenerator[
 
 
 async def _assemble(
-    stack: AsyncExitStack,
-    config: Config,
-    ledger: Ledger,
-    facts: Database,
-    local: Database,
-    blobs: Blobs,
+    stack: AsyncExitStack, config: Config, ledger: Ledger, databases: Databases, blobs: Blobs
 ) -> Core:
     """Wire the services over the stores."""
+    facts, local = databases
     catalog, staging, keys = Catalog(facts), Staging(local), NodeKeys(ledger)
     directory, write, access = Directory(catalog), ledger.append, config.access
     accounts, path = _accounts(config, directory, write, keys), config.path
@@ -211,7 +215,7 @@ def _accounts(config: Config, directory: Directory, write: Writer, keys: NodeKey
     return Accounts(directory, write, keys, token_minutes=life, login_attempts=tries)
 
 
-async def _databases(stack: AsyncExitStack, config: Config) -> tuple[Database, Database]:
+async def _databases(stack: AsyncExitStack, config: Config) -> Databases:
     url = config.database.url
     facts_url = url or f"sqlite+aiosqlite:///{config.path / 'facts.db'}"
     local_url = url or f"sqlite+aiosqlite:///{config.path / 'local.db'}"
@@ -219,7 +223,7 @@ async def _databases(stack: AsyncExitStack, config: Config) -> tuple[Database, D
     local = await stack.enter_async_context(
         open_database(local_url, schema.local, synchronous="NORMAL")
     )
-    return facts, local
+    return Databases(facts, local)
 
 
 async def _blob_store(config: Config) -> Store:

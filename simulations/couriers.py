@@ -7,7 +7,7 @@ at the peer, where nodes hear of it from each other; that a holder keeps its cop
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -213,8 +213,7 @@ class Porter:
             self.cargo.displace(blob)
         by_holder: dict[bytes, list[bytes]] = {}
         for blob in choice.fetch:
-            first = max(holders[blob], key=lambda peer, blob=blob: score(peer.hex(), blob))  # type: ignore[misc]
-            by_holder.setdefault(first, []).append(blob)
+            by_holder.setdefault(_first(holders[blob], blob), []).append(blob)
         for holder, blobs in by_holder.items():
             self._ask(holder, {blob: had[blob] for blob in blobs}, targets, now)
 
@@ -284,3 +283,8 @@ class Porter:
         for peer in self.shell.linked_peers():
             self._request += 1
             self.shell.send(peer, Carry(self._request, blobs, (bytes(32),) * len(blobs)))
+
+
+def _first(holders: Iterable[bytes], blob: bytes) -> bytes:
+    """The holder that says who carries a blob: all couriers ask the same one."""
+    return max(holders, key=lambda peer: score(peer.hex(), blob))

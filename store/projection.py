@@ -245,15 +245,15 @@ class Tables:
         before = self._replace(TABLES[kind], [keys[cell] for cell in known], after)
         if kind == FILE:
             self._replace(burnt, [keys[cell] for cell in known], burns)
-        self._used.update((key[0], key[1]) for key in after if kind == USE)
+        if kind == USE:  # which changes nothing that anybody serves
+            self._used.update((key[0], key[1]) for key in after)
+            return {}
         changed: dict[Key, Moved] = {}
         for cell, key in keys.items():
             moved = (before.get(key), after.get(key))
-            if moved[0] != moved[1] and kind != USE:  # which changes nothing that anybody serves
+            if moved[0] != moved[1]:
                 changed[key] = moved
-                about = new.get(cell) or old[cell]
-                newest = about[0] if len(about) == 1 else max(about, key=_time)
-                self._note(kind, key, moved, newest)
+                self._note(kind, key, moved, _newest(new.get(cell) or old[cell]))
         return changed
 
     def _bury(
@@ -330,6 +330,10 @@ class Tables:
         if delta is None:
             delta = self._deltas[repository, package] = Delta()
         return delta
+
+
+def _newest(claims: Sequence[Claim]) -> Claim:
+    return claims[0] if len(claims) == 1 else max(claims, key=_time)
 
 
 def _time(claim: Claim) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -339,16 +339,11 @@ def revise(
     kept = {member.node: member for member in members}
     reserved = changes["reserved"]
     changes["delegations"] = tuple(d for d in changes["delegations"] if d.node in kept)
-    out = {each.node: each for document in before.values() for each in document.evicted}
-    out.update({each.node: each for each in evicted})
     held = list(dict.fromkeys(epochs or (e for d in before.values() for e in d.epochs)))
     for document in before.values():
         for member in document.members if present is None else present:
             if reserved != document.reserved or not _covers(kept.get(member.node), member):
                 held += _close(member, heads, held, document.version)
-        for member in document.members:
-            if member.node not in kept:
-                out.setdefault(member.node, Evicted(member.node, "", int(now * 1000)))
     return RootDocument(
         mesh=mesh,
         version=newest.version + 1,
@@ -356,9 +351,21 @@ def revise(
         members=tuple(sorted(kept.values(), key=lambda member: member.node)),
         epochs=tuple(sorted(held, key=lambda e: (e.node, e.incarnation, e.seq))),
         created=int(now * 1000),
-        evicted=tuple(sorted(out.values(), key=lambda each: each.node)),
+        evicted=_put_out(before.values(), kept, evicted, int(now * 1000)),
         **changes,
     )
+
+
+def _put_out(
+    before: Collection[RootDocument], kept: Container[str], fresh: Iterable[Evicted], at: int
+) -> tuple[Evicted, ...]:
+    """All that were evicted before, are now, or are left out; ``at`` is in milliseconds."""
+    out = {each.node: each for document in before for each in document.evicted}
+    out.update({each.node: each for each in fresh})
+    for node in (member.node for document in before for member in document.members):
+        if node not in kept:
+            out.setdefault(node, Evicted(node, "", at))
+    return tuple(sorted(out.values(), key=lambda each: each.node))
 
 
 def _covers(after: Member | None, before: Member) -> bool:

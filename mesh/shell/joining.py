@@ -68,10 +68,7 @@ class Joining:
 
         Raises DeniedError unless this node is an owner's, or a delegate that may go so far.
         """
-        unknown = set(roles) - set(root.ROLES)
-        if unknown or not roles or not scopes:
-            names = ", ".join(sorted(unknown)) or "none"
-            raise RejectedError(f"no such role: {names}" if scopes else "no repository at all")
+        _check_rights(roles, scopes)
         if not addresses:
             raise UnavailableError("this node listens on no address that a joiner could dial")
         now, ledger = time.time(), self._ledger
@@ -277,6 +274,14 @@ class Joining:
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 await stream.aclose()
+
+
+def _check_rights(roles: tuple[str, ...], scopes: tuple[str, ...]) -> None:
+    """Check that an invitation gives something.  Raises RejectedError."""
+    unknown = set(roles) - set(root.ROLES)
+    if unknown or not roles or not scopes:
+        names = ", ".join(sorted(unknown)) or "none"
+        raise RejectedError(f"no such role: {names}" if scopes else "no repository at all")
 
 
 def _refusal(said: Closed) -> RegistryError:

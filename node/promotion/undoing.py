@@ -128,11 +128,7 @@ async def undoing(
         seen.append((paths, standing))
         alone = _alone(release, standing, own)
         facts += await served.releases.withdraw(repository, alone, reason)
-        for each in release.files:
-            if each.path in standing.before:
-                gone = Delete(repository.key, each.path, (each.record,), reason)
-                former = standing.before[each.path]
-                facts.append(former if await _has(here, former) else gone)
+        facts += [f async for f in _former(here, repository.key, release, standing, reason)]
     back = [each async for each in _restored(repository, promotion, own)]
     places = {(each.package, each.name) for each in back}
     facts = [f for f in facts if not isinstance(f, Point) or (f.package, f.name) not in places]
@@ -143,6 +139,21 @@ async def undoing(
                 raise ConflictError(f"{repository.key} changed meanwhile: try again")
 
     return [*facts, *back], check
+
+
+async def _former(
+    here: Callable[[Digest], Awaitable[bool]],
+    target: str,
+    release: Release,
+    standing: Standing,
+    reason: str,
+) -> AsyncIterator[Fact]:
+    """Put the files back that a promotion replaced, or delete theirs where the bytes are gone."""
+    for each in release.files:
+        before = standing.before.get(each.path)
+        if before is not None:
+            gone = Delete(target, each.path, (each.record,), reason)
+            yield before if await _has(here, before) else gone
 
 
 async def _has(here: Callable[[Digest], Awaitable[bool]], publish: Publish) -> bool:

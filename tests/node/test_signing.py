@@ -4,60 +4,19 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
-from nacl.public import PrivateKey, SealedBox
+from nacl.public import PrivateKey
 
 from node import signing
 from node.signing import KIND, Keyring, SigningKey
 from store.errors import UnavailableError
-from store.facts import Fact, Setting
-from store.rows import SettingRow
+from tests.node.members import Member, Mesh
 
 pytestmark = pytest.mark.skipif(shutil.which("gpg") is None, reason="GnuPG is not installed")
 TIME = 1_700_000_000.0
-
-
-class Mesh:
-    """Settings that all members see, and the members' keys."""
-
-    def __init__(self, *nodes: str) -> None:
-        self.boxes = {node: PrivateKey.generate() for node in nodes}
-        self.rows: dict[str, SettingRow] = {}
-
-    async def setting(self, kind: str, key: str) -> SettingRow | None:
-        return self.rows.get(key)
-
-    async def settings(self, kind: str) -> Sequence[SettingRow]:
-        return list(self.rows.values())
-
-    async def write(self, facts: Sequence[Fact], *, actor: str) -> None:
-        for fact in facts:
-            assert isinstance(fact, Setting)
-            assert fact.kind == KIND
-            row = msgspec.structs.asdict(fact)
-            self.rows[fact.key] = SettingRow(
-                kind=KIND, key=fact.key, value=row["value"], updated=0.0, records=(b"r",)
-            )
-
-
-class Member:
-    """One node's view."""
-
-    def __init__(self, mesh: Mesh, node: str) -> None:
-        self._mesh, self.node = mesh, node
-
-    def members(self) -> Sequence[str]:
-        return sorted(self._mesh.boxes)
-
-    def seal(self, node: str, secret: bytes) -> bytes:
-        return SealedBox(self._mesh.boxes[node].public_key).encrypt(secret)
-
-    def unseal(self, sealed: bytes) -> bytes:
-        return SealedBox(self._mesh.boxes[self.node]).decrypt(sealed)
 
 
 def keyring(mesh: Mesh, node: str, marker: Path | None = None) -> Keyring:
@@ -77,7 +36,7 @@ def gpg(home: Path, *arguments: str, stdin: bytes = b"") -> str:
 
 
 async def test_members_sign_with_one_key_and_the_same_bytes(tmp_path: Path) -> None:
-    mesh = Mesh("a", "b")
+    mesh = Mesh(KIND, "a", "b")
     text = b"Origin: atoll\nSuite: stable\n"
     async with keyring(mesh, "a") as first, keyring(mesh, "b") as second:
         one, two = first.signer("debian"), second.signer("debian")
@@ -98,7 +57,7 @@ async def test_members_sign_with_one_key_and_the_same_bytes(tmp_path: Path) -> N
 
 
 async def test_the_private_half_is_only_in_the_members_boxes() -> None:
-    mesh = Mesh("a", "b")
+    mesh = Mesh(KIND, "a", "b")
     async with keyring(mesh, "a") as found:
         await found.key("debian")
     value = mesh.rows["debian"].value
@@ -109,7 +68,7 @@ async def test_the_private_half_is_only_in_the_members_boxes() -> None:
 
 
 async def test_a_new_member_gets_the_key_when_somebody_shares_it() -> None:
-    mesh = Mesh("a")
+    mesh = Mesh(KIND, "a")
     async with keyring(mesh, "a") as first:
         clear = await first.signer("debian").clear_sign(b"x\n", time=TIME)
         mesh.boxes["b"] = PrivateKey.generate()
@@ -126,7 +85,7 @@ async def test_without_gnupg_it_is_unavailable_and_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    async with keyring(Mesh("a"), "a") as found:
+    async with keyring(Mesh(KIND, "a"), "a") as found:
         with pytest.raises(UnavailableError, match="install the package gnupg"):
             await found.signer("debian").public_key()
 
@@ -134,7 +93,7 @@ async def test_without_gnupg_it_is_unavailable_and_says_what_to_install(
 async def test_keys_leave_the_disk_at_the_end_and_after_a_crash(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marker, mesh = tmp_path / "gnupg.home", Mesh("a")
+    marker, mesh = tmp_path / "gnupg.home", Mesh(KIND, "a")
     async with keyring(mesh, "a", marker) as found:
         await found.signer("debian").detach_sign(b"x", time=TIME)
         home = Path(marker.read_text())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,20 @@ async def policy(stage: Staged, **fields: Any) -> Answer:
 
 async def plan(stage: Staged, path: str = "preview-all") -> Any:
     return (await stage.node.api("POST", f"/admin/lifecycle/{path}")).json
+
+
+def meanwhile(
+    retention: Retention, patch: pytest.MonkeyPatch, happens: Callable[[], Awaitable[object]]
+) -> None:
+    """Let something happen between the look and the transaction."""
+    ledger = retention._ledger
+
+    class Late:
+        async def append(self, facts: Any, *, actor: str, check: Any = None) -> Any:
+            await happens()
+            return await ledger.append(facts, actor=actor, check=check)
+
+    patch.setattr(retention, "_ledger", Late())
 
 
 async def apply(stage: Staged, path: str = "execute-all") -> Any:
@@ -120,7 +135,7 @@ async def test_policies_keep_from_each_other_and_may_be_off(tmp_path: Path) -> N
         assert (await plan(stage))["versions"] == 0
 
 
-async def test_age_and_use_by_a_clock(tmp_path: Path) -> None:
+async def test_age_and_use_by_a_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with staged(tmp_path, "generic") as stage:
         await stage.publish("1.0")
         core, later = stage.node.core, time.time() + 10 * DAY
@@ -130,7 +145,7 @@ async def test_age_and_use_by_a_clock(tmp_path: Path) -> None:
         async def used(digests: Any) -> dict[Digest, float]:
             return {each: read[each] for each in digests if each in read}
 
-        core.metrics.counter = lambda *_: None  # type: ignore[assignment,method-assign]
+        monkeypatch.setattr(core.metrics, "counter", lambda *_: None)
         retention = Retention(core, core.ledger, used, clock=lambda: later)
         assert [each async for each in core.retention.plan()] == [], "it is young by our own clock"
         (found,) = [each async for each in retention.plan()]
@@ -156,7 +171,9 @@ async def test_reads_are_known_from_the_inventory(tmp_path: Path) -> None:
         assert await last_read(inventory, [digest]) == {digest: 5e9}
 
 
-async def test_what_is_published_or_tagged_meanwhile_stays(tmp_path: Path) -> None:
+async def test_what_is_published_or_tagged_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with staged(tmp_path, "docker") as stage:
         await stage.publish("1.0")
         await stage.publish("2.0")
@@ -172,11 +189,20 @@ async def test_what_is_published_or_tagged_meanwhile_stays(tmp_path: Path) -> No
         ).status == 201
         (retried,) = [each async for each in retention.plan()]
         assert retried.verdict.edition.names == ("1.0", "precious")
-        assert not await _raced(retention, planned, stage)
+
+        async def push() -> None:
+            other = "/v2/stage/app/manifests/other"
+            await stage.node.ask("PUT", other, manifest.body, kind, password=token)
+
+        with monkeypatch.context() as patch:
+            meanwhile(retention, patch, push)
+            assert not await retention._remove(planned, "t")
         assert (await stage.get("/app/manifests/precious", "stage")).status == 200
 
 
-async def test_a_pin_set_between_the_look_and_the_transaction_counts(tmp_path: Path) -> None:
+async def test_a_pin_set_between_the_look_and_the_transaction_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with staged(tmp_path, "generic") as stage:
         for version in ("1.0", "2.0"):
             await stage.publish(version)
@@ -184,15 +210,13 @@ async def test_a_pin_set_between_the_look_and_the_transaction_counts(tmp_path: P
         retention = stage.node.core.retention
         (planned,) = [each async for each in retention.plan()]
         pin = {"repository": "stage", "path": "demo/1.*", "node": stage.node.core.identity.node}
-        ledger = retention._ledger
 
-        class Pinning:
-            async def append(self, facts: Any, *, actor: str, check: Any = None) -> Any:
-                assert (await stage.node.api("POST", "/pins", pin)).status < 300
-                return await ledger.append(facts, actor=actor, check=check)
+        async def set_it() -> None:
+            assert (await stage.node.api("POST", "/pins", pin)).status < 300
 
-        retention._ledger = Pinning()  # type: ignore[assignment]
-        assert not await retention._remove(planned, "t")
+        with monkeypatch.context() as patch:
+            meanwhile(retention, patch, set_it)
+            assert not await retention._remove(planned, "t")
         assert (await stage.get("/demo/1.0.bin", "stage")).status == 200
 
 
@@ -213,26 +237,6 @@ async def test_a_tag_set_after_the_look_keeps_what_policies_keep_for_it(tmp_path
         gone = "/v2/stage/app/manifests/precious"
         assert (await stage.node.ask("DELETE", gone, password=token)).status == 202
         assert await retention._remove(planned, "t"), "a tag that keeps nothing does not save it"
-
-
-async def _raced(retention: Retention, planned: Any, stage: Staged) -> bool:
-    """Remove while somebody pushes between the look and the transaction."""
-    ledger = retention._ledger
-    token = stage.tokens["dev"]
-    manifest = await stage.get("/app/manifests/1.0", "stage")
-    kind = {"content-type": manifest.headers["content-type"]}
-
-    class Racing:
-        async def append(self, facts: Any, *, actor: str, check: Any = None) -> Any:
-            path = "/v2/stage/app/manifests/other"
-            await stage.node.ask("PUT", path, manifest.body, kind, password=token)
-            return await ledger.append(facts, actor=actor, check=check)
-
-    retention._ledger = Racing()  # type: ignore[assignment]
-    try:
-        return await retention._remove(planned, "t")
-    finally:
-        retention._ledger = ledger
 
 
 async def test_a_removed_file_can_be_restored_for_a_while(
