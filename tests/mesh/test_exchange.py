@@ -13,6 +13,8 @@ from mesh.finding import HOP_WAIT, HOPS_MAX
 from store.errors import RemoteProtocolError
 from tests.mesh.world import CHUNK, Node, World, blob
 
+DAY = 24 * 3600.0
+
 
 def has(node: Node, raw: bytes) -> bool:
     return raw in node.whole
@@ -172,7 +174,10 @@ def test_a_peer_that_corrupts_twice_is_banned() -> None:
     world.link(bad, c)
     c.want(held[0])
     world.run(10)
-    assert not c.core.peers[bad.name].usable(world.now)
+    banned = c.core.peers[bad.name]
+    assert not banned.usable(world.now)
+    assert not banned.usable(world.now + DAY - 20.0)
+    assert banned.banned_until <= world.now + DAY
     assert c.arrived == []
     assert world.sent(bad, c) < 30 * CHUNK
 

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from mesh import link
 from mesh.carrier import Stream
+from mesh.carriers import tls
 from mesh.carriers.tls import TlsCarrier, parse_address
+from mesh.shell import links
 from mesh.wire import BULK_FRAME_MAX, CONTROL_FRAME_MAX
 from tests.mesh.keys import Signer
 from tests.mesh.nodes import Fleet, Node, until
@@ -43,6 +46,7 @@ async def drip(stream: trio.abc.Stream, data: bytes) -> float:
 async def test_a_slow_tls_handshake_is_cut_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert (tls.HANDSHAKE_TIMEOUT, link.HANDSHAKE_TIMEOUT) == (10.0, 10.0)  # what is promised
     monkeypatch.setattr("mesh.carriers.tls.HANDSHAKE_TIMEOUT", 0.5)
     async with Fleet(tmp_path, tls=True).open() as fleet:
         a, b = await fleet.node("a"), await fleet.node("b")
@@ -91,6 +95,7 @@ async def test_a_crowd_of_silent_strangers_keeps_no_member_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The slowest make room, before TLS and after it: so many wait at once, and no more."""
+    assert (tls.STRANGERS_MAX, links.STRANGERS_MAX) == (128, 256)  # what is promised
     monkeypatch.setattr("mesh.carriers.tls.STRANGERS_MAX", 8)
     monkeypatch.setattr("mesh.shell.links.STRANGERS_MAX", 4)
     async with Fleet(tmp_path, tls=True).open() as fleet:
