@@ -45,7 +45,7 @@ from mesh.shell.watching import Watch
 from mesh.shell.writing import Fetch
 from mesh.status import PeerStatus, Relaying, Topology
 from mesh.uplink import Uplink
-from store.blobs import BlobStore
+from store.blobs import BlobRange, BlobStore
 from store.digest import Digest
 from store.errors import RegistryError
 from store.identity import Identity
@@ -265,64 +265,53 @@ class Mesh:
                 raise fetch.error
 
     @asynccontextmanager
-    async def stream(
-        self,
-        digest: Digest,
-        *,
-        size: int | None = None,
-        manifest_id: bytes = b"",
-        start: int = 0,
-        stop: int | None = None,
-    ) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """Open bytes ``[start, stop)`` of a blob that is elsewhere, in order, as they arrive.
+    async def stream(self, wanted: BlobRange) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Open bytes of a blob that is elsewhere, in order, as they arrive.
 
-        Without a ``manifest_id`` from a signed record, bytes flow only once the whole is verified
+        Without a manifest's id from a signed record, bytes flow only once the whole is verified
         (design.md ruling 8).  Raises NoHolderError before the first byte if there is no hope.
         """
-        if not await self._store.has(digest):
-            async with self._arriving(digest, size or 0, manifest_id) as (patience, partial):
+        if not await self._store.has(wanted.digest):
+            async with self._arriving(wanted) as (patience, partial):
                 if partial is not None:
-                    async with partial.read(start, stop) as blocks:
-                        self._transfers.readers_changed(digest)
-                        await patience.begun(partial, start)
+                    async with partial.read(wanted.start, wanted.stop) as blocks:
+                        self._transfers.readers_changed(wanted.digest)
+                        await patience.begun(partial, wanted.start)
                         yield Patient(patience, blocks)
                     return
                 await patience.over(patience.fetch.done.wait)
                 if patience.fetch.error is not None:
                     raise patience.fetch.error
-        async with self._store.read(digest, start=start, stop=stop) as blocks:
+        part = self._store.read(wanted.digest, start=wanted.start, stop=wanted.stop)
+        async with part as blocks:
             yield blocks
 
     @asynccontextmanager
     async def spans(
-        self,
-        digest: Digest,
-        *,
-        size: int | None = None,
-        manifest_id: bytes = b"",
-        start: int = 0,
-        stop: int | None = None,
+        self, wanted: BlobRange
     ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
         """Open a blob on its way like stream(), as a descriptor and what may be copied from it.
 
         None: it does not come in a file that may be sent on.
         """
+        start, stop = wanted.start, wanted.stop
         async with (
-            self._arriving(digest, size or 0, manifest_id) as (patience, partial),
+            self._arriving(wanted) as (patience, partial),
             partial.spans(start, stop) if partial is not None else nullcontext() as found,
         ):
             if found is not None and partial is not None:
-                self._transfers.readers_changed(digest)
+                self._transfers.readers_changed(wanted.digest)
                 await patience.begun(partial, start)
                 found = found[0], Patient(patience, found[1])
             yield found
 
     @asynccontextmanager
     async def _arriving(
-        self, digest: Digest, size: int, manifest_id: bytes
+        self, wanted: BlobRange
     ) -> AsyncGenerator[tuple[Patience, PartialBlob | None]]:
         """Want a blob; give its partial if its bytes may flow early.  Raises NoHolderError."""
-        async with self._transfers.wanted(digest, size, manifest_id) as fetch:
+        digest, size = wanted.digest, wanted.size or 0
+        async with self._transfers.wanted(digest, size, wanted.manifest_id) as fetch:
             patience = Patience(fetch, self._wait, self._nowhere)
             await patience.over(fetch.opened.wait)
             if fetch.error is not None:

@@ -11,7 +11,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 import trio
 
-from store.blobs import BlobStore, Ingest
+from store.blobs import BlobRange, BlobStore, Ingest
 from store.chunkindex import ChunkIndex
 from store.digest import Digest
 from store.errors import BlobUnknownError, NoHolderError, TooLargeError
@@ -19,32 +19,17 @@ from store.files import FileStore
 from store.gc import Sweepable
 
 T = TypeVar("T")
+Spans = tuple[int, AsyncIterator[tuple[int, int]]]  # a descriptor; (offset, count) to copy from it
 
 
 class Swarm(Protocol):
     """What the node needs of the mesh to get bytes that are elsewhere."""
 
-    def stream(
-        self,
-        digest: Digest,
-        *,
-        size: int | None = None,
-        manifest_id: bytes = b"",
-        start: int = 0,
-        stop: int | None = None,
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def stream(self, wanted: BlobRange) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Bytes in order, while chunks arrive.  Raises NoHolderError."""
         ...
 
-    def spans(
-        self,
-        digest: Digest,
-        *,
-        size: int | None = None,
-        manifest_id: bytes = b"",
-        start: int = 0,
-        stop: int | None = None,
-    ) -> AbstractAsyncContextManager[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+    def spans(self, wanted: BlobRange) -> AbstractAsyncContextManager[Spans | None]:
         """The same as a descriptor and places to copy from; None where there is no file."""
         ...
 
@@ -63,29 +48,13 @@ class NoSwarm:
     """A node without peers."""
 
     @asynccontextmanager
-    async def stream(
-        self,
-        digest: Digest,
-        *,
-        size: int | None = None,
-        manifest_id: bytes = b"",
-        start: int = 0,
-        stop: int | None = None,
-    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def stream(self, wanted: BlobRange) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Nobody to ask."""
-        raise NoHolderError(f"{digest} is not on this node, and it has no peers")
+        raise NoHolderError(f"{wanted.digest} is not on this node, and it has no peers")
         yield  # pragma: no cover - makes this a generator
 
     @asynccontextmanager
-    async def spans(
-        self,
-        digest: Digest,
-        *,
-        size: int | None = None,
-        manifest_id: bytes = b"",
-        start: int = 0,
-        stop: int | None = None,
-    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+    async def spans(self, wanted: BlobRange) -> AsyncGenerator[Spans | None]:
         """Nothing: ``stream`` says why."""
         yield None
 
@@ -125,56 +94,43 @@ class Blobs:
         await self.index.record(ingest.result)
 
     @asynccontextmanager
-    async def read(
-        self,
-        digest: Digest,
-        *,
-        size: int | None = None,
-        manifest_id: bytes = b"",
-        start: int = 0,
-        stop: int | None = None,
-    ) -> AsyncGenerator[AsyncIterator[bytes]]:
+    async def read(self, wanted: BlobRange) -> AsyncGenerator[AsyncIterator[bytes]]:
         """Open a range, wherever the bytes are.  Raises NoHolderError before the first byte."""
+        digest = wanted.digest
         self.reader(digest)
         if await self.store.has(digest):
-            async with self.store.read(digest, start=start, stop=stop) as chunks:
+            async with self.store.read(digest, start=wanted.start, stop=wanted.stop) as chunks:
                 yield chunks
         else:
             try:
-                async with self.swarm.stream(
-                    digest, size=size, manifest_id=manifest_id, start=start, stop=stop
-                ) as chunks:
+                async with self.swarm.stream(wanted) as chunks:
                     yield chunks
             except NoHolderError:
-                self.missed(digest, size or 0)
+                self.missed(digest, wanted.size or 0)
                 raise
 
     @asynccontextmanager
-    async def arriving(
-        self, digest: Digest, *, size: int, manifest_id: bytes, start: int, stop: int
-    ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+    async def arriving(self, wanted: BlobRange) -> AsyncGenerator[Spans | None]:
         """Open a range that peers are giving, for the kernel to copy as it comes.
 
         None: ``read`` it, it is here or does not come in a file.  Raises NoHolderError.
         """
-        if await self.store.has(digest):
+        if await self.store.has(wanted.digest):
             yield None
             return
         try:
-            async with self.swarm.spans(
-                digest, size=size, manifest_id=manifest_id, start=start, stop=stop
-            ) as found:
+            async with self.swarm.spans(wanted) as found:
                 if found is not None:
-                    self.reader(digest)
+                    self.reader(wanted.digest)
                 yield found
         except NoHolderError:
-            self.missed(digest, size)
+            self.missed(wanted.digest, wanted.size or 0)
             raise
 
     async def load(self, digest: Digest, *, limit: int) -> bytes:
         """The whole of a small blob.  Raises TooLargeError beyond ``limit`` bytes."""
         data = bytearray()
-        async with self.read(digest) as chunks:
+        async with self.read(BlobRange(digest)) as chunks:
             async for chunk in chunks:
                 data += chunk
                 if len(data) > limit:

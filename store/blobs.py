@@ -22,6 +22,20 @@ class Ingested:
     manifest: Manifest
 
 
+@dataclass(frozen=True, slots=True)
+class BlobRange:
+    """Bytes ``[start, stop)`` of a blob, and what a signed record says of it.
+
+    With a size and a manifest's id they may flow before the whole is here (design.md ruling 8).
+    """
+
+    digest: Digest
+    size: int | None = None
+    manifest_id: bytes = b""
+    start: int = 0
+    stop: int | None = None
+
+
 class Ingest(Protocol):
     """Bytes on their way in."""
 

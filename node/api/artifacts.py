@@ -9,6 +9,7 @@ import msgspec
 
 from node.api.contract import Access, Call, Raw, Table, cut
 from node.packages.conditions import http_date
+from store.blobs import BlobRange
 from store.conflicts import Rival
 from store.digest import Digest
 from store.errors import NotFoundError
@@ -125,13 +126,12 @@ async def get_artifact(call: Call) -> ArtifactView:
 async def download(call: Call) -> Raw:
     """Send a file's bytes, from here or from peers as they arrive; with a digest, a rival's."""
     artifact: Artifact | Rival = await _find(call)
-    if (wanted := call.query.get("digest")) is not None:
-        artifact = await _rival(call, wanted)
+    if (rival := call.query.get("digest")) is not None:
+        artifact = await _rival(call, rival)
 
     async def stream() -> AsyncGenerator[bytes]:
-        async with call.core.blobs.read(
-            artifact.digest, size=artifact.size, manifest_id=artifact.manifest_id
-        ) as chunks:
+        wanted = BlobRange(artifact.digest, artifact.size, artifact.manifest_id)
+        async with call.core.blobs.read(wanted) as chunks:
             async for chunk in chunks:
                 yield chunk
         if isinstance(artifact, Artifact):

@@ -17,6 +17,7 @@ from node.packages.conditions import (
     requested_span,
     shown_change,
 )
+from store.blobs import BlobRange
 from store.digest import Digest
 from store.errors import RangeInvalidError
 
@@ -172,14 +173,11 @@ class Responder:
         self, status: int, content: BlobContent, headers: RawHeaders, span: Span
     ) -> None:
         descriptor = self._blobs.descriptor(content.digest)
+        wanted = BlobRange(
+            content.digest, content.size, content.manifest_id, start=span.start, stop=span.stop
+        )
         if descriptor is None:
-            async with self._blobs.arriving(
-                content.digest,
-                size=content.size,
-                manifest_id=content.manifest_id,
-                start=span.start,
-                stop=span.stop,
-            ) as found:
+            async with self._blobs.arriving(wanted) as found:
                 if found is not None:
                     await self._parts(status, headers, *found)
                     return
@@ -187,13 +185,7 @@ class Responder:
         if descriptor is not None:
             await self._file(status, content, headers, span, descriptor)
             return
-        async with self._blobs.read(
-            content.digest,
-            size=content.size,
-            manifest_id=content.manifest_id,
-            start=span.start,
-            stop=span.stop,
-        ) as chunks:
+        async with self._blobs.read(wanted) as chunks:
             # The head waits for the first byte: until then a native error can still be sent.
             async for chunk in chunks:
                 if not self.started:

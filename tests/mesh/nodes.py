@@ -18,6 +18,7 @@ from mesh.relay import Quota
 from mesh.service import Mesh
 from mesh.shell.meeting import Ways
 from store import schema
+from store.blobs import BlobRange
 from store.chunkindex import ChunkIndex
 from store.chunks import Manifest
 from store.database import open_database
@@ -72,9 +73,8 @@ class Node:
 
     async def read(self, manifest: Manifest, start: int = 0, stop: int | None = None) -> bytes:
         """Read through the mesh, as a client would."""
-        async with self.mesh.stream(
-            manifest.blob, size=manifest.size, manifest_id=manifest.id, start=start, stop=stop
-        ) as blocks:
+        wanted = BlobRange(manifest.blob, manifest.size, manifest.id, start=start, stop=stop)
+        async with self.mesh.stream(wanted) as blocks:
             return b"".join([block async for block in blocks])
 
     async def has(self, manifest: Manifest) -> bool:

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from mesh.carriers.tls import TlsCarrier, parse_address
+from store.blobs import BlobRange
 from store.errors import NoHolderError, RejectedError
 from tests.mesh.nodes import Fleet, Node, until
 from tests.mesh.proxy import Proxy
@@ -83,9 +84,7 @@ async def test_a_cut_link_resumes_without_fetching_anything_twice(tmp_path: Path
         data = content(12_000_000)
         manifest = await a.add(data)
         received = bytearray()
-        async with b.mesh.stream(
-            manifest.blob, size=manifest.size, manifest_id=manifest.id
-        ) as blocks:
+        async with b.mesh.stream(BlobRange(manifest.blob, manifest.size, manifest.id)) as blocks:
             async for block in blocks:
                 received += block
                 if len(received) // 3_000_000 > (len(received) - len(block)) // 3_000_000:
@@ -115,7 +114,7 @@ async def test_one_fetch_however_many_ask_and_it_goes_on_when_they_leave(tmp_pat
         assert peer.received < 1.1 * len(data)
         other = content(4_000_000, seed=2)
         second = await a.add(other)
-        async with b.mesh.stream(second.blob, size=second.size, manifest_id=second.id) as blocks:
+        async with b.mesh.stream(BlobRange(second.blob, second.size, second.id)) as blocks:
             await anext(aiter(blocks))
         await until(lambda: b.has(second))
 
@@ -130,9 +129,8 @@ async def test_a_crowd_copies_from_the_file_that_is_being_fetched(tmp_path: Path
         got: list[bytes] = []
 
         async def client(start: int) -> None:
-            async with b.mesh.spans(
-                manifest.blob, size=manifest.size, manifest_id=manifest.id, start=start
-            ) as found:
+            wanted = BlobRange(manifest.blob, manifest.size, manifest.id, start=start)
+            async with b.mesh.spans(wanted) as found:
                 assert found is not None
                 file, parts = found
                 got.append(b"".join([os.pread(file, n, at) async for at, n in parts]))
@@ -142,7 +140,7 @@ async def test_a_crowd_copies_from_the_file_that_is_being_fetched(tmp_path: Path
                 nursery.start_soon(client, start)
         assert sorted(got, key=len) == [data[1_500_000:], data, data]
         unsigned = await a.add(content(1_500_000, seed=2))
-        async with b.mesh.spans(unsigned.blob) as found:
+        async with b.mesh.spans(BlobRange(unsigned.blob)) as found:
             assert found is None  # not before the whole is verified
 
 
@@ -153,7 +151,7 @@ async def test_without_a_signed_manifest_the_whole_comes_first(tmp_path: Path) -
         await linked(a, b)
         data = content(1_500_000)
         manifest = await a.add(data)
-        async with b.mesh.stream(manifest.blob) as blocks:
+        async with b.mesh.stream(BlobRange(manifest.blob)) as blocks:
             assert await b.has(manifest)
             assert b"".join([block async for block in blocks]) == data
 

@@ -24,6 +24,7 @@ from node.repositories.remote.engine import Engine, remote_of, upstream_of
 from node.repositories.remote.flight import unlike
 from node.repositories.remote.freshness import Verdict
 from node.repositories.remote.spool import Following
+from store.blobs import BlobRange
 from store.errors import (
     BlobUnknownError,
     NoHolderError,
@@ -217,10 +218,9 @@ class RemoteAnswers:
         blobs = self._engine.parts.blobs
         if await blobs.store.has(held.digest):
             return True
+        first = BlobRange(held.digest, held.size, held.manifest_id, stop=1)
         try:
-            async with blobs.read(
-                held.digest, size=held.size, manifest_id=held.manifest_id, stop=1
-            ) as chunks:
+            async with blobs.read(first) as chunks:
                 await anext(chunks, b"")
         except (NoHolderError, BlobUnknownError):
             return False

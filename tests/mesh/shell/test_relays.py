@@ -12,6 +12,7 @@ from mesh import messages as m
 from mesh.relay import Quota
 from mesh.shell.watching import EVERY
 from mesh.status import PeerStatus
+from store.blobs import BlobRange
 from store.chunks import Manifest
 from tests.mesh.nodes import Fleet, Node, until
 
@@ -165,9 +166,7 @@ async def test_a_direct_path_takes_over_without_breaking_a_transfer(tmp_path: Pa
         size = 8_000_000
         manifest = await published(a, size, b)
         received = bytearray()
-        async with b.mesh.stream(
-            manifest.blob, size=manifest.size, manifest_id=manifest.id
-        ) as blocks:
+        async with b.mesh.stream(BlobRange(manifest.blob, manifest.size, manifest.id)) as blocks:
             async for block in blocks:
                 received += block
                 if len(received) > 1_000_000 and fleet.world.reachable("relay", "a") is False:

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from formats.contract import BlobContent, Response
-from node.blobs import NoSwarm
+from node.blobs import NoSwarm, Spans
 from node.http.asgi import Message
 from node.packages.serving import Responder, field_value, raw_headers
+from store.blobs import BlobRange
 from store.digest import Digest
 from store.errors import UnavailableError
 from tests.node.world import Answer, World, world
@@ -104,18 +105,10 @@ async def test_a_blob_that_is_elsewhere_is_streamed_or_told_missing(tmp_path: Pa
 async def test_what_peers_are_giving_is_copied_from_its_file(tmp_path: Path) -> None:
     class Giving(NoSwarm):
         @asynccontextmanager
-        async def spans(
-            self,
-            digest: Digest,
-            *,
-            size: int | None = None,
-            manifest_id: bytes = b"",
-            start: int = 0,
-            stop: int | None = None,
-        ) -> AsyncGenerator[tuple[int, AsyncIterator[tuple[int, int]]] | None]:
+        async def spans(self, wanted: BlobRange) -> AsyncGenerator[Spans | None]:
             async def parts() -> AsyncIterator[tuple[int, int]]:
-                end = len(BYTES) if stop is None else stop
-                for at in range(start, end, 1000):
+                end = len(BYTES) if wanted.stop is None else wanted.stop
+                for at in range(wanted.start, end, 1000):
                     yield at, min(1000, end - at)
 
             with tempfile.TemporaryFile(buffering=0) as file:
