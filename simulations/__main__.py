@@ -3,7 +3,8 @@
 A seed stands for one history of nodes, links, work, faults and lies, replayed to the last byte by
 the same commit.  The exit status is 1 when one of them goes wrong.  ``python -m simulations swarm``
 judges the scheduler instead: see ``simulations.swarm``; ``python -m simulations partition`` parts a
-mesh for a month: see ``simulations.partition``.
+mesh for a month: see ``simulations.partition``; ``python -m simulations soak`` lets one work for a
+day: see ``simulations.soak``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from simulations import partition, swarm
+from simulations import partition, soak, swarm
 from simulations.history import Result, play
 from simulations.plan import draw
 from simulations.report import commit, line, summarise
@@ -130,8 +131,21 @@ def part(arguments: list[str]) -> int:
     return partition.run(parser.parse_args(arguments))
 
 
+def last(arguments: list[str]) -> int:
+    """Play a long day."""
+    parser = argparse.ArgumentParser(
+        "python -m simulations soak",
+        description=soak.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    soak.add_arguments(parser)
+    return soak.run(parser.parse_args(arguments))
+
+
 def main() -> int:
     """Play what the command line asks for."""
+    if sys.argv[1:2] == ["soak"]:
+        return last(sys.argv[2:])
     if sys.argv[1:2] == ["partition"]:
         return part(sys.argv[2:])
     if sys.argv[1:2] == ["swarm"]:

@@ -75,6 +75,11 @@ class World:
         heapq.heappush(self._heap, (self.now + max(0.0, delay), self._count, timer))
         return timer
 
+    @property
+    def pending(self) -> int:
+        """How many events are to come."""
+        return sum(timer.action is not None for _, _, timer in self._heap)
+
     def between(self, low: float, high: float) -> float:
         """Draw a number of seconds."""
         return low + (high - low) * self.rng.random()
