@@ -235,10 +235,13 @@ class Exchange:
             return [*off, *said, *self.finding.forget(download), *self.schedule(now)]
         effects = list(self._requests.drop_blob(download))
         for culprit in download.forget_manifest():
-            reason = "gave a manifest of other bytes"
-            effects += self._receiving.blame(culprit, reason, now, blob)
+            effects += self.misled(culprit, blob, "gave a manifest of other bytes", now)
         download.choose_manifest()
         return effects + self.schedule(now)
+
+    def misled(self, peer: bytes, blob: bytes, reason: str, now: float) -> list[Effect]:
+        """A peer gave us what it must not give: a strike."""
+        return list(self._receiving.blame(peer, reason, now, blob))
 
     def abandoned(self, blob: bytes, now: float) -> list[Effect]:
         """The store cannot go on with this blob."""

@@ -1,13 +1,16 @@
 """Deltas on this node: made in the background, kept on a shelf, offered by the mesh.
 
 Made of what is here, one at a time, in a process that gives way to all others: when a file is
-published, and when a member looks for a blob; if a linked member is known to hold the basis only.
+published, and when a member looks for a blob; if a linked member is known to hold the basis only,
+over a link on which the whole would take longer than the making, or on which bytes cost.  What does
+not pay is left alone for a while, and all of it has so much of a core.
 
 Docs: docs/delta.md.
 """
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from collections import OrderedDict
@@ -21,8 +24,9 @@ import structlog
 import trio
 
 from mesh.deltas import SPARED_MIN
+from mesh.status import LinkStatus
+from node.payback import PAYS, Allowance, Payback
 from store.changes import Change
-from store.delta import SIZE_MAX
 from store.delta_forms import PLAIN, UNPACKED
 from store.digest import Digest
 from store.errors import BlobUnknownError, DeltaInvalidError, RegistryError
@@ -35,12 +39,16 @@ from store.siblings import Siblings
 if TYPE_CHECKING:
     from mesh.service import Mesh
 
-RATIO = 0.95  # of the blob's size, that a delta may have at most
+RATIO = 0.98  # of the blob's size, that a delta may have at most
+MAKE_MAX = 256 << 20  # bytes of a blob: a larger one would take its process too long
+MAKE_RATE = 1e6  # bytes per second of the blob that deltas are made at
 FORMS = (PLAIN, UNPACKED)
 BASES = 2  # older blobs that deltas are made from
 QUEUE = 256  # blobs that wait for a delta; beyond that, they are made for who asks
 SEEN_MAX = 8192  # blobs remembered that need not be looked at again
 TIDY = 600.0  # seconds between looks for deltas that are of no use any more
+AGAIN = 15.0  # seconds between looks at blobs that nobody could use a delta of when published
+AGAIN_MAX = 5  # such looks: it takes a while until all know what the others have
 ROOT = Path(__file__).resolve().parents[1]  # where the other process finds ``store``
 TIME_MAX = 900.0  # seconds that one may take
 log = structlog.get_logger(__name__)
@@ -58,7 +66,9 @@ class DeltaKeeper:
         self.make: Make = self._in_process
         self.useful: Useful = everybody
         self._store, self._siblings = store, siblings
+        self.allowance, self.payback = Allowance(), Payback()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
+        self._later: OrderedDict[bytes, int] = OrderedDict()  # blob → looks at it so far
         self._sender, self._queue = trio.open_memory_channel[bytes | tuple[str, str]](QUEUE)
 
     def attach(self, mesh: Mesh, holders: Holders) -> None:
@@ -67,7 +77,8 @@ class DeltaKeeper:
 
         async def useful(basis: Digest, blob: Digest) -> bool:
             found = await holders.of([basis.raw, blob.raw])
-            return bool((found[basis.raw] - found[blob.raw]) & set(mesh.linked()))
+            slow = {path.node for path in mesh.insight.paths() if worth(path)}
+            return bool((found[basis.raw] - found[blob.raw]) & set(mesh.linked()) & slow)
 
         self.useful = useful
 
@@ -82,6 +93,7 @@ class DeltaKeeper:
             mesh.deltas.shelf = self
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._tidy_forever)
+            nursery.start_soon(self._again_forever)
             async for wish in self._queue:
                 try:
                     await self._grant(wish)
@@ -95,6 +107,13 @@ class DeltaKeeper:
                 await self.shelf.tidy()
             except (RegistryError, OSError) as error:
                 log.warning("deltas.not_tidied", why=str(error))
+
+    async def _again_forever(self) -> None:
+        while True:
+            await trio.sleep(AGAIN)
+            if self.linked():
+                for blob in list(self._later):
+                    self._put(blob)
 
     # --- what the mesh asks --------------------------------------------------------------------
     def offers(self, blob: bytes) -> Sequence[tuple[bytes, bytes, int, int]]:
@@ -159,16 +178,42 @@ class DeltaKeeper:
             size = await self._store.size(blob)
         except BlobUnknownError:
             return  # it may come
-        fits = 2 * SPARED_MIN <= size <= SIZE_MAX
+        fits = 2 * SPARED_MIN <= size <= MAKE_MAX
         bases = await self._bases(blob) if fits else []
         wanted = [basis for basis in bases if await self.useful(basis, blob)]
         if bases and not wanted:
+            self._look_again(blob)
             return  # somebody may come
+        self._later.pop(blob.raw, None)
+        family = await self._siblings.family(blob)
+        if wanted and self.payback.resting(family, trio.current_time()):
+            return  # it may be tried later
         self._note(blob)
+        if wanted:
+            await self._try(wanted, blob, size, family)
+
+    async def _try(self, bases: Sequence[Digest], blob: Digest, size: int, family: str) -> None:
+        """Make the deltas of a blob, once there is some of a core to spend on them."""
+        await trio.sleep(self.allowance.wait(trio.current_time()))
         known = {each.basis for each in self.shelf.of(blob.raw)}
-        for basis in wanted:
-            if basis not in known and await self._add(basis, blob, int(size * RATIO)):
-                self.tell(blob.raw)
+        for basis in bases:
+            if basis in known or not await self._store.has(basis):
+                continue
+            before = spent()
+            try:
+                if await self._add(basis, blob, int(size * RATIO)):
+                    self.tell(blob.raw)
+            finally:
+                self.allowance.spend(spent() - before, trio.current_time())
+        least = min((each.size for each in self.shelf.of(blob.raw)), default=size)
+        self.payback.note(family, trio.current_time(), paid=least <= PAYS * size)
+
+    def _look_again(self, blob: Digest) -> None:
+        looks = self._later.pop(blob.raw, 0) + 1
+        if looks <= AGAIN_MAX:
+            self._later[blob.raw] = looks
+        while len(self._later) > QUEUE:
+            self._later.popitem(last=False)
 
     def _note(self, blob: Digest) -> None:
         """Do not look at a blob again."""
@@ -208,7 +253,7 @@ class DeltaKeeper:
     async def _in_process(self, basis: Digest, blob: Digest, stem: Path, limit: int) -> None:
         """Make them in another process.  Raises OSError if that fails."""
         old, new = self._store.locate(basis), self._store.locate(blob)
-        command = maker((basis, old), (blob, new), stem, limit)
+        command = maker((basis, old), (blob, new), stem, limit, self.room)
         work = partial(trio.run_process, command, cwd=ROOT, check=False)
         with trio.move_on_after(TIME_MAX):
             done = await work(capture_stdout=True, capture_stderr=True)
@@ -229,10 +274,21 @@ def remove(files: Sequence[Path]) -> None:
         file.unlink(missing_ok=True)
 
 
+def worth(path: LinkStatus) -> bool:
+    """Tell whether deltas are worth making for who is at the end of a link."""
+    return path.metered or (path.sending is not None and path.sending < MAKE_RATE)
+
+
+def spent() -> float:
+    """Return the seconds of a core that ended child processes have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def maker(
-    basis: tuple[Digest, Path], blob: tuple[Digest, Path], stem: Path, limit: int
+    basis: tuple[Digest, Path], blob: tuple[Digest, Path], stem: Path, limit: int, room: int
 ) -> list[str]:
     """Return the command of the other process."""
     names = [str(basis[0]), str(basis[1].absolute()), str(blob[0]), str(blob[1].absolute())]
     command = [sys.executable, "-m", "store.delta_maker", *names]
-    return [*command, str(stem.absolute()), str(limit)]
+    return [*command, str(stem.absolute()), str(limit), str(room)]

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from store import delta_forms
-from store.delta_forms import Form, Plain
+from store.delta_forms import PLAIN, Form, Plain
+from store.delta_sample import promising
 from store.digest import Digest
 from store.errors import DeltaInvalidError, DigestInvalidError
 
@@ -36,6 +37,7 @@ WINDOW_MAX = 16 << 20  # bytes of the basis that one frame may refer to
 PACKED_MAX = PLAIN_MAX + (64 << 10)
 SIZE_MAX = 1 << 30  # bytes of a basis or target, and of their views: beyond that no delta is made
 WINDOW_LOG_MAX = 25  # a frame and its window
+FRAMES_MAX = 2 * (SIZE_MAX // PLAIN_MAX)  # each may read a whole window, however little it makes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +156,13 @@ class Applier:
         except BaseException:
             self._form.close()
             raise
-        self._left, self._plain = header.size, SIZE_MAX
+        self._left, self._plain, self._frames = header.size, SIZE_MAX, FRAMES_MAX
 
     def apply(self, frame: Frame) -> bytes:
         """Return the next bytes of the target.  Raises DeltaInvalidError."""
         self._plain -= frame.plain
-        if self._plain < 0:
+        self._frames -= 1
+        if self._plain < 0 or self._frames < 0:
             raise DeltaInvalidError("a delta of more than it may make")
         if frame.start > SIZE_MAX:
             raise DeltaInvalidError("a delta that refers beyond its basis")
@@ -232,11 +235,13 @@ def make(
     *,
     limit: int,
     form: Form | None = None,
+    sample: bool = False,
 ) -> int | None:
     """Write a delta from ``basis`` to ``target``; return its size, or None beyond ``limit``.
 
-    None also for what is too large, or has nothing that the form needs.  Blocks, at about 15 MB/s
-    of the view; holds some 150 MB.
+    None also for what is too large, or has nothing that the form needs; with ``sample`` also for
+    what has nothing in common where one looks.  Blocks, at about 15 MB/s of the view; holds some
+    150 MB.
     """
     form = form or Plain()
     size = _size(target[1])
@@ -245,6 +250,8 @@ def make(
     try:
         views = form.views(basis[1], target[1], SIZE_MAX)
     except DeltaInvalidError:
+        return None
+    if sample and not promising(*views, window, packs=form.number == PLAIN):
         return None
     header = Header(form.number, basis[0], target[0], size, form.work).encode()
     write(header)

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
-from store.deflated import Span, inflated, spans
+from store.deflated import ENTRIES_MAX, Span, inflated, spans
 from store.errors import DeltaInvalidError, StoreFullError
 
 PLAIN, UNPACKED = 0, 1
@@ -27,6 +27,7 @@ RAW, UNKNOWN = 0, 255  # tags of a view's pieces; 1 to 18 is one of PACKINGS
 PIECE = struct.Struct(">BI")  # its tag, and the bytes of the view that follow
 BLOCK = 256 << 10  # bytes packed or unpacked at a time
 ROOM = 1 << 30  # bytes of a temporary file, where nothing else is said
+PIECES_MAX = 2 * ENTRIES_MAX + 2  # of a view: each costs a packer, however little it holds
 WORK_MAX = 8  # times the target's size, that is packed to find out how it was
 
 
@@ -105,6 +106,7 @@ class Unpacked:
         self._room, self._beat = room, beat
         self.work = work
         self._left = work  # bytes that may still have to be packed
+        self._pieces = PIECES_MAX  # that may still come
         self._folder, self._stack = folder, ExitStack()
         self._head = bytearray()  # of a piece whose head is not whole yet
         self._tag, self._rest = RAW, 0  # of the piece we are in
@@ -151,8 +153,9 @@ class Unpacked:
         if len(self._head) == PIECE.size:
             self._tag, self._rest = PIECE.unpack(self._head)
             self._head.clear()
-            if not self._rest:
-                raise DeltaInvalidError("a delta with an empty piece")
+            self._pieces -= 1
+            if not self._rest or self._pieces < 0:
+                raise DeltaInvalidError("a delta with an empty piece, or too many")
             if self._tag != RAW:
                 self._packer = packer(self._tag)
         return view[needed:]

@@ -1,51 +1,74 @@
 """Make the deltas of one blob from another, in a process that gives way to everything else.
 
-    python -m store.delta_maker BASIS-DIGEST BASIS TARGET-DIGEST TARGET STEM LIMIT
+    python -m store.delta_maker BASIS-DIGEST BASIS TARGET-DIGEST TARGET STEM LIMIT ROOM
 
 Writes STEM.0 and STEM.1, one of each form, as far as they are of use: of LIMIT bytes at most, and
-what takes more work much smaller than what takes less.
+what takes more work much smaller than what takes less.  Temporary files take ROOM bytes each at
+most.  What the disk has otherwise than it should be gets none: whoever applied it would take it for
+a lie; then it ends with 1.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import resource
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from store import delta
 from store.delta_forms import Plain, Unpacked
 from store.digest import Digest
+from store.errors import StoreFullError
+
+Known = tuple[Digest, BinaryIO]
 
 GAIN = 0.9  # of the plain one, that an unpacked one may have at most
 NICE = 19
 MEMORY_MAX = 1 << 30  # bytes of address space
+CPU_MAX = 600  # seconds
+BLOCK = 1 << 20  # bytes hashed at a time
 
 
 def main(arguments: list[str]) -> int:
     """Do it; return the exit status."""
-    basis_name, basis, target_name, target, stem, limit = arguments
+    basis_name, basis, target_name, target, stem, limit, room = arguments
     with suppress(OSError):
         os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
-    most = int(limit)
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_MAX, CPU_MAX + 5))
     with Path(basis).open("rb") as old, Path(target).open("rb") as new:
-        for form in (Plain(), Unpacked(folder=Path(stem).parent)):
-            file = Path(f"{stem}.{form.number}")
-            with closing(form), file.open("wb") as out:
-                size = delta.make(
-                    (Digest.parse(basis_name), old),
-                    (Digest.parse(target_name), new),
-                    out.write,
-                    limit=most,
-                    form=form,
-                )
-            if size is None:
-                file.unlink()
-            else:
-                most = int(size * GAIN)
-    return 0
+        pair = (Digest.parse(basis_name), old), (Digest.parse(target_name), new)
+        right = all(digest_of(file) == digest for digest, file in pair)
+        if right:
+            make(pair, Path(stem), int(limit), int(room))
+    return 0 if right else 1
+
+
+def make(pair: tuple[Known, Known], stem: Path, most: int, room: int) -> None:
+    """Write those of ``most`` bytes at most that are of use."""
+    for form in (Plain(), Unpacked(folder=stem.parent, room=room)):
+        file = Path(f"{stem}.{form.number}")
+        with closing(form), file.open("wb") as out:
+            try:
+                size = delta.make(*pair, out.write, limit=most, form=form, sample=True)
+            except StoreFullError:
+                size = None
+        if size is None:
+            file.unlink()
+        else:
+            most = int(size * GAIN)
+
+
+def digest_of(file: BinaryIO) -> Digest:
+    """Return what a file's name should be."""
+    hashed = hashlib.sha256()
+    file.seek(0)
+    while block := file.read(BLOCK):
+        hashed.update(block)
+    return Digest.sha256(hashed.digest())
 
 
 if __name__ == "__main__":

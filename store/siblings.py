@@ -52,6 +52,17 @@ class Siblings:
             found |= dict.fromkeys(ranked(own, others))
         return [Digest.parse(each) for each in found if each.startswith("sha256:")]
 
+    async def family(self, blob: Digest) -> str:
+        """Name what a blob is a version of: the same for all that ``of`` may return; "" if none."""
+        table = files.c
+        query = sa.select(table.repository, table.package, table.role, table.path, table.digest)
+        query = query.where(table.digest == str(blob)).order_by(table.repository, table.path)
+        row = await self._database.read(lambda connection: connection.execute(query).first())
+        if row is None:
+            return ""
+        name = skeleton(Named(row.path, row.digest, 0, 0))
+        return f"{row.repository}\n{row.package}\n{row.role}\n{name}"
+
     async def at(self, repository: str, path: str) -> Digest | None:
         """Return the blob that a file has."""
         query = sa.select(files.c.digest).where(

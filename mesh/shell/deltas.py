@@ -9,6 +9,7 @@ Spec: docs/mesh.md §16, docs/delta.md.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial as bound
@@ -34,6 +35,7 @@ AT_ONCE = 2  # deltas applied at a time: some 40 MB each
 STALL = 10.0  # seconds without a byte of a delta, after which the blob's own chunks are fetched
 LOOK = 1.0  # seconds between looks at that
 POUR = 1 << 20  # bytes written in one go, at least one chunk
+OTHER_BYTES = "it makes other bytes"
 log = structlog.get_logger(__name__)
 
 
@@ -101,7 +103,8 @@ class DeltaShell:
         except DeltaInvalidError as error:
             if offer is not None:
                 self.judge.attempt(download.blob, offer.delta, TRIES_MAX)
-            self._blame(peer, download, str(error))
+                self._release(download)
+                await self._blame(peer, download, offer, str(error))
         except (RegistryError, OSError) as error:
             log.info("mesh.delta_failed", blob=download.blob.hex(), why=str(error))
         finally:
@@ -269,14 +272,30 @@ class DeltaShell:
         make = bound(Applier, header, file, shelf.folder, room=shelf.room, beat=beat)
         return await trio.to_thread.run_sync(make)
 
-    def _blame(self, peer: bytes, download: Download, why: str) -> None:
+    async def _blame(self, peer: bytes, download: Download, offer: Delta, why: str) -> None:
+        """A delta was none.  A strike, unless it may be our own disk's fault, or our zlib's."""
         self.refused += 1
         self.judge.blame(peer)
+        exchange, now = self._exchange, trio.current_time()
         reason = f"gave a delta that is none: {why}"
         log.warning("mesh.bad_delta", peer=peer.hex(), blob=download.blob.hex(), why=why)
-        self._exchange.journal.bad(download.blob, peer, reason, trio.current_time())
-        if peer in self._exchange.peers:
-            self._exchange.peers[peer].notes.append(reason)
+        if why == OTHER_BYTES and (offer.work or not await self._sound(offer.basis)):
+            exchange.journal.bad(download.blob, peer, reason, now)
+            if peer in exchange.peers:
+                exchange.peers[peer].notes.append(reason)
+            return
+        self._transfers.perform(exchange.misled(peer, download.blob, reason, now))
+
+    async def _sound(self, basis: bytes) -> bool:
+        """Tell whether the older blob still is what its name says."""
+        digest, hashed = Digest.sha256(basis), hashlib.sha256()
+        try:
+            async with self._transfers.store.read(digest) as blocks:
+                async for block in blocks:
+                    await trio.to_thread.run_sync(hashed.update, block)
+        except (RegistryError, OSError):
+            return False
+        return hashed.digest() == basis
 
 
 class Patient(AsyncIterator[bytes]):
@@ -329,4 +348,4 @@ class Pour:
         wrong = await self._partial.write_runs([(first, stop, data)])
         self._transfers.poured(self._fetch, self._partial, first, stop, wrong)
         if wrong:
-            raise DeltaInvalidError("it makes other bytes")
+            raise DeltaInvalidError(OTHER_BYTES)

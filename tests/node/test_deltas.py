@@ -6,10 +6,14 @@ import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from unittest.mock import Mock
 
+import pytest
 import trio
 
-from node.deltas import BASES, DeltaKeeper
+from mesh.status import LinkStatus
+from node.deltas import AGAIN_MAX, BASES, DeltaKeeper, worth
+from node.payback import SAVED_MAX, SHARE, Payback
 from store import schema
 from store.changes import changes
 from store.database import open_database
@@ -114,6 +118,85 @@ async def test_what_has_little_in_common_gets_none(tmp_path: Path) -> None:
         await found.settled(lambda: bool(found.keeper.offers(third.raw)))
         assert found.keeper.offers(Digest.of(version(2)).raw) == []
         assert [*found.keeper.folder.iterdir()] == []
+
+
+async def test_files_with_numbers_and_nothing_else_in_common_are_left_alone(
+    tmp_path: Path,
+) -> None:
+    async with desk(tmp_path) as found:
+        keeper, tries = found.keeper, list[Digest]()
+        usual = keeper.make
+
+        async def make(basis: Digest, blob: Digest, stem: Path, limit: int) -> None:
+            tries.append(blob)
+            await usual(basis, blob, stem, limit)
+
+        keeper.make = make
+        log = [
+            await found.publish(f"run-{n:03}.bin", random.Random(n).randbytes(200_000))
+            for n in range(8)
+        ]
+        wheel = [await found.publish(f"p-1.{n}.whl", version(n)) for n in range(2)]
+        for each in (*log, wheel[1]):
+            keeper.asked(each.raw)
+        await found.settled(lambda: bool(keeper.offers(wheel[1].raw)))
+        assert set(tries) == {log[1], log[2], wheel[1]}
+        assert keeper.made == 1
+        assert 0 < keeper.allowance.spent < 30
+        await found.settled(lambda: len(keeper.payback) == 1)
+        keeper.payback = Payback()  # they have rested
+        keeper.asked(log[5].raw)
+        await found.settled(lambda: log[5] in tries)
+
+
+async def test_what_making_costs_is_bounded(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        keeper = found.keeper
+        keeper.allowance.spend(SAVED_MAX + 1000 * SHARE, trio.current_time())
+        digests = [await found.publish(f"p-1.{n}.whl", version(n)) for n in range(2)]
+        keeper.asked(digests[1].raw)
+        await trio.sleep(0.2)
+        assert keeper.made == 0
+        assert keeper.allowance.wait(trio.current_time()) > 900
+
+
+async def test_it_is_looked_again_for_who_could_use_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.deltas.AGAIN", 0.05)
+    async with desk(tmp_path) as found:
+        looks: list[Digest] = []
+        found.keeper.linked = lambda: ["somebody"]
+
+        async def useful(_: Digest, blob: Digest) -> bool:
+            looks.append(blob)
+            return len(looks) == 3
+
+        found.keeper.useful = useful
+        await found.publish("p-1.1.whl", version(1))
+        new = await found.publish("p-1.2.whl", version(2))
+        (change,) = changes([Touched(FILE, "r", "p", "p/p-1.2.whl", 1, size=400_000)])
+        await found.keeper.follow(change)  # nobody is known to have the basis yet
+        await found.settled(lambda: bool(found.keeper.offers(new.raw)))
+        assert looks == [new] * 3
+        lone = (
+            await found.publish("q-1.1.zip", version(1)),
+            await found.publish("q-1.2.zip", version(3)),
+        )
+        looks += [new] * 3
+        found.keeper.asked(lone[1].raw)
+        await found.settled(lambda: looks.count(lone[1]) == AGAIN_MAX + 1)
+
+
+@pytest.mark.parametrize(
+    ("sending", "metered", "made"),
+    [(None, False, False), (5e5, False, True), (2e6, False, False), (2e6, True, True)],
+)
+def test_deltas_are_made_for_slow_links_and_where_bytes_cost(
+    sending: float | None, metered: bool, made: bool
+) -> None:
+    path = Mock(spec=LinkStatus, sending=sending, metered=metered)
+    assert worth(path) is made
 
 
 async def test_none_is_made_that_no_member_could_use(tmp_path: Path) -> None:

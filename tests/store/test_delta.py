@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from store import delta
 from store.delta import FRAME, Applier, Frame, Header, Reader, read_header
-from store.delta_forms import PIECE, Form, Unpacked
+from store.delta_forms import PIECE, PIECES_MAX, Form, Unpacked
 from store.digest import Digest
 from store.errors import DeltaInvalidError, StoreFullError
 
@@ -223,6 +223,10 @@ def pieces(view: bytes, work: int, size: int = 1000) -> bytes:
 GOOD = zstandard.ZstdCompressor().compress(b"x" * 100)
 BOMB = zstandard.ZstdCompressor().compress(bytes(3 << 20))
 UNSAID = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(3 << 20))
+EMPTY = zstandard.ZstdCompressor().compress(b"x")
+WIDE = zstandard.FRAME_HEADER + bytes([0x80, 16 << 3]) + struct.pack("<I", 100)  # 64 MiB
+WIDE += (100 << 3 | 1).to_bytes(3, "little") + b"x" * 100
+TINY = (PIECE.pack(0, 1) + b"x") * 2
 HOSTILE = {
     "garbage": b"ATDELTA\x02" + bytes(100),
     "empty": b"",
@@ -243,6 +247,9 @@ HOSTILE = {
     "beyond the basis": header(100) + frame(GOOD, 100, len(OLD) - 5, 10),
     "far beyond the basis": header(100) + frame(GOOD, 100, 1 << 63, 10),
     "two frames in one": header(200) + frame(GOOD + GOOD, 100),
+    "frames without end": header(1000) + frame(EMPTY, 1) * (delta.FRAMES_MAX + 1),
+    "a window beyond what is held": header(100) + frame(WIDE, 100),
+    "pieces without end": pieces(TINY * (PIECES_MAX // 2 + 1), 1, 1 << 20),
     "damaged": header(100) + frame(GOOD[:-3] + b"abc", 100),
     "an unknown form": header(100, 9, 1) + frame(GOOD, 100),
     "work for nothing": header(100, 0, 1) + frame(GOOD, 100),

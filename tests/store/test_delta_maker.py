@@ -22,13 +22,13 @@ def _gentle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
 
 
-def run(folder: Path, old: bytes, new: bytes, limit: int) -> list[int]:
+def run(folder: Path, old: bytes, new: bytes, limit: int, room: int = 1 << 30) -> list[int]:
     """Make deltas; return the forms that there are."""
     arguments = []
     for name, data in (("old", old), ("new", new)):
         (folder / name).write_bytes(data)
         arguments += [str(Digest.of(data)), str(folder / name)]
-    assert delta_maker.main([*arguments, str(folder / "made"), str(limit)]) == 0
+    assert delta_maker.main([*arguments, str(folder / "made"), str(limit), str(room)]) == 0
     found = []
     for file in sorted(folder.glob("made.*")):
         header = read_header(file.read_bytes())
@@ -52,6 +52,20 @@ def test_of_archives_the_unpacked_one_if_it_is_much_smaller(tmp_path: Path) -> N
     assert run(tmp_path, old, new, 10_000) == [UNPACKED]
     assert run(tmp_path, old, new, len(new)) == [PLAIN, UNPACKED]
     assert run(tmp_path, old, old + b"", 10_000) == [PLAIN]
+
+
+def test_what_the_disk_has_otherwise_gets_none(tmp_path: Path) -> None:
+    (tmp_path / "old").write_bytes(BYTES)
+    (tmp_path / "new").write_bytes(BYTES + b"new")
+    names = [str(Digest.of(b"another")), str(Digest.of(BYTES + b"new"))]
+    arguments = [names[0], str(tmp_path / "old"), names[1], str(tmp_path / "new")]
+    assert delta_maker.main([*arguments, str(tmp_path / "made"), "90000", "1000000"]) == 1
+    assert not [*tmp_path.glob("made.*")]
+
+
+def test_what_unpacks_to_more_than_there_is_room_for_gets_the_plain_one(tmp_path: Path) -> None:
+    old, new = gzip.compress(TEXT), gzip.compress(b"new" + TEXT)
+    assert run(tmp_path, old, new, len(new), room=100_000) == [PLAIN]
 
 
 def test_nothing_is_left_where_nothing_is_of_use(tmp_path: Path) -> None:

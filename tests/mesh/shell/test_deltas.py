@@ -13,9 +13,12 @@ import trio
 import trio.testing
 
 from mesh.deltas import OFFERS_MAX, TRIES_MAX, Delta, Deltas
+from mesh.download import Download
+from mesh.shell.deltas import OTHER_BYTES
 from store import delta
 from store.chunks import Manifest
 from store.digest import Digest
+from store.errors import NoHolderError
 from store.files import FileStore
 from tests.mesh.nodes import Fleet, Node, Offering, until
 from tests.mesh.test_service import linked
@@ -94,6 +97,24 @@ async def test_who_has_the_old_version_fetches_the_delta(tmp_path: Path, tls: bo
         assert manifest.blob.raw in a.mesh.deltas.shelf.wanted
 
 
+async def test_who_has_it_from_there_offers_it_on(tmp_path: Path) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (fleet, a, b, manifest):
+        data = made(OLD, new)
+        await shelve(a, data)
+        await b.mesh.fetch(manifest.blob, size=manifest.size, manifest_id=manifest.id)
+        await until(lambda: used(b))
+        c = await fleet.node("c")
+        await fleet.join(c, a)
+        await c.add(OLD)
+        await linked(b, c)
+        fleet.world.reachable = lambda one, two: "a" not in (one, two)
+        await fleet.world.cut("a", "c")
+        await fleet.world.cut("a", "b")
+        assert await c.read(manifest) == new
+        assert received(c) < len(data) + 20_000
+
+
 async def test_who_lacks_the_old_version_fetches_the_new_one(tmp_path: Path) -> None:
     new = edited()
     async with pair(tmp_path, new) as (_, a, b, manifest):
@@ -129,9 +150,56 @@ async def test_a_wrong_delta_costs_what_it_weighs(tmp_path: Path, kind: str) -> 
             assert b.mesh.deltas.refused == 1
             (peer,) = b.mesh.peers()
             assert "gave a delta that is none" in peer.trouble
+            assert peer.strikes == 1
         assert b.shelf is not None
         assert not b.shelf.of(manifest.blob.raw)
         assert b.shelf.store.path(Digest.of(bad)) is None
+
+
+async def test_who_gives_two_bad_deltas_is_banned_as_for_wrong_chunks(tmp_path: Path) -> None:
+    news = [edited(), edited(90_000)]
+    async with pair(tmp_path, news[0]) as (_, a, b, first):
+        second = await a.add(news[1])
+        for new in news:
+            await shelve(a, made(OLD, random.Random(9).randbytes(1000) + new, (OLD, new)))
+        assert await b.read(first) == news[0]
+        await until(lambda: b.has(first))
+        with pytest.raises(NoHolderError):  # nobody else has it
+            await b.read(second)
+        (peer,) = b.mesh.peers()
+        assert peer.strikes == 2
+        assert "banned as a source" in peer.trouble
+
+
+def rots(path: Path) -> None:
+    """Change one byte of a file, as a disk may."""
+    data = bytearray(path.read_bytes())
+    data[1_000] ^= 1
+    path.chmod(0o600)
+    path.write_bytes(data)
+
+
+async def test_a_bad_disk_of_ones_own_is_not_the_peers_fault(tmp_path: Path) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        await shelve(a, made(OLD, new))
+        rots(b.store.locate(Digest.of(OLD)))
+        assert await b.read(manifest) == new
+        await until(lambda: b.has(manifest))
+        assert (b.mesh.deltas.used, b.mesh.deltas.refused) == (0, 1)
+        (peer,) = b.mesh.peers()
+        assert peer.strikes == 0
+        assert "gave a delta that is none" in peer.trouble
+
+
+async def test_another_zlib_is_nobodys_fault(tmp_path: Path) -> None:
+    async with pair(tmp_path, b"new") as (_, a, b, manifest):
+        download = Download(manifest.blob.raw, manifest.size, b"", False, 0.0)
+        offer = Delta(Digest.of(OLD).raw, Digest.of(b"delta").raw, 1000, work=1)
+        for why, strikes in ((OTHER_BYTES, 0), ("a truncated delta", 1)):
+            await b.mesh.deltas._blame(a.id, download, offer, why)
+            (peer,) = b.mesh.peers()
+            assert peer.strikes == strikes
 
 
 async def test_a_delta_that_is_nowhere_is_given_up(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """B11: the next version of a package, to one who has the last: what has to move?
 
-The pairs are real and come from their own registries by their own clients; the layer is a tar of
-what an installed wheel is, packed by gzip as image builders do.
+The pairs are real and come from their own registries by their own clients; the layers are a tar of
+what an installed wheel is, packed by Go's gzip as Docker and BuildKit do, and by zlib's.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 import subprocess
@@ -32,8 +33,29 @@ from simulations.lab.shaping import MBIT, uniform
 
 RATE, RTT = 100 * MBIT, 0.02
 PATIENCE = 240.0
+SETTLED = 3.0  # seconds until what one node has or begins is known
 DELTA_MAX = 120.0  # seconds that the source may take to make deltas
 STEP_MAX = 600.0  # seconds for a registry's client
+MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+GO_PACK = """package main
+
+import (
+	"compress/gzip"
+	"io"
+	"log"
+	"os"
+)
+
+func main() {
+	out := gzip.NewWriter(os.Stdout)
+	if _, err := io.Copy(out, os.Stdin); err != nil {
+		log.Fatal(err)
+	}
+	if err := out.Close(); err != nil {
+		log.Fatal(err)
+	}
+}
+"""
 Pair = tuple[Path, Path]
 
 
@@ -66,20 +88,70 @@ def packages(folder: Path, old: str, new: str) -> Pair:
     return only(folder / old.replace(":", "-")), only(folder / new.replace(":", "-"))
 
 
+def jars(folder: Path, old: str, new: str) -> Pair:
+    """Two jars of one artifact, by Maven."""
+    for each in (old, new):
+        place = folder / each.replace(":", "-")
+        maven = ["mvn", "-B", "-q", f"-Dmaven.repo.local={folder.parent / 'maven'}", MAVEN_COPY]
+        step([*maven, f"-Dartifact={each}", f"-DoutputDirectory={place}"], place)
+    return only(folder / old.replace(":", "-")), only(folder / new.replace(":", "-"))
+
+
 def layers(folder: Path, old: str, new: str) -> Pair:
-    """Two image layers: what the wheels install, sorted, as tar and gzip."""
+    """Two image layers: what the wheels install, sorted, as tar and gzip by zlib."""
+    return _layers(folder, old, new, ".tar.gz", zlib_packed)
+
+
+def go_layers(folder: Path, old: str, new: str) -> Pair:
+    """Two image layers, packed by Go."""
+    return _layers(folder, old, new, ".go.tar.gz", go_packed)
+
+
+def _layers(
+    folder: Path, old: str, new: str, suffix: str, packed: Callable[[Path, Path], None]
+) -> Pair:
     found = []
     for wheel in wheels(folder, old, new):
-        layer = wheel.with_suffix(".tar.gz")
+        layer = wheel.with_suffix(suffix)
         if not layer.exists():
-            pack(wheel, layer)
+            bare, part = wheel.with_suffix(".tar"), wheel.with_suffix(".part")
+            pack(wheel, bare)
+            packed(bare, part)
+            bare.unlink()
+            part.rename(layer)
         found.append(layer)
     return found[0], found[1]
 
 
+def zlib_packed(bare: Path, layer: Path) -> None:
+    """Pack a tar by zlib, as builders in Python do."""
+    with bare.open("rb") as source, gzip.GzipFile(layer, "wb", compresslevel=6, mtime=0) as out:
+        shutil.copyfileobj(source, out)
+
+
+def go_packed(bare: Path, layer: Path) -> None:
+    """Pack a tar by Go's compress/gzip.  Raises LabError."""
+    program = shutil.which("go")
+    if not program:
+        raise LabError("no Go on this machine")
+    root = install.folder() / "gopack"
+    if not (root / "gopack").exists():
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "go.mod").write_text("module gopack\n\ngo 1.24\n", "utf-8")
+        (root / "main.go").write_text(GO_PACK, "utf-8")
+        subprocess.run(
+            [program, "build", "-buildvcs=false", "-o", "gopack", "."],
+            cwd=root,
+            check=True,
+            timeout=STEP_MAX,
+        )
+    with bare.open("rb") as source, layer.open("wb") as out:
+        subprocess.run([root / "gopack"], stdin=source, stdout=out, check=True, timeout=STEP_MAX)
+
+
 def pack(wheel: Path, layer: Path) -> None:
-    """Make a layer of a wheel's files."""
-    with zipfile.ZipFile(wheel) as files, tarfile.open(layer, "w:gz", compresslevel=6) as archive:
+    """Make a tar of a wheel's files."""
+    with zipfile.ZipFile(wheel) as files, tarfile.open(layer, "w") as archive:
         for name in sorted(files.namelist()):
             data = files.read(name)
             entry = tarfile.TarInfo(f"usr/lib/python3/site-packages/{name}")
@@ -103,7 +175,8 @@ def step(command: list[str], place: Path) -> None:
 
 def only(folder: Path) -> Path:
     """Return the one archive of a folder.  Raises LabError."""
-    found = sorted(each for each in folder.iterdir() if not each.name.endswith(".tar.gz"))
+    made = (".tar.gz", ".tar", ".part")
+    found = sorted(each for each in folder.iterdir() if not each.name.endswith(made))
     if not found:
         raise LabError(f"nothing in {folder.name}")
     return found[0]
@@ -118,7 +191,18 @@ PAIRS: dict[str, tuple[Callable[[Path, str, str], Pair], str, str]] = {
         "git=1:2.39.5-0+deb12u2",
         "git=1:2.39.5-0+deb12u3",
     ),
-    "layer with numpy 2.2.0 → 2.2.1": (layers, "numpy==2.2.0", "numpy==2.2.1"),
+    "jar commons-lang3 3.15.0 → 3.16.0": (
+        jars,
+        "org.apache.commons:commons-lang3:3.15.0",
+        "org.apache.commons:commons-lang3:3.16.0",
+    ),
+    "jar spring-core 6.1.10 → 6.1.11": (
+        jars,
+        "org.springframework:spring-core:6.1.10",
+        "org.springframework:spring-core:6.1.11",
+    ),
+    "layer by Go with numpy 2.2.0 → 2.2.1": (go_layers, "numpy==2.2.0", "numpy==2.2.1"),
+    "layer by zlib with numpy 2.2.0 → 2.2.1": (layers, "numpy==2.2.0", "numpy==2.2.1"),
 }
 
 
@@ -157,7 +241,8 @@ class AtollUpgrade(Nodes, Upgrade):
             await_each(self.nodes, methodcaller("knows", self.names[name]), "unknown")
             if name == "old":
                 self._fetch("old").wait()
-        self.stage.settle(2.0)
+                self.stage.settle(SETTLED)  # until the source knows that the receiver has it
+        self.stage.settle(SETTLED)
         until(self._settled, DELTA_MAX, "the source still makes deltas")
 
     def _settled(self) -> bool:
