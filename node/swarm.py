@@ -17,6 +17,7 @@ from mesh.shell.meeting import Ways
 from node.config import Mesh as MeshConfig
 from node.config import split_address
 from node.core import Core
+from node.deltametrics import DeltaMetrics
 from node.deltas import DeltaKeeper
 from node.directory import UserEntry
 from node.linkmetrics import LinkMetrics
@@ -102,6 +103,7 @@ async def start_mesh(core: Core, services: trio.Nursery, invitation: str) -> Mes
     core.blobs.swarm = mesh
     if keeper is not None:
         keeper.attach(mesh, core.placer.holders)
+        core.metrics.registry.register(DeltaMetrics(keeper))
         core.ledger.observe(keeper.follow)
         services.start_soon(keeper.run, mesh)
     mesh.errands.perform = core.errand

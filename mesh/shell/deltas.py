@@ -131,7 +131,11 @@ class DeltaShell:
         if fetch.partial is None or self._exchange.downloads.get(download.blob) is not download:
             return None
         missing = download.size - download.verified
-        return best(missing, here, self._way(peer, download))
+        found = best(missing, here, self._way(peer, download))
+        if found is None:
+            why = "offered, but the rest is here as soon by itself"
+            self._exchange.journal.note(download.blob, "delta", peer, why, trio.current_time())
+        return found
 
     def _way(self, peer: bytes, download: Download) -> Way:
         """Return how fast the blob would come from those who have it, and the delta from one."""

@@ -307,3 +307,47 @@ async def test_whole_nodes_move_the_delta_of_what_was_published(tmp_path: Path) 
         (_, delta, _, _), *_ = shelf.offers(second.raw)
         assert not await two.has(Digest.sha256(delta))
         assert await two.core.placer.inventory.rows([delta]) == {}
+
+
+async def test_who_made_a_blob_of_a_delta_offers_it_to_a_third_node(tmp_path: Path) -> None:
+    async with whole.fleet(tmp_path) as nodes:
+        settings = {"delta_budget": 1 << 30, "links": ("* metered",)}
+        one, two, three = [await nodes.node(f"s{n}", **settings) for n in range(3)]
+        meshes = [node.core.mesh for node in (one, two, three) if node.core.mesh is not None]
+
+        async def ready() -> bool:
+            return all(mesh.deltas.shelf and len(mesh.linked()) == 2 for mesh in meshes)
+
+        await until(ready, 20.0)
+        first = await one.publish("p/p-1.1.whl", version(1))
+        for mesh in meshes[1:]:
+            await mesh.fetch(first)
+        second = await one.publish("p/p-1.2.whl", version(2))
+        shelf = meshes[0].deltas.shelf
+        assert shelf is not None
+
+        async def offered() -> bool:
+            shelf.asked(second.raw)
+            return bool(shelf.offers(second.raw))
+
+        await until(offered, 20.0)
+        await meshes[1].fetch(second, size=len(OLD))
+
+        async def onward() -> bool:
+            third = meshes[1].deltas.shelf
+            return third is not None and bool(third.offers(second.raw))
+
+        await until(onward)
+        await nodes.stop(one)
+        before = sum(peer.received for peer in meshes[2].peers())
+        await meshes[2].fetch(second, size=len(OLD))
+        assert await three.has(second)
+
+        async def used() -> bool:
+            return meshes[2].deltas.used == 1
+
+        await until(used)
+        assert sum(peer.received for peer in meshes[2].peers()) - before < 60_000
+        told = meshes[2].insight.why(second)
+        assert told is not None
+        assert [event.what for event in told.events].count("delta") == 2
