@@ -89,7 +89,7 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     links: tuple[str, ...] = ()  # rules: "site:NAME up=2Mbit metered hours=22:00-06:00"
     courier: str = "auto"  # auto (by role) | on | off: carry between sites never up together
     courier_budget: int = 4 << 30  # bytes that may lie here only to be carried
-    delta_budget: int = 0  # bytes of deltas between versions; 0: none made, none taken
+    delta_budget: int = 256 << 20  # bytes of deltas between versions; 0: none made, none taken
     repair_rate: int = 0  # bytes per second that policies may fetch; 0: no cap
     absent: float = 259200.0  # seconds without a sign of a member until others stand in for it
     wait: float = 30.0  # seconds a client waits for the first byte of a blob that is elsewhere

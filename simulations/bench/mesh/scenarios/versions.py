@@ -34,7 +34,7 @@ from simulations.lab.shaping import MBIT, uniform
 RATE, RTT = 100 * MBIT, 0.02
 PATIENCE = 240.0
 SETTLED = 3.0  # seconds until what one node has or begins is known
-DELTA_MAX = 120.0  # seconds that the source may take to make deltas
+DELTA_MAX = 480.0  # seconds that the source may take to make deltas
 STEP_MAX = 600.0  # seconds for a registry's client
 MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 GO_PACK = """package main
