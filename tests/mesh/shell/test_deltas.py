@@ -170,7 +170,7 @@ async def test_who_gives_two_bad_deltas_is_banned_as_for_wrong_chunks(tmp_path: 
     async with pair(tmp_path, news[0]) as (_, a, b, first):
         second = await a.add(news[1])
         for new in news:
-            await shelve(a, made(OLD, new[:-1] + b"x", (OLD, new)))
+            await shelve(a, made(OLD, new[:15_000] + b"lie" + new[15_003:], (OLD, new)))
         assert await b.read(first) == news[0]
         await until(lambda: b.has(first))
         await until(lambda: struck(b, 1))
