@@ -251,7 +251,7 @@ def make(
         views = form.views(basis[1], target[1], SIZE_MAX)
     except DeltaInvalidError:
         return None
-    if sample and not promising(*views, window, packs=form.number == PLAIN):
+    if sample and not promising(*views, window, PLAIN_MAX, packs=form.number == PLAIN):
         return None
     header = Header(form.number, basis[0], target[0], size, form.work).encode()
     write(header)

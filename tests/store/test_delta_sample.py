@@ -16,7 +16,8 @@ OTHER = random.Random(2).randbytes(2_000_000)
 
 
 def looks(old: bytes, new: bytes, *, packs: bool = True) -> bool:
-    return promising(io.BytesIO(old), io.BytesIO(new), delta.window, packs=packs)
+    old_file, new_file = io.BytesIO(old), io.BytesIO(new)
+    return promising(old_file, new_file, delta.window, delta.PLAIN_MAX, packs=packs)
 
 
 def test_versions_are_told_from_strangers() -> None:
@@ -25,7 +26,7 @@ def test_versions_are_told_from_strangers() -> None:
         edited[at] ^= 1
     assert looks(OLD, bytes(edited))
     assert looks(OLD, OTHER[:500_000] + OLD)  # moved
-    assert looks(OLD, OTHER + OLD[:500_000])  # a fifth of it
+    assert looks(OLD, OTHER[:1_000_000] + OLD[5:200_005] + OTHER[1_000_000:])  # a tenth of it
     assert not looks(OLD, OTHER)
     assert not looks(OLD, b"")
     assert not looks(b"", OTHER)
@@ -43,6 +44,7 @@ def test_what_is_not_packed_yet_is_worth_it_where_that_counts() -> None:
 
 def test_a_large_basis_is_looked_at_where_the_frames_will(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delta, "WINDOW_MAX", 400_000)
+    monkeypatch.setattr(delta, "PLAIN_MAX", 100_000)
     assert looks(OLD, OLD[:-5])
     far = OLD[1_500_000:] + OTHER[:1_500_000]  # no frame would see it
     assert not looks(OLD, far)
@@ -64,4 +66,5 @@ def test_a_look_costs_little_and_none_is_made(monkeypatch: pytest.MonkeyPatch) -
     made = delta.make(pairs[0], pairs[1], written.extend, limit=1 << 30, sample=True)
     assert made is None
     assert not written
-    assert sum(read) <= delta_sample.PLACES * delta_sample.BLOCK
+    probes = delta_sample.PROBES * delta_sample.PROBE * delta_sample.DRAWS
+    assert sum(read) <= delta_sample.PLACES * delta_sample.BLOCK + probes
