@@ -8,6 +8,7 @@ end of input) ends it and deletes the namespaces.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import os
 import select
@@ -57,18 +58,17 @@ class Hub:
 
     def run(self) -> None:
         """Carry packets until told to stop."""
-        poll = select.epoll()
-        poll.register(0, select.EPOLLIN | select.EPOLLHUP)
         places = {tun: index for index, tun in enumerate(self._tuns)}
-        for tun in self._tuns:
-            poll.register(tun, select.EPOLLIN)
         while True:
             now = time.monotonic()
             self._deliver(now)
             wait = min(self._heap[0][0] - now, IDLE) if self._heap else IDLE
-            for descriptor, _ in poll.poll(max(0.0, wait)):
+            # select waits for microseconds where epoll and poll wait for whole milliseconds.
+            ready, _, _ = select.select([0, *self._tuns], [], [], max(0.0, wait))
+            for descriptor in ready:
                 if descriptor != 0:
                     self._read(places[descriptor], descriptor)
+                    self._deliver(time.monotonic())  # what is due waits for no other node's burst
                 elif not self._command():
                     return
 
@@ -160,6 +160,7 @@ def main() -> None:
     name, file = sys.argv[1:3]
     with suppress(OSError):  # packets are late when others keep the processors busy
         os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
+    gc.disable()  # nothing here refers to itself, and a full collection holds packets up
     scenario = msgspec.json.decode(Path(file).read_bytes(), type=Scenario)
     with Namespaces(name, scenario.count, scenario.mtu, scenario.congestion) as made:
         hub = Hub(scenario, made.tuns)
