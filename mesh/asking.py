@@ -8,10 +8,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 from mesh import bits
 from mesh.beliefs import ABSENT, OPEN, OPENING, PeerBelief
-from mesh.download import PAGE_TIMEOUT, Download
+from mesh.download import CLAIM_MAX, PAGE_TIMEOUT, Download
 from mesh.effects import Effect, OpenBulk, Tell
 from mesh.limits import Limits, Terms
 from mesh.messages import PARTIAL, POLICY, SEEKING, ManifestGet
@@ -29,6 +31,7 @@ from mesh.scheduler import (
     plan,
 )
 
+CLAIM_MIN = 2.0  # seconds that what others await is left to them, at least
 EARLY_MAX = 4  # bulk sockets opened before it is known which chunks their peers have
 BUDGET_MAX = 32 * 1024 * 1024  # bytes asked for and not here yet, over all peers
 
@@ -110,6 +113,7 @@ class Asking:
         if not sources:
             return
         self._spare_the_stalled(download, sources)
+        self._spare_the_awaited(download, sources, now)
         claimed, twice = self.requests.claimed(download)
         blob = download.view(claimed, self._place(download))
         asks = plan(blob, sources, self._budget, self.rng)
@@ -118,6 +122,22 @@ class Asking:
             if cap is not None:
                 cap.spend(ask.size, now)
             yield from self.requests.issue(download, ask, now)
+
+    def _spare_the_awaited(self, download: Download, sources: Sequence[Source], now: float) -> None:
+        """Ask nobody for what is on its way to others, who will give it on.
+
+        For four times as long as the source itself would take, and never for one who stalls.
+        """
+        claims = [
+            claim
+            for peer, holder in download.holders.items()
+            if holder.state == PARTIAL and holder.manifest == download.manifest_id
+            if not holder.bad and self.peers[peer].usable(now) and self.peers[peer].trusted(now)
+            for claim in holder.claims()
+        ]
+        for source in sources:
+            since = now - min(max(CLAIM_MIN, 4 * source.eta(0)), CLAIM_MAX)
+            source.spared = reduce(or_, (chunks for at, chunks in claims if at > since), 0)
 
     def _spare_the_stalled(self, download: Download, sources: Sequence[Source]) -> None:
         """Ask nobody who stalls for what another one stalls with, if somebody else has it.

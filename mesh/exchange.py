@@ -300,7 +300,7 @@ class Exchange:
         elif isinstance(message, ManifestPage):
             effects += self._hear_page(download, peer, message, now)
         else:
-            self.finding.hear_chunks(download, peer, message)
+            self.finding.hear_chunks(download, peer, message, now)
         return effects + self.schedule(now)
 
     def _hear_page(
@@ -369,8 +369,8 @@ class Exchange:
             effects += self.finding.seek(download, now)
             effects += self.finding.widen(download, now)
             effects += self._tell_vain(download, now)
-            if gather and download.news:
-                effects += self.finding.news(download)
+            if gather and download.open:
+                effects += self.finding.news(download, self._requests.claimed(download)[0])
             if self._lapsed(download, now):
                 effects += self.abandoned(download.blob, now)
                 effects.append(GiveUp(download.blob))

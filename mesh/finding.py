@@ -151,8 +151,10 @@ class Finding:
             holder.chunks = 0
         download.choose_manifest()
 
-    def hear_chunks(self, download: Download, peer: bytes, said: Bitfield | Have) -> None:
-        """A peer has verified chunks.  Raises RemoteProtocolError if they cannot exist."""
+    def hear_chunks(
+        self, download: Download, peer: bytes, said: Bitfield | Have, now: float
+    ) -> None:
+        """A peer has chunks, or will.  Raises RemoteProtocolError if they cannot exist."""
         holder = download.holders.get(peer)
         if holder is None or download.manifest is None or said.manifest != download.manifest_id:
             return
@@ -165,6 +167,11 @@ class Finding:
         if holder.state != COMPLETE:
             holder.state, holder.manifest = PARTIAL, said.manifest
         holder.chunks |= found
+        if isinstance(said, Have):
+            coming = bits.from_flat(said.coming, download.count)
+            if coming is None:
+                raise RemoteProtocolError("awaits chunks beyond the end of the blob")
+            holder.awaits(coming, now)
 
     # --- the interests of others ---------------------------------------------------------------
     def hear_find(self, peer: bytes, find: Find, now: float) -> Iterator[Effect]:
@@ -242,14 +249,16 @@ class Finding:
         for peer in self.interests.get(download.blob, {}):
             yield from self.state(download, peer, now)
 
-    def news(self, download: Download) -> Iterator[Effect]:
-        """Tell everybody interested of the chunks that have come."""
-        fresh, download.news = download.news, 0
-        edges = bits.flat(fresh)
+    def news(self, download: Download, coming: int) -> Iterator[Effect]:
+        """Tell everybody interested of the chunks that have come, and of those that will."""
+        if not download.news and coming == download.told:
+            return
+        fresh, download.news, download.told = download.news, 0, coming
+        edges, awaited = bits.flat(fresh), bits.flat(coming)[:HAVE_EDGES]
         for peer in self.interests.get(download.blob, {}):
-            for start in range(0, len(edges), HAVE_EDGES):
+            for start in range(0, max(1, len(edges)), HAVE_EDGES):
                 part = edges[start : start + HAVE_EDGES]
-                yield Tell(peer, Have(download.blob, download.manifest_id, part))
+                yield Tell(peer, Have(download.blob, download.manifest_id, part, awaited))
 
     def complete(self, blob: bytes, size: int, manifest: bytes) -> Iterator[Effect]:
         """Tell everybody interested that all of it is here."""

@@ -260,11 +260,12 @@ class Bitfield(Message, frozen=True):
 
 
 class Have(Message, frozen=True):
-    """Chunks that have verified since the last word."""
+    """Chunks that have verified since the last word, and all that the sender awaits by now."""
 
     blob: Id
     manifest: Id
     runs: Runs
+    coming: Runs = ()
 
 
 class ManifestGet(Message, frozen=True):
@@ -326,10 +327,7 @@ class Busy(Message, frozen=True):
 
 
 class Redirect(Message, frozen=True):
-    """These nodes have had it from us: ask them first.
-
-    ``runs`` are the chunks that were taken out of the request; none of them means all.
-    """
+    """Ask these nodes first, which have had ``runs`` from us: out of the request; none are all."""
 
     request: Count
     nodes: Annotated[tuple[Id, ...], Meta(max_length=16)]

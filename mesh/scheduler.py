@@ -45,6 +45,7 @@ class Source:
     metered: bool = False  # not to be asked for anything twice
     cost: float = 0.0  # those of less cost are asked first
     capped: bool = False  # its window is what a cap leaves at the moment
+    spared: int = 0  # chunks not to be asked of it: they are on their way to others, who give them
 
     def eta(self, size: int) -> float:
         """Return in how many seconds ``size`` more bytes would be here."""
@@ -153,7 +154,7 @@ def plan(blob: Blob, sources: Sequence[Source], budget: int, rng: random.Random)
         once |= source.has
         near |= 0 if source.far or source.snubbed else source.has
     for source in sorted(sources, key=lambda s: (s.far, s.cost, s.eta(0), s.peer)):
-        has = source.has & ~near if source.far else source.has
+        has = source.has & ~source.spared & ~(near if source.far else 0)
         tiers = _tiers(blob, twice, sole=bool(needed & has & ~twice))
         while budget > 0 and (source.room > 0 and not _half_used(source)):
             chunks = _pick(blob, needed & has, tiers, min(source.room, budget), rng)

@@ -9,6 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh import messages as m
+from mesh.asking import CLAIM_MIN
+from mesh.effects import Effect
 from mesh.finding import HOP_WAIT, HOPS_MAX
 from store.errors import RemoteProtocolError
 from tests.mesh.world import CHUNK, Node, World, blob
@@ -213,6 +215,8 @@ def test_chunks_beyond_the_end_are_refused() -> None:
     with pytest.raises(RemoteProtocolError):
         b.core.received(a.name, m.Have(raw, id_, (0, 9)), world.now)
     with pytest.raises(RemoteProtocolError):
+        b.core.received(a.name, m.Have(raw, id_, (), (0, 9)), world.now)
+    with pytest.raises(RemoteProtocolError):
         b.core.received(a.name, m.Bitfield(raw, id_, 0, b"\xff\xff"), world.now)
 
 
@@ -269,3 +273,52 @@ def test_whatever_peers_do_an_honest_one_is_enough(
         belief = client.core.peers[peer.name]
         if not (peer.vice.corrupt or peer.vice.unasked):
             assert belief.strikes == 0
+
+
+def beside_one_that_awaits(claims: tuple[float, ...]) -> tuple[World, Node, bytes]:
+    """Return one that fetches from a source, and hears at times that a neighbour awaits all."""
+    world, held = World(), blob(40)
+    a, b, c = (world.node(name) for name in "abc")
+    world.give(a, held)
+    world.link(a, b, rate=1e6)
+    world.link(b, c)
+    raw = held[0].blob.raw
+    said = m.Have(raw, held[0].id, (), (0, 40))
+    for at in claims:
+        world.after(at, lambda: b.perform(b.core.received(c.name, said, world.now)))
+    b.want(held[0])
+    return world, b, raw
+
+
+def test_what_a_neighbour_awaits_is_left_to_it_for_a_while() -> None:
+    free, alone, raw = beside_one_that_awaits(())
+    free.run(20, lambda: has(alone, raw))
+    world, b, raw = beside_one_that_awaits((0.3, 1.0, 2.0, 3.0))  # again and again gains nothing
+    world.run(1.2)
+    assert len(b.arrived) < 20
+    world.run(20, lambda: has(b, raw))
+    assert alone.done_at[raw] < b.done_at[raw] < alone.done_at[raw] + CLAIM_MIN + 0.3
+
+
+def test_neighbours_hear_what_is_on_its_way() -> None:
+    world, said = World(), list[m.Have]()
+    held = blob(40)
+    a, b, c = (world.node(name) for name in "abc")
+    world.give(a, held)
+    world.link(a, b, rate=1e6)
+    world.link(b, c)
+    heard = c.core.received
+
+    def listen(peer: bytes, message: m.Message, now: float) -> list[Effect]:
+        if isinstance(message, m.Have):
+            said.append(message)
+        return heard(peer, message, now)
+
+    c.core.received = listen  # type: ignore[method-assign]
+    b.want(held[0])
+    c.want(held[0])
+    world.run(20, lambda: has(c, held[0].blob.raw))
+    first = next(have for have in said if have.coming)
+    came = [number for number, have in enumerate(said) if set(have.runs) & set(first.coming[:1])]
+    assert said.index(first) < came[0]  # before it was there
+    assert has(c, held[0].blob.raw)

@@ -210,3 +210,20 @@ def test_readers_who_are_many_share_out_what_lies_ahead() -> None:
         chosen = order(asks)
         assert first <= set(chosen)
         assert {index % 4 for index in chosen if index not in first} == {rank}
+
+
+def test_what_others_will_give_on_is_not_asked_of_a_source() -> None:
+    needed = bits.full(12)
+    near, far = source("a", bits.full(12), spared=bits.full(8)), source("b", bits.full(6))
+    asks = plan(blob(needed, 12, place=Place(0, 1, 0, 2)), [near, far], 1 << 30, random.Random(0))
+    asked = {
+        name: bits.of(order([ask for ask in asks if ask.peer == name])) for name in (b"a", b"b")
+    }
+    assert asked[b"a"] == bits.span(8, 12)
+    assert asked[b"b"] == bits.full(6)  # 6 and 7 wait for whoever has them on their way
+
+
+def test_a_waiting_client_is_not_put_off_by_what_others_await() -> None:
+    only = source("a", bits.full(12), spared=bits.full(12))
+    needed = blob(bits.full(12), 12, readers=(4,), place=Place(0, 1, 0, 2))
+    assert order(plan(needed, [only], 1 << 30, random.Random(0))) == [4, 5]
