@@ -111,11 +111,18 @@ def mesh(
 
 @bench.command(epilog="Example: python -m simulations.bench soak --minutes 20 --json soak.json")
 @click.option("--minutes", default=20.0, show_default=True)
+@click.option(
+    "--warm",
+    default=soaking.WARM,
+    show_default=True,
+    type=click.IntRange(0, 100_000),
+    help="Small files that are published before.",
+)
 @click.option("--json", "file", type=click.Path(path_type=Path), help="Everything that was seen.")
-def soak(minutes: float, file: Path | None) -> None:
+def soak(minutes: float, warm: int, file: Path | None) -> None:
     """Let real nodes work over flapping links, and see whether anything grows.  Needs root."""
     needs_root()
-    found = soaking.run(minutes, progress)
+    found = soaking.run(minutes, progress, warm=warm)
     if file is not None:
         file.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     click.echo(soaking.report(found.verdicts))

@@ -2,7 +2,8 @@
 
 ``python -m simulations.bench soak --minutes 20``.  Files appear at one node and are fetched at
 others, links come and go, and every few seconds each node's memory, tasks, sockets, files and
-temporary files are looked at.
+temporary files are looked at.  Before that the databases' caches are filled by many small files:
+they have a bound, and what they take until they reach it is no leak.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 
 from simulations.bench import usage
 from simulations.bench.mesh.bounds import middle
-from simulations.lab.net import Net
+from simulations.lab.net import LabError, Net
 from simulations.lab.nodes import LabNode, form
 from simulations.lab.shaping import MBIT, Outage, Scenario, uniform
 
@@ -29,6 +30,7 @@ SIZES = (1 << 12, 1 << 18, 1 << 20, 1 << 22)  # bytes of published files
 PERIOD = 5.0  # seconds between publishes
 LOOK = 10.0  # between looks
 QUIET = 30.0  # at the end, without work or outages
+WARM = 2000  # small files beforehand: some 8 KiB of database each, for a cache of 16 MiB
 FETCHERS_MAX = 8
 GROWTH_MAX = 0.05  # of memory, from the second quarter to the last
 ROOM = {"rss": 4e6, "tasks": 6.0, "sockets": 6.0, "files": 8.0, "temporary": 4.0, "threads": 4.0}
@@ -151,8 +153,25 @@ class Work:
         self.reap()
 
 
-def run(minutes: float, note: Callable[[str], None], seed: int = 1) -> Soaked:
-    """Soak; returns what was seen, and the verdicts."""
+def warm_up(nodes: Sequence[LabNode], folder: Path, files: int) -> None:
+    """Publish small files at all nodes at once, before any link is cut."""
+    small = folder / "small.bin"
+    small.write_bytes(os.urandom(1 << 10))
+    share = files // len(nodes)
+    if not share:
+        return
+    clients = []
+    for node in nodes:
+        command = ["curl", "-sSf", "-o", os.devnull, "-u", node.credentials(), "-T", str(small)]
+        names = f"warm/n{node.index}-[1-{share}].bin"
+        clients.append(node.net.inside(node.index, [*command, node.file_url(names)]))
+    ended = [client.wait() for client in clients]
+    if any(ended):
+        raise LabError("a client could not publish before the soak")
+
+
+def run(minutes: float, note: Callable[[str], None], seed: int = 1, warm: int = WARM) -> Soaked:
+    """Soak; returns what was seen, and the verdicts.  ``warm`` files are published beforehand."""
     seconds = minutes * 60
     links = uniform(NODES, rate=RATE, rtt=RTT, outages=flapping_pairs(seconds, seed))
     with tempfile.TemporaryDirectory(prefix="atoll-lab-", ignore_cleanup_errors=True) as place:
@@ -161,6 +180,7 @@ def run(minutes: float, note: Callable[[str], None], seed: int = 1) -> Soaked:
             nodes = [LabNode(net, index, folder) for index in range(links.count)]
             try:
                 form(nodes)
+                warm_up(nodes, folder, warm)
                 return _soak(net, nodes, folder, seconds, links, note)
             finally:
                 for node in nodes:
