@@ -42,9 +42,8 @@ class Standing:
             connection.close("a link is up already")
             return False
         if old is not None and _improves(old, connection):
-            self._hand_over(old, connection)
-        else:
-            self._replace(old, connection)
+            return self._hand_over(old, connection)
+        self._replace(old, connection)
         return True
 
     def _prefer_old(self, old: Connection, new: Connection) -> bool:
@@ -72,18 +71,27 @@ class Standing:
         log.info("mesh.linked", peer=peer.hex(), address=new.address)
         self._hooks.linked(peer)
 
-    def _hand_over(self, old: Connection, new: Connection) -> None:
-        peer = new.node
+    def _hand_over(self, old: Connection, new: Connection) -> bool:
+        """Go on over a direct path; whether it is this one: both sides may have opened one.
+
+        Then the one that the smaller id dialled stays, as always.  Were both to, each side would
+        speak on its own for ever.
+        """
+        peer, waiting = new.node, self._better.get(new.node)
+        if new.dialled and waiting is not None and peer < self._node:
+            new.close("a link is up already")
+            return False
+        if waiting is not None:
+            del self._better[peer]
+            waiting.close("replaced by a new link")
         new.after = old.over
         if new.dialled:
             self._promote(peer, new)
             old.leave("a direct path has opened")
         else:
-            waiting = self._better.pop(peer, None)
-            if waiting is not None:
-                waiting.close("replaced by a new link")
             self._better[peer] = new
             old.successor = True
+        return True
 
     def _promote(self, peer: bytes, new: Connection) -> None:
         self.control[peer] = new

@@ -202,6 +202,25 @@ async def test_nothing_that_was_said_is_lost_in_the_hand_over(tmp_path: Path) ->
             assert status(one, two).trouble == ""
 
 
+async def test_direct_paths_that_open_from_both_sides_become_one(tmp_path: Path) -> None:
+    """Both stayed, each side speaking on its own, for as long as the nodes lived."""
+    async with Fleet(tmp_path).open() as fleet:
+        _, a, b = await outbound_only(fleet)
+        await path(a, b, "relayed by")
+        fleet.world.reachable = lambda one, two: True
+        for one, two in ((a, b), (b, a)):
+            one.mesh._relays.moved(two.id)
+        await path(a, b, "direct")
+
+        async def settled() -> bool:
+            return not any(node.mesh._links._standing._better for node in (a, b))
+
+        await until(settled)
+        sides = a.mesh._links.control[b.id], b.mesh._links.control[a.id]
+        assert sides[0].dialled is not sides[1].dialled
+        assert sides[0].dialled is (a.id < b.id)
+
+
 async def test_a_lost_direct_path_falls_back_to_the_relay(tmp_path: Path) -> None:
     async with Fleet(tmp_path).open() as fleet:
         relay, a, b = [await fleet.node(name) for name in ("relay", "a", "b")]
