@@ -46,32 +46,31 @@ SQLITE = (
         VALUES ('delete', old.id, old.names, old.words, old.filenames); END""",
 )
 # Only which documents hold a run is kept, not where: a tenth of the size.
-SQLITE_PARTS = (
-    """CREATE VIRTUAL TABLE search_parts USING fts5(
-        names, content='search_documents', content_rowid='id', tokenize='trigram',
-        detail=none, columnsize=0)""",
-    "INSERT INTO search_parts(rowid, names) SELECT id, names FROM search_documents WHERE latest",
-    """CREATE TRIGGER search_parts_insert AFTER INSERT ON search_documents WHEN new.latest BEGIN
-        INSERT INTO search_parts(rowid, names) VALUES (new.id, new.names); END""",
-    """CREATE TRIGGER search_parts_delete AFTER DELETE ON search_documents WHEN old.latest BEGIN
-        INSERT INTO search_parts(search_parts, rowid, names)
-        VALUES ('delete', old.id, old.names); END""",
-    """CREATE TRIGGER search_parts_newer AFTER UPDATE OF latest ON search_documents
-        WHEN new.latest AND NOT old.latest BEGIN
-        INSERT INTO search_parts(rowid, names) VALUES (new.id, new.names); END""",
-    """CREATE TRIGGER search_parts_older AFTER UPDATE OF latest ON search_documents
-        WHEN old.latest AND NOT new.latest BEGIN
-        INSERT INTO search_parts(search_parts, rowid, names)
-        VALUES ('delete', old.id, old.names); END""",
-)
+SQLITE_PARTS = """CREATE VIRTUAL TABLE search_parts USING fts5(
+    names, content='search_documents', content_rowid='id', tokenize='trigram',
+    detail=none, columnsize=0)"""
+PARTS_ADD = "INSERT INTO search_parts(rowid, names) VALUES (new.id, new.names); END"
+PARTS_DROP = """INSERT INTO search_parts(search_parts, rowid, names)
+        VALUES ('delete', old.id, old.names); END"""
+PARTS = {  # triggers
+    "insert": f"AFTER INSERT ON search_documents WHEN new.latest BEGIN {PARTS_ADD}",
+    "delete": f"AFTER DELETE ON search_documents WHEN old.latest BEGIN {PARTS_DROP}",
+    "newer": f"""AFTER UPDATE OF latest ON search_documents
+        WHEN new.latest AND NOT old.latest BEGIN {PARTS_ADD}""",
+    "older": f"""AFTER UPDATE OF latest ON search_documents
+        WHEN old.latest AND NOT new.latest BEGIN {PARTS_DROP}""",
+}
+# While the index is made of documents that an older program left: those up to ``last`` are not in
+# it yet, so nothing that happens to them may be noted there.
+PARTS_REST = "CREATE TABLE search_parts_rest (last INTEGER NOT NULL)"
+PARTS_LAST = "SELECT last FROM search_parts_rest"
+PARTS_RANGE = 2000  # documents of one transaction: others write there too
 SQLITE_GONE = (
     *(f"DROP TRIGGER IF EXISTS search_text_{name}" for name in ("insert", "delete")),
-    *(
-        f"DROP TRIGGER IF EXISTS search_parts_{name}"
-        for name in ("insert", "delete", "newer", "older")
-    ),
+    *(f"DROP TRIGGER IF EXISTS search_parts_{name}" for name in PARTS),
     "DROP TABLE IF EXISTS search_text",
     "DROP TABLE IF EXISTS search_parts",
+    "DROP TABLE IF EXISTS search_parts_rest",
 )
 POSTGRESQL = (f"CREATE INDEX IF NOT EXISTS search_text ON search_documents USING gin (({VECTOR}))",)
 POSTGRESQL_PARTS = (
@@ -95,22 +94,57 @@ class Match(NamedTuple):
 
 
 # --- making -------------------------------------------------------------------------------------
-async def prepare(database: Database) -> None:
-    """Make the indices that are not there, of the documents that are."""
+async def prepare(database: Database) -> bool:
+    """Make the indices that are not there; whether documents lack parts of names still.
+
+    On SQLite those come by and by (``fill_parts``).
+    """
     if database.dialect == "sqlite":
-        await database.write(_prepare_sqlite)
-        return
+        return await database.write(_prepare_sqlite)
     await database.write(lambda connection: _run(connection, POSTGRESQL))
     try:
         await database.write(lambda connection: _run(connection, POSTGRESQL_PARTS))
     except (sa.exc.DBAPIError, RegistryError) as error:  # the extension is not for us to make
         log.warning("search.no_trigrams", why=str(error).partition("\n")[0][:200])
+    return False
 
 
-def _prepare_sqlite(connection: sa.Connection) -> None:
+def _prepare_sqlite(connection: sa.Connection) -> bool:
     _run(connection, SQLITE)
     if not sa.inspect(connection).has_table("search_parts"):
-        _run(connection, SQLITE_PARTS)
+        last = connection.execute(sa.select(sa.func.max(d.id))).scalar()
+        _run(connection, [SQLITE_PARTS])
+        if last is not None:
+            _run(connection, [PARTS_REST])
+            connection.exec_driver_sql("INSERT INTO search_parts_rest VALUES (?)", (last,))
+        _make_triggers(connection, rest=last is not None)
+    return sa.inspect(connection).has_table("search_parts_rest")
+
+
+def _make_triggers(connection: sa.Connection, *, rest: bool) -> None:
+    for name, body in PARTS.items():
+        row = "new" if PARTS_ADD in body else "old"
+        told = body.replace("WHEN", f"WHEN {row}.id > ({PARTS_LAST}) AND") if rest else body
+        connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS search_parts_{name}")
+        connection.exec_driver_sql(f"CREATE TRIGGER search_parts_{name} {told}")
+
+
+def fill_parts(connection: sa.Connection) -> bool:
+    """A unit: index the next range of documents, from the newest down; False after the last."""
+    last = connection.exec_driver_sql(PARTS_LAST).scalar() or 0
+    part = sa.select(d.id).where(d.id <= last).order_by(d.id.desc()).limit(PARTS_RANGE)
+    first = connection.execute(sa.select(sa.func.min(part.subquery().c.id))).scalar()
+    if first is None:
+        connection.exec_driver_sql("DROP TABLE search_parts_rest")
+        _make_triggers(connection, rest=False)
+        return False
+    connection.exec_driver_sql(
+        "INSERT INTO search_parts(rowid, names) SELECT id, names FROM search_documents"
+        " WHERE latest AND id BETWEEN ? AND ?",
+        (first, last),
+    )
+    connection.exec_driver_sql("UPDATE search_parts_rest SET last = ?", (first - 1,))
+    return True
 
 
 async def reset(database: Database) -> None:

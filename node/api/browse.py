@@ -16,7 +16,7 @@ from store.errors import PackageUnknownError, RejectedError
 from store.paging import storable
 from store.rows import Artifact, FlagRow, Pointer
 from store.schema import files
-from store.search import DocumentKey
+from store.search_writing import DocumentKey
 
 table = Table("browse")
 TEXT_MAX = 200  # characters of a pointer's or a mark's value that are shown

@@ -21,7 +21,8 @@ from store.fold import FILE, POINTER
 from store.followers import Followers
 from store.journal import Journal, Positioned
 from store.paging import batched
-from store.search import Document, DocumentKey, SearchIndex
+from store.search import SearchIndex
+from store.search_writing import Document, DocumentKey
 
 VERSION = 1  # of what documents hold: raising it makes every node index anew
 PAGE = 400  # changes that are taken at once
@@ -33,13 +34,17 @@ log = structlog.get_logger(__name__)
 
 
 class State(msgspec.Struct):
-    """What the index holds.  ``turn`` counts rebuilds; ``complete``: the last one ended."""
+    """What the index holds.  ``turn`` counts rebuilds; ``complete``: the last one ended.
+
+    ``last`` is where one that has not ended goes on, after a crash or a stop.
+    """
 
     incarnation: int = 0
     position: int = 0
     version: int = 0
     turn: int = 0
     complete: bool = False
+    last: DocumentKey | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +117,7 @@ class Indexer:
             async with self._turn:
                 await self.index.reset()
                 self._damaged = False
+        await self._fill_parts()
         if await self._must_rebuild():
             await self._rebuild()
         while await self.catch_up():  # noqa: ASYNC110  a rest between pages
@@ -156,14 +162,26 @@ class Indexer:
     async def _must_rebuild(self) -> bool:
         async with self._turn:
             state = await self._loaded()
-            oldest, newest = await self._journal.bounds()
-            return (
-                self._wanted
-                or not state.complete
-                or state.version != VERSION
-                or state.incarnation != self._incarnation()
-                or not oldest <= state.position <= newest
-            )
+            return self._wanted or not state.complete or await self._lost(state)
+
+    async def _lost(self, state: State) -> bool:
+        """Whether what is in the index says nothing about what should be."""
+        oldest, newest = await self._journal.bounds()
+        return (
+            state.version != VERSION
+            or state.incarnation != self._incarnation()
+            or not oldest <= state.position <= newest
+        )
+
+    async def _fill_parts(self) -> None:
+        """Index parts of names of what an older program left, a range at a time."""
+        async with self._turn:
+            await self._loaded()
+        while self.index.partial:
+            async with self._turn:
+                await self.index.fill_parts()
+            await self.catch_up()
+            await trio.sleep(REST)
 
     async def _keys(self, found: Sequence[Positioned]) -> list[DocumentKey]:
         """The documents that changes are about, each once."""
@@ -203,18 +221,9 @@ class Indexer:
     # --- rebuilding ------------------------------------------------------------------------------
     async def _rebuild(self) -> None:
         """Walk over the catalog, with looks at what changes meanwhile, then drop what is old."""
-        self._wanted, self.due = False, trio.Event()
+        state = await self._begin()
         self.progress = Progress(running=True, began=time.time())
-        async with self._turn:
-            state = await self._loaded()
-            state.turn, state.complete, state.version = state.turn + 1, False, VERSION
-            state.incarnation, state.position = self._incarnation(), await self._journal.newest()
-            await self._followers.keep(NAME, state)
-        last: DocumentKey | None = None
-        while page := await self._source.after(last):
-            last = page[-1]
-            async with self._turn:
-                self.progress.documents += await self._write(page, state.turn)
+        while await self._walk(state):
             self._tell()
             await self.catch_up()
             await trio.sleep(REST)
@@ -223,9 +232,36 @@ class Indexer:
             dropped = await self.index.drop_older(state.turn, keep_gone=self._keep_gone)
             await trio.sleep(REST)
         async with self._turn:
-            state.complete = True
+            state.complete, state.last = True, None
             await self._followers.keep(NAME, state)
         self._tell()
         self.progress.running, self.progress.ended = False, time.time()
         taken = round(self.progress.ended - self.progress.began, 3)
         log.info("search.rebuilt", documents=self.progress.documents, seconds=taken)
+
+    async def _walk(self, state: State) -> bool:
+        """Write the next page of the catalog; False after the last."""
+        async with self._turn:  # before it is read: nobody may write what is newer meanwhile
+            page = await self._source.page(state.last)
+            if page is None:
+                return False
+            kept = msgspec.structs.replace(state, last=page.last)
+            await self.index.fill(page.documents, turn=state.turn, name=NAME, state=kept)
+            state.last = kept.last
+        self.progress.documents += len(page.documents)
+        return True
+
+    async def _begin(self) -> State:
+        """Begin a walk, or go on with one that a stop or a crash cut off."""
+        wanted, self._wanted, self.due = self._wanted, False, trio.Event()
+        async with self._turn:
+            state = await self._loaded()
+            if wanted or state.complete or state.last is None or await self._lost(state):
+                state.turn, state.complete, state.version = state.turn + 1, False, VERSION
+                state.incarnation, state.position = (
+                    self._incarnation(),
+                    await self._journal.newest(),
+                )
+                state.last = None
+                await self._followers.keep(NAME, state)
+            return state

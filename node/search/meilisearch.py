@@ -19,8 +19,9 @@ import trio
 
 from store.errors import UnavailableError
 from store.followers import Followers
-from store.search import DocumentKey, SearchIndex
+from store.search import SearchIndex
 from store.search_query import Query
+from store.search_writing import DocumentKey
 
 if TYPE_CHECKING:
     from meilisearch import Client

@@ -25,9 +25,10 @@ from store.errors import DigestInvalidError, RegistryError, UnavailableError
 from store.followers import Followers
 from store.journal import Journal
 from store.ledger import Ledger
-from store.search import DocumentKey, SearchIndex
+from store.search import SearchIndex
 from store.search_query import Query
 from store.search_text import MATCH_MAX
+from store.search_writing import DocumentKey
 
 WARM_AFTER = 1.0  # seconds after the start: the first requests have the processor to themselves
 RETRY = 30.0  # seconds after following failed
@@ -173,7 +174,7 @@ class Search:
         return Status(
             await self.index.count(),
             pending,
-            progress.running or unfinished,
+            progress.running or unfinished or self.index.partial,
             progress.documents,
             told,
         )

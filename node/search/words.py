@@ -12,12 +12,16 @@ from collections.abc import Iterable
 
 WORD_MAX = 100  # characters; longer ones are cut
 TEXT_MAX = 16_384  # characters of one column
+PLAIN = re.compile(r"[a-z0-9]+")
 HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def words(text: str) -> list[str]:
     """The words of a text, in order."""
-    plain = unicodedata.normalize("NFKD", text[:TEXT_MAX])
+    text = text[:TEXT_MAX]
+    if text.isascii():  # nearly all: a tenth of the time
+        return [word[:WORD_MAX] for word in PLAIN.findall(text.lower())]
+    plain = unicodedata.normalize("NFKD", text)
     kept = "".join(
         each if each.isalnum() else " " for each in plain if not unicodedata.combining(each)
     )
@@ -30,7 +34,7 @@ def name_words(name: str) -> list[str]:
     ``requests-toolbelt`` is also found as ``requeststoolbelt``, and ``@scope/myPackage`` as ``my``.
     """
     parts = words(name)
-    humps = words(HUMP.sub(" ", name))
+    humps = parts if name.islower() else words(HUMP.sub(" ", name))
     whole = "".join(parts)
     found = list(parts)
     if humps != parts:

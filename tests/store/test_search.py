@@ -8,11 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from store import search as module
+from store import search_text
 from store.database import Database
 from store.errors import UnavailableError
-from store.search import Document, DocumentKey, SearchIndex
+from store.search import SearchIndex
 from store.search_query import FILENAMES, NAMES, Query, Term, fts5, tsquery
 from store.search_text import POSTGRESQL_GONE, SQLITE_GONE
+from store.search_writing import Document, DocumentKey
 
 ALL = ("npm", "pypi", "private")
 
@@ -104,7 +106,7 @@ async def test_parts_are_those_of_the_newest_version(index: SearchIndex) -> None
 
 
 async def test_an_index_of_an_older_program_learns_parts_of_names(
-    index: SearchIndex, local: Database
+    index: SearchIndex, local: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = SQLITE_GONE if local.dialect == "sqlite" else POSTGRESQL_GONE
 
@@ -114,7 +116,19 @@ async def test_an_index_of_an_older_program_learns_parts_of_names(
                 connection.exec_driver_sql(statement)
 
     await local.write(older)
+    monkeypatch.setattr(search_text, "PARTS_RANGE", 2)
     await index.prepare()
+    assert index.partial == (local.dialect == "sqlite")
+    await index.put([document("npm", "xaddx", updated=7)], turn=1)
+    await index.put([], [DocumentKey("npm", "left-pad", "2.0")], turn=1)
+    if index.partial:  # what came since, and nothing else; and it is said
+        found = await index.search(Query(ALL, (term("add"),)))
+        assert ([each.package for each in found.matches], found.more) == (["xaddx"], True)
+    await index.put([document("npm", "left-pad", "2.0", updated=9)], turn=1)
+    while await index.fill_parts():
+        await index.put([document("pypi", "padding", updated=8)], turn=1)
+    assert not (await index.search(Query(ALL, (term("add"),)))).more
+    await index.put([], [DocumentKey("npm", "xaddx", "1.0")], turn=1)
     assert await names(index, Query(ALL, (term("ddi"),))) == ["pypi/padding 1.0"]
     assert await names(index, Query(("npm",), (term("eft pa", NAMES),))) == ["npm/left-pad 2.0"]
 

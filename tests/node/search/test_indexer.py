@@ -9,7 +9,10 @@ import trio
 
 from node.search import documents, indexer, service
 from node.search.asking import read
+from node.search.documents import Source
+from store.errors import UnavailableError
 from store.facts import Delete, File, Point, Publish
+from store.search_writing import DocumentKey
 from tests.node.search.support import append, blob, npm
 from tests.node.world import World, world
 
@@ -81,10 +84,10 @@ async def test_it_is_made_again_after_upgrades_and_gaps(
 
 async def _keys(node: World):  # type: ignore[no-untyped-def]
     last = None
-    while page := await node.core.search.source.after(last):
-        for each in page:
-            yield each
-        last = page[-1]
+    while page := await node.core.search.source.page(last):
+        for each in page.documents:
+            yield each.key
+        last = page.last
 
 
 async def test_the_walk_names_everything_once(
@@ -103,6 +106,37 @@ async def test_the_walk_names_everything_once(
         for size in (1, 2, 3, 100):
             monkeypatch.setattr(documents, "PAGE", size)
             assert [tuple(key) async for key in _keys(node)] == expected
+
+
+async def test_a_walk_goes_on_where_it_was_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "PAGE", 4)
+    async with world(tmp_path) as node:
+        for number in range(6):
+            await npm(node, f"package-{number}", "1.0.0", description="told")
+        search = node.core.search
+        read_pages: list[object] = []
+        page = documents.Source.page
+
+        async def counted(source: Source, last: DocumentKey | None) -> documents.Page | None:
+            read_pages.append(last)
+            if len(read_pages) == 3:
+                raise UnavailableError("cut off")
+            return await page(source, last)
+
+        monkeypatch.setattr(documents.Source, "page", counted)
+        with pytest.raises(UnavailableError, match="cut off"):
+            await found(node, "package")
+        assert search.indexer.state is not None
+        search.indexer.state = None  # as after a start
+        await npm(node, "package-0", "2.0.0", description="later")
+        assert len(await found(node, "told")) == 5
+        assert await found(node, "later") == ["package-0 2.0.0"]
+        keys = [None if each is None else each.package for each in read_pages]  # type: ignore[attr-defined]
+        assert keys == [None, "package-0", "package-1", "package-1", *keys[4:]]
+        assert search.indexer.state.turn == 1
+        assert search.indexer.state.last is None
 
 
 async def test_a_task_follows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from node.search.asking import read
 from node.search.meilisearch import Fed, document, filters, identifier, quote
 from store.errors import UnavailableError
 from store.facts import Delete
-from store.search import DocumentKey
 from store.search_query import Query
+from store.search_writing import DocumentKey
 from tests.node.search.fake_meilisearch import Fake, serving
 from tests.node.search.support import append, npm
 from tests.node.world import World, world

@@ -1,0 +1,281 @@
+"""What the index keeps of a version, and writing it: units of work over ``search_documents``.
+
+``put`` takes what has changed; ``fill`` a page of a rebuild, most of which may be there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from store import bulk
+from store.paging import grouped
+from store.schema_followers import search_digests, search_documents
+from store.search_query import FILENAMES, NAMES, WORDS
+
+d = search_documents.c
+COLUMNS = [column.key for column in search_documents.columns if not column.primary_key]
+# Built once: SQLAlchemy then only looks up what it compiled.
+MINE = (d.repository == sa.bindparam("repository"), d.package == sa.bindparam("package"))
+LASTS: sa.BindParameter[list[str]] = sa.bindparam("lasts", expanding=True)
+STORED = sa.select(d.id, d.gone, d.repository, d.package, d.version, d.path).where(*MINE)
+BY_PATHS = STORED.where(d.version == sa.bindparam("equal"), d.path.in_(LASTS))
+BY_VERSIONS = STORED.where(d.path == sa.bindparam("equal"), d.version.in_(LASTS))
+VERSIONS = (*MINE, d.path == "", d.gone.is_(sa.false()))
+NEWEST = (
+    sa.select(d.id).where(*VERSIONS).order_by(d.updated.desc(), d.version.desc(), d.id).limit(1)
+)
+WAS_NEWEST = sa.select(d.id).where(
+    *VERSIONS, d.latest.is_(sa.true()), d.id != sa.bindparam("newest")
+)
+CHOOSE = (
+    sa.update(search_documents)
+    .where(d.id == sa.bindparam("number"), d.latest.is_(sa.false()))
+    .values(latest=True, stamp=sa.bindparam("now"))
+)
+
+
+# What a rebuild compares; the rest is the index's own.
+SAME = [name for name in COLUMNS if name not in {"latest", "turn", "stamp"}]
+ASKED = (d.id, d.turn, d.latest, *(search_documents.c[name] for name in SAME))
+
+
+class DocumentKey(NamedTuple):
+    """What a document stands for: a version, or with a path a file that belongs to none."""
+
+    repository: str
+    package: str
+    version: str
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What the index keeps of a version.  ``updated`` is ledger time, milliseconds since 1970."""
+
+    key: DocumentKey
+    format: str
+    description: str = ""
+    keywords: str = ""
+    license: str = ""
+    tags: str = ""
+    files: int = 0
+    size: int = 0
+    updated: int = 0
+    names: str = ""
+    words: str = ""
+    filenames: str = ""
+    digests: tuple[tuple[str, str], ...] = ()  # ("md5:…", path)
+
+
+TOLD = [name for name in COLUMNS if name in Document.__slots__]
+
+
+# --- what has changed ---------------------------------------------------------------------------
+def put(
+    connection: sa.Connection,
+    documents: Sequence[Document],
+    gone: Sequence[DocumentKey],
+    *,
+    turn: int,
+    keep_gone: bool,
+) -> None:
+    """Replace documents, a few statements for all of them."""
+    stamp = _last_stamp(connection)
+    newest = {document.key: document for document in documents}
+    there = _drop(connection, [*newest, *gone])
+    rows: list[dict[str, Any]] = []
+    for document in newest.values():
+        stamp += 1
+        rows.append(_values(document) | {"turn": turn, "stamp": stamp})
+    empty = dict.fromkeys((NAMES, WORDS, FILENAMES), "")
+    for key in gone if keep_gone else ():
+        if key in there and key not in newest:
+            stamp += 1
+            marked = _values(Document(key, "")) | empty
+            rows.append(marked | {"turn": turn, "stamp": stamp, "gone": True, "latest": False})
+    _insert(connection, rows)
+    _put_digests(connection, newest.values())
+    for repository, package in dict.fromkeys(key[:2] for key in (*newest, *gone) if not key.path):
+        stamp = _choose_latest(connection, repository, package, stamp)
+
+
+def _put_digests(connection: sa.Connection, documents: Iterable[Document]) -> None:
+    """Store the digests of documents that have just been stored."""
+    told = {document.key: document.digests for document in documents if document.digests}
+    rows = []
+    for number, _, key in _stored(connection, told):
+        rows += [(digest, number, path) for digest, path in dict.fromkeys(told[key])]
+    bulk.insert(connection, search_digests, rows)
+
+
+def _stored(
+    connection: sa.Connection, keys: Iterable[DocumentKey]
+) -> Iterator[tuple[int, bool, DocumentKey]]:
+    """The documents of keys: their ids, whether they are marks of dropped ones."""
+    for part in bulk.chunks(keys):  # those of one package are asked for together
+        single: list[tuple[str, str, str, str]] = [key for key in part if key.path]
+        turned = [(key.repository, key.package, "", key.version) for key in part if not key.path]
+        for query, wanted in ((BY_PATHS, single), (BY_VERSIONS, turned)):
+            for (repository, package, equal), lasts in grouped(wanted).items():
+                values = {"repository": repository, "package": package, "equal": equal}
+                for row in connection.execute(query, {**values, "lasts": lasts}):
+                    yield row[0], row[1], DocumentKey(*row[2:])
+
+
+def _values(document: Document) -> dict[str, Any]:
+    key = document.key
+    return {
+        **{name: getattr(document, name) for name in TOLD},
+        **key._asdict(),
+        "latest": not key.version or bool(key.path),
+        "gone": False,
+    }
+
+
+def _last_stamp(connection: sa.Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(d.stamp))).scalar() or 0
+
+
+def _insert(connection: sa.Connection, rows: Iterable[Mapping[str, Any]]) -> None:
+    plain = [tuple([row[name] for name in COLUMNS]) for row in rows]
+    bulk.insert_numbered(connection, search_documents, plain)
+
+
+def _drop(connection: sa.Connection, keys: Iterable[DocumentKey]) -> set[DocumentKey]:
+    """Drop documents; return the keys of those that were there, marks not counted."""
+    found = list(_stored(connection, dict.fromkeys(keys)))
+    _drop_numbers(connection, (number for number, _, _ in found))
+    return {key for _, gone, key in found if not gone}
+
+
+def _drop_numbers(connection: sa.Connection, found: Iterable[int]) -> None:
+    for numbers in bulk.chunks(found):
+        old = sa.delete(search_digests).where(search_digests.c.document.in_(numbers))
+        connection.execute(old)
+        connection.execute(sa.delete(search_documents).where(d.id.in_(numbers)))
+
+
+def _choose_latest(connection: sa.Connection, repository: str, package: str, stamp: int) -> int:
+    """Mark the version that was changed last, and no other; return the last stamp used."""
+    package_key = {"repository": repository, "package": package}
+    newest = connection.execute(NEWEST, package_key).scalar()
+    if newest is None:
+        return stamp
+    was = connection.execute(WAS_NEWEST, {**package_key, "newest": newest}).scalars().all()
+    for number in was:
+        stamp += 1
+        older = sa.update(search_documents).where(d.id == number)
+        connection.execute(older.values(latest=False, stamp=stamp))
+    stamp += 1
+    connection.execute(CHOOSE, {"number": newest, "now": stamp})
+    return stamp
+
+
+# --- a page of a rebuild ------------------------------------------------------------------------
+class Stored(NamedTuple):
+    """A document as the index has it: ``values`` are those of SAME."""
+
+    number: int
+    turn: int
+    latest: bool
+    values: tuple[Any, ...]
+
+
+def fill(connection: sa.Connection, documents: Sequence[Document], turn: int) -> None:
+    """Write a page of the catalog's walk: whole packages, or a part of a single one.
+
+    What is there as it should be is left as it is, but for the mark of this rebuild.  The newest
+    version of a whole package is known here; it is looked for only where the index says otherwise.
+    """
+    if not documents:
+        return
+    places = {document.key[:2] for document in documents}
+    whole = len(places) > 1
+    known = _known(connection, documents, whole=whole)
+    digests = _known_digests(connection, known.values())
+    newest = _newest(documents) if whole else {}
+    stamp = _last_stamp(connection)
+    rows: list[dict[str, Any]] = []
+    new, replaced, marked = list[Document](), list[int](), list[int]()
+    choose: dict[tuple[str, str], None] = {}
+    for document in documents:
+        key, place, row = document.key, document.key[:2], _values(document)
+        row["latest"] = row["latest"] or newest.get(place) == key
+        old = known.pop(key, None)
+        same = old is not None and old.values == tuple([row[name] for name in SAME])
+        if old is not None and same and digests.get(old.number, set()) == set(document.digests):
+            marked += [old.number] if old.turn != turn else []
+            if whole and bool(old.latest) != row["latest"]:
+                choose[place] = None
+            continue
+        stamp += 1
+        rows.append(row | {"turn": turn, "stamp": stamp})
+        new.append(document)
+        replaced += [old.number] if old is not None else []
+        if not (whole or key.path):
+            choose[place] = None
+    choose |= {key[:2]: None for key in known if key[:2] in places and not key.path}
+    _drop_numbers(connection, replaced)
+    _insert(connection, rows)
+    _put_digests(connection, new)
+    for numbers in bulk.chunks(marked):
+        mine = sa.update(search_documents).where(d.id.in_(numbers))
+        connection.execute(mine.values(turn=turn))
+    for repository, package in choose:
+        stamp = _choose_latest(connection, repository, package, stamp)
+
+
+def _known(
+    connection: sa.Connection, documents: Sequence[Document], *, whole: bool
+) -> dict[DocumentKey, Stored]:
+    """What the index has of these documents; of whole packages everything that it has."""
+    query = sa.select(*ASKED)
+    asked: list[sa.Select[Any]] = []
+    if whole:
+        place = sa.tuple_(d.repository, d.package)
+        first, last = (sa.tuple_(*each.key[:2]) for each in (documents[0], documents[-1]))
+        asked = [query.where(place >= first, place <= last)]
+    else:
+        for paths in (False, True):
+            column = d.path if paths else d.version
+            found = [each.key for each in documents if bool(each.key.path) == paths]
+            lasts = [key.path if paths else key.version for key in found]
+            key = documents[0].key
+            mine = query.where(d.repository == key.repository, d.package == key.package)
+            equal = (d.version if paths else d.path) == ""
+            asked += [mine.where(equal, column.in_(part)) for part in bulk.chunks(lasts)]
+    known: dict[DocumentKey, Stored] = {}
+    for each in asked:
+        for number, turn, latest, *values in connection.execute(each):
+            told = dict(zip(SAME, values, strict=True))
+            key = DocumentKey(*(told[name] for name in DocumentKey._fields))
+            known[key] = Stored(number, turn, latest, tuple(values))
+    return known
+
+
+def _known_digests(
+    connection: sa.Connection, stored: Iterable[Stored]
+) -> dict[int, set[tuple[str, str]]]:
+    found: dict[int, set[tuple[str, str]]] = {}
+    c = search_digests.c
+    for numbers in bulk.chunks(each.number for each in stored):
+        query = sa.select(c.document, c.digest, c.path).where(c.document.in_(numbers))
+        for number, digest, path in connection.execute(query):
+            found.setdefault(number, set()).add((digest, path))
+    return found
+
+
+def _newest(documents: Iterable[Document]) -> dict[tuple[str, str], DocumentKey]:
+    """The version of each package that was changed last, as NEWEST finds it."""
+    found: dict[tuple[str, str], Document] = {}
+    for each in documents:
+        if each.key.path:
+            continue
+        old = found.get(each.key[:2])
+        if old is None or (old.updated, old.key.version) < (each.updated, each.key.version):
+            found[each.key[:2]] = each
+    return {place: each.key for place, each in found.items()}
