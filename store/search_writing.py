@@ -193,9 +193,9 @@ def fill(connection: sa.Connection, documents: Sequence[Document], turn: int) ->
     """
     if not documents:
         return
-    places = {document.key[:2] for document in documents}
+    places = frozenset(document.key[:2] for document in documents)
     whole = len(places) > 1
-    known = _known(connection, documents, whole=whole)
+    known = _known(connection, documents, places if whole else frozenset())
     digests = _known_digests(connection, known.values())
     newest = _newest(documents) if whole else {}
     stamp = _last_stamp(connection)
@@ -218,7 +218,7 @@ def fill(connection: sa.Connection, documents: Sequence[Document], turn: int) ->
         replaced += [old.number] if old is not None else []
         if not (whole or key.path):
             choose[place] = None
-    choose |= {key[:2]: None for key in known if key[:2] in places and not key.path}
+    choose |= {key[:2]: None for key in known if not key.path}
     _drop_numbers(connection, replaced)
     _insert(connection, rows)
     _put_digests(connection, new)
@@ -230,12 +230,12 @@ def fill(connection: sa.Connection, documents: Sequence[Document], turn: int) ->
 
 
 def _known(
-    connection: sa.Connection, documents: Sequence[Document], *, whole: bool
+    connection: sa.Connection, documents: Sequence[Document], places: frozenset[tuple[str, str]]
 ) -> dict[DocumentKey, Stored]:
-    """What the index has of these documents; of whole packages everything that it has."""
+    """What the index has of whole packages; without those, of these documents of a single one."""
     query = sa.select(*ASKED)
     asked: list[sa.Select[Any]] = []
-    if whole:
+    if places:
         place = sa.tuple_(d.repository, d.package)
         first, last = (sa.tuple_(*each.key[:2]) for each in (documents[0], documents[-1]))
         asked = [query.where(place >= first, place <= last)]
@@ -253,7 +253,10 @@ def _known(
         for number, turn, latest, *values in connection.execute(each):
             told = dict(zip(SAME, values, strict=True))
             key = DocumentKey(*(told[name] for name in DocumentKey._fields))
-            known[key] = Stored(number, turn, latest, tuple(values))
+            if (
+                not places or key[:2] in places
+            ):  # others are to be dropped: there may be any number of them
+                known[key] = Stored(number, turn, latest, tuple(values))
     return known
 
 

@@ -266,15 +266,19 @@ def _walk(connection: sa.Connection, last: DocumentKey | None) -> Walked:
     rows = [catalog_rows.artifact(row) for row in connection.execute(query)]
     if len(rows) >= PAGE:
         rows = _whole(connection, rows)
+    if last is not None and rows and _place(rows[0]) == last[:2]:  # the rest of a large package
+        rows = [each for each in rows if _place(each) == last[:2]]
     return _walked(connection, rows)
+
+
+def _place(artifact: Artifact) -> tuple[str, str]:
+    return artifact.repository, artifact.package
 
 
 def _whole(connection: sa.Connection, rows: Sequence[Artifact]) -> list[Artifact]:
     """Leave out what the end of the page has cut, unless that is all there is."""
     first, end = rows[0], rows[-1]
-    whole = [
-        each for each in rows if (each.repository, each.package) != (end.repository, end.package)
-    ]
+    whole = [each for each in rows if _place(each) != _place(end)]
     if whole:
         return whole
     if not first.version:

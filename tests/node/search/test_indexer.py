@@ -106,6 +106,13 @@ async def test_the_walk_names_everything_once(
         for size in (1, 2, 3, 100):
             monkeypatch.setattr(documents, "PAGE", size)
             assert [tuple(key) async for key in _keys(node)] == expected
+            last, pages = None, list[set[str]]()
+            while page := await node.core.search.source.page(last):
+                pages.append({each.key.package for each in page.documents})
+                last = page.last
+            for package in "abc":  # whole beside others, or in parts by itself
+                held = [each for each in pages if package in each]
+                assert len(held) == 1 or all(each == {package} for each in held)
 
 
 async def test_a_walk_goes_on_where_it_was_cut_off(
