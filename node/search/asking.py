@@ -71,7 +71,7 @@ def read(text: str, readable: Sequence[str], **given: str) -> Asked:
         filters[name] += [part.strip() for part in each.split(",") if part.strip()]
     query = Query(
         repositories=_chosen(readable, filters["repository"]),
-        terms=tuple(terms),
+        terms=needed(terms),
         formats=tuple(filters["format"]),
         licenses=tuple(filters["license"]),
         version=_one("version", filters["version"]),
@@ -82,6 +82,20 @@ def read(text: str, readable: Sequence[str], **given: str) -> Asked:
     if any(term.column == FILENAMES for term in terms):
         query = replace(query, latest=False)
     return Asked(query, digest)
+
+
+def needed(terms: Iterable[Term]) -> tuple[Term, ...]:
+    """Terms without those that others imply: each costs all documents that it matches in memory."""
+    unique = tuple(dict.fromkeys(terms))
+    return tuple(term for term in unique if not any(_implies(other, term) for other in unique))
+
+
+def _implies(one: Term, other: Term) -> bool:
+    """Whether what matches ``one`` matches another term, the beginning of a single word."""
+    if one == other or other.whole or len(other.words) > 1:
+        return False
+    fits = other.column in {"", one.column}
+    return fits and any(word.startswith(other.words[0]) for word in one.words)
 
 
 def _one(name: str, values: Sequence[str]) -> str:

@@ -36,6 +36,19 @@ def test_fields_say_where_and_what() -> None:
     assert asking.read("std::vector", READABLE).query.terms == (Term(("std", "vector")),)
 
 
+def test_what_other_words_imply_is_not_looked_for() -> None:
+    def kept(text: str) -> list[str]:
+        return [" ".join(term.words) for term in asking.read(text, READABLE).query.terms]
+
+    assert kept("g gr gro grow grown") == ["grown"]
+    assert kept(" ".join(["same"] * 20)) == ["same"]
+    assert kept('"left pad" left') == ["left pad"]
+    assert kept('left "left"') == ["left"]
+    assert kept("left-pad le pa ft") == ["left pad", "ft"]
+    assert kept("name:left lef description:le") == ["left", "le"]
+    assert kept('name:left file:left "le"') == ["left", "left", "le"]
+
+
 @pytest.mark.parametrize("length", [32, 40, 64, 128])
 def test_digests_are_recognised(length: int) -> None:
     value = "Ab" * (length // 2)
