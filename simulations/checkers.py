@@ -341,7 +341,7 @@ class Checker:
             raise ViolationError(f"{who} {line.author[:8]}, which its papers do not give")
         removals = self.removals.get(line.author, {})
         seqs = [removals[id_].get(line.incarnation, 0) for id_ in removals if id_ in law.documents]
-        if seqs and line.seq > max(seqs):
+        if seqs and line.seq > min(seqs):
             raise ViolationError(f"{who} removed {line.author[:8]}")
 
     def _check_chains(self, node: Subject) -> None:

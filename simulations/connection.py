@@ -52,6 +52,9 @@ class Connection:
         self.ended = False
         self.established = False
         self.guest = False  # no member's: a joiner, or one who was evicted
+        self.held = False  # its owner takes no more for now: what is said waits in the stream
+        self._unread: list[bytes] = []
+        self._unread_end: str | None = None
         self._lingering = False
         self.feeding = False  # a piece for it is being read from the disk
         self._world, self._owner = world, owner
@@ -92,10 +95,28 @@ class Connection:
         self.ended = True
         self._disarm()
 
+    def hold(self) -> None:
+        """Read no further until ``resume``."""
+        self.held = True
+
+    def resume(self) -> None:
+        """Read what has come meanwhile."""
+        self.held = False
+        waiting, end = self._unread, self._unread_end
+        self._unread, self._unread_end = [], None
+        self.on_data(b"")
+        for data in waiting:
+            self.on_data(data)
+        if end is not None:
+            self.on_end(end)
+
     # --- the stream ------------------------------------------------------------------------------
     def on_data(self, data: bytes) -> None:
         """Bytes have come."""
         if self.ended:
+            return
+        if self.held:
+            self._unread.append(data)
             return
         self.heard_at = self._world.now
         try:
@@ -107,7 +128,10 @@ class Connection:
 
     def on_end(self, reason: str) -> None:
         """The other side has closed, or the stream broke."""
-        self._die(reason)
+        if self.held:
+            self._unread_end = reason
+        else:
+            self._die(reason)
 
     def on_writable(self) -> None:
         """There is room again."""
@@ -127,6 +151,8 @@ class Connection:
                 case JoinAsked():
                     self.guest = True
                     self._owner.join_asked(self, event)
+            if self.held and not self.link.closed:
+                return
 
     def flush(self) -> None:
         """Write what is queued; if there is room for more, ask for it."""

@@ -23,7 +23,7 @@ from store.ledger import Ledger
 from store.records import Batch
 
 GROUP_MAX = 16  # batches judged in one transaction
-QUEUE_MAX = 64  # batches waiting to be judged; what comes beyond that is lost with its link
+QUEUE_MAX = 64  # batches waiting to be judged; more, and links are read no further
 LATENCY = (0.001, 0.02)  # seconds that the database takes
 RETRY = 1.0  # seconds until a ledger that could not answer is asked again
 RECHECK = 10.0  # seconds between looks at records that are held
@@ -38,6 +38,8 @@ class Shell(Protocol):
     def note(self, text: str) -> None: ...
     def linked_peers(self) -> list[bytes]: ...
     def roots_changed(self) -> None: ...
+    def hold(self, peer: bytes) -> None: ...
+    def resume(self) -> None: ...
     def judged(self, peer: bytes, outcome: Outcome) -> None: ...
 
 
@@ -105,6 +107,11 @@ class Ledgers:
         for peer in self._shell.linked_peers():
             self.linked(peer)
 
+    @property
+    def full(self) -> bool:
+        """Tell whether as much waits to be judged as may."""
+        return len(self._waiting) >= QUEUE_MAX
+
     # --- links ---------------------------------------------------------------------------------
     def linked(self, peer: bytes) -> None:
         """A control link is up."""
@@ -149,9 +156,10 @@ class Ledgers:
                 case sync.ReadRoots(peer, version):
                     self._read_roots(peer, version)
                 case sync.ApplyRecords() | sync.AdoptRoot():
-                    if len(self._waiting) < QUEUE_MAX:
-                        self._waiting.append(effect)
-                        self._judge_soon()
+                    self._waiting.append(effect)
+                    self._judge_soon()
+                    if self.full:
+                        self._shell.hold(effect.peer)
         self._plan_tick()
 
     # --- answering -----------------------------------------------------------------------------
@@ -201,6 +209,7 @@ class Ledgers:
                 group.append(following)
                 self._waiting.popleft()
             self._apply(group)
+        self._shell.resume()
         if self._waiting:
             self._judge_soon()
 

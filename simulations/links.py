@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -83,6 +84,7 @@ class Links:
         self._attempts: dict[Connection | None, Attempt] = {}
         self._pending: list[Attempt] = []
         self._bulk_dials: set[bytes] = set()
+        self._held: deque[Connection] = deque()
         self._timer: Timer | None = None
         self._dead = False
 
@@ -275,6 +277,18 @@ class Links:
             self._dial_bulk(connection.node)
         else:
             self._hooks.heard(connection, message)
+
+    def hold(self, peer: bytes) -> None:
+        """Read no further on a control link: as much as may be waits already."""
+        connection = self.control.get(peer)
+        if connection is not None and not connection.held:
+            connection.hold()
+            self._held.append(connection)
+
+    def resume(self, room: Callable[[], bool]) -> None:
+        """Read on while there is room, whoever has waited longest first."""
+        while self._held and room():
+            self._held.popleft().resume()
 
     def feed(self, connection: Connection) -> None:
         """A bulk socket can take more."""

@@ -308,6 +308,15 @@ class Node:
         members = authority.members() if authority.is_member(self.identity.node) else {}
         self.life.links.leave_out(frozenset(bytes.fromhex(node) for node in members))
 
+    def hold(self, peer: bytes) -> None:
+        """Read no further what a peer says, until ``resume``."""
+        self.life.links.hold(peer)
+
+    def resume(self) -> None:
+        """Read on, whoever has waited longest first, for as long as there is room."""
+        life = self.life
+        life.links.resume(lambda: not life.ledgers.full)
+
     def judged(self, peer: bytes, outcome: Outcome) -> None:
         """A batch of a peer was judged."""
         self.checker.judged(self, peer, outcome)

@@ -16,6 +16,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Any
 
+from store import settlement
 from store.errors import RejectedError
 from store.facts import AUTHORITY, Cached, Fact, Flag, Point, Publish, Setting, Used
 from store.records import Header, SignedHead
@@ -102,8 +103,7 @@ class Authority:
     @property
     def newest(self) -> RootDocument:
         """The document in force with the highest version; among rivals the one created last."""
-        documents = (view.document for view in self._active)
-        return max(documents, key=lambda each: (each.version, each.created, each.nonce))
+        return max((view.document for view in self._active), key=settlement.rank)
 
     @property
     def contested(self) -> bool:
@@ -180,6 +180,17 @@ class Authority:
     def epochs(self) -> list[Epoch]:
         """All that documents in force and rotations vouch for of the past."""
         return list(dict.fromkeys(e for view in self._active for e in view.all_epochs()))
+
+    def vouched(self) -> list[Epoch]:
+        """What the next document may vouch for of the past: of rivals, what all of them give."""
+        return settlement.agreed_epochs(self._in_order())
+
+    def present(self) -> list[Member]:
+        """The members and what they may do now, by all documents in force."""
+        return settlement.agreed_people(self._in_order())
+
+    def _in_order(self) -> list[View]:
+        return sorted(self._active, key=lambda view: settlement.rank(view.document))
 
     def people(self) -> dict[str, Member]:
         """The members that any document in force lists and none evicts, for drafting the next."""

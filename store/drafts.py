@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from store import root
+from store import root, settlement
 from store.authority import Authority
 from store.errors import ConflictError, NotFoundError, RejectedError
 from store.root import Delegation, Evicted, Heads, Member, Reserved, RootDocument
@@ -70,12 +70,12 @@ class Desk:
         authority = self.authority
         rest = [each for each in self._members() if each.node != node]
         retired = {e.key for e in authority.epochs() if e.node == node} | {member.key}
-        owners = tuple(key for key in authority.newest.owners if key not in retired)
+        owners = tuple(key for key in self._owners() if key not in retired)
         if not owners:
             raise ConflictError(
                 "the only owner cannot be evicted: make another node an owner first"
             )
-        epochs = [e for e in authority.epochs() if e.node != node or not self._forked(e)]
+        epochs = [e for e in authority.vouched() if e.node != node or not self._forked(e)]
         out = Evicted(node, reason[:REASON_MAX] or REASON_DEFAULT, int(self.now * 1000))
         return self._draft(
             rest,
@@ -92,7 +92,7 @@ class Desk:
 
     def succeed(self, old: bytes, new: bytes) -> RootDocument:
         """Put an owner's new key in the place of its old one."""
-        keys = self.authority.newest.owners
+        keys = self._owners()
         return self._draft(self._members(), owners=tuple(new if k == old else k for k in keys))
 
     def delegate(self, delegation: Delegation) -> RootDocument:
@@ -108,13 +108,13 @@ class Desk:
                 raise RejectedError(f"{member.node[:12]} may not write to {scope!r} itself")
         if not 0 < delegation.limit <= root.ADMISSIONS_MAX:
             raise RejectedError(f"a delegate admits 1 to {root.ADMISSIONS_MAX} nodes")
-        rest = [d for d in self.authority.newest.delegations if d.node != delegation.node]
+        rest = [d for d in self._delegations() if d.node != delegation.node]
         return self._draft(self._members(), delegations=(*rest, delegation))
 
     def withdraw(self, node: str) -> RootDocument:
         """End a delegation; whom it admitted stays, signed in by the owners."""
-        kept = tuple(d for d in self.authority.newest.delegations if d.node != node)
-        if kept == self.authority.newest.delegations:
+        kept = tuple(d for d in self._delegations() if d.node != node)
+        if kept == self._delegations():
             raise NotFoundError(f"{node[:12]} may not admit anybody")
         theirs = [n for n, by in self.authority.admitted().items() if by == node]
         people = self.authority.members()
@@ -134,16 +134,42 @@ class Desk:
     # --- inside --------------------------------------------------------------------------------
     def _draft(self, members: Iterable[Member], **changes: Any) -> RootDocument:
         authority = self.authority
-        changes.setdefault("epochs", authority.epochs())
+        if authority.contested:
+            rivals, owners = authority.in_force.values(), self._owners()
+            changes.setdefault("owners", owners)
+            changes.setdefault("threshold", _threshold(authority.newest.threshold, len(owners)))
+            changes.setdefault("reserved", settlement.agreed_reserved(rivals))
+            changes.setdefault("delegations", self._delegations())
+        changes.setdefault("epochs", authority.vouched())
         return root.revise(
             authority.mesh,
             authority.in_force,
             members=list(members),
             heads=self.heads,
             now=self.now,
-            present=authority.people().values(),
+            present=authority.present(),
             **changes,
         )
+
+    def _parted(self) -> tuple[list[RootDocument], RootDocument]:
+        """The documents in force, oldest first, and the last one before they parted."""
+        authority = self.authority
+        rivals = sorted(authority.in_force.values(), key=settlement.rank)
+        return rivals, settlement.parting(authority.documents, authority.in_force)
+
+    def _owners(self) -> tuple[bytes, ...]:
+        """The owners' keys; of rivals, without those that one of them dropped.
+
+        Raises ConflictError when nobody would be left.
+        """
+        rivals, base = self._parted()
+        owners = settlement.agreed_owners(rivals, base, self.authority.evicted())
+        if not owners:
+            raise ConflictError("rivals have dropped all owners between them")
+        return owners
+
+    def _delegations(self) -> tuple[Delegation, ...]:
+        return settlement.agreed_delegations(*self._parted())
 
     def _members(self) -> list[Member]:
         """Those whom owners signed in, with the keys they have now; of rivals, what both give."""
@@ -155,7 +181,7 @@ class Desk:
             entries = [d.member(node) for d in authority.in_force.values()]
             agreed = member
             for entry in filter(None, entries):
-                agreed = _meet(agreed, entry)
+                agreed = settlement.meet(agreed, entry)
             if member.key == LOCKED:  # only an owner's word unlocks it
                 signed = next(entry for entry in entries if entry is not None)
                 agreed = msgspec.structs.replace(agreed, key=signed.key)
@@ -171,18 +197,6 @@ class Desk:
     def _forked(self, epoch: root.Epoch) -> bool:
         fork = self.forks.get((epoch.node, epoch.incarnation))
         return fork is not None and epoch.seq >= fork
-
-
-def _meet(one: Member, other: Member) -> Member:
-    """What two entries of one node both give."""
-    scopes = [s for s in one.scopes if any(covers(wider, s) for wider in other.scopes)]
-    scopes += [s for s in other.scopes if any(covers(wider, s) for wider in one.scopes)]
-    return msgspec.structs.replace(
-        one,
-        roles=tuple(sorted(set(one.roles) & set(other.roles))),
-        scopes=tuple(dict.fromkeys(scopes)),
-        site=one.site if one.site == other.site else "",
-    )
 
 
 def _threshold(wanted: int | None, owners: int) -> int:

@@ -339,7 +339,8 @@ def revise(
     kept = {member.node: member for member in members}
     reserved = changes["reserved"]
     changes["delegations"] = tuple(d for d in changes["delegations"] if d.node in kept)
-    held = list(dict.fromkeys(epochs or (e for d in before.values() for e in d.epochs)))
+    known = (e for d in before.values() for e in d.epochs) if epochs is None else epochs
+    held = list(dict.fromkeys(known))
     for document in before.values():
         for member in document.members if present is None else present:
             if reserved != document.reserved or not _covers(kept.get(member.node), member):

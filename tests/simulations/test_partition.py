@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
+from mesh import sync
+from simulations import ledgers
+from simulations.ledgers import Ledgers
 from simulations.partition import GUESTS, KINDS, draw, play_month
 from simulations.plan import CORE, GUEST
 from store import conflicts, fold, root
@@ -14,6 +17,7 @@ from store.root import Votes
 
 SEEDS = range(3)
 DAYS = 8
+FEW = 2  # batches that may wait to be judged
 MONTHS_MAX = 10  # that a planted bug may survive
 Patch = pytest.MonkeyPatch
 
@@ -23,6 +27,29 @@ def test_after_a_partition_all_agree_and_nothing_was_widened_or_lost(seed: int) 
     result = play_month(seed, DAYS)
     assert not result.failure, result.details
     assert result.seen["records written"] > 10
+
+
+def lose_when_full(patch: Patch) -> None:
+    """What comes while a ledger has much to judge is lost, though its link goes on."""
+    patch.setattr(Ledgers, "full", property(lambda self: False))
+    honest = Ledgers.perform
+
+    def perform(self: Ledgers, effects: Iterable[sync.Effect]) -> None:
+        for effect in effects:
+            taken = isinstance(effect, sync.ApplyRecords | sync.AdoptRoot)
+            honest(self, [] if taken and len(self._waiting) >= FEW else [effect])
+
+    patch.setattr(Ledgers, "perform", perform)
+
+
+@pytest.mark.parametrize("losing", [False, True])
+def test_a_ledger_with_much_to_judge_reads_no_further_and_loses_nothing(*, losing: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledgers, "QUEUE_MAX", FEW)
+        if losing:
+            lose_when_full(patch)
+        result = play_month(0, 3)
+    assert bool(result.failure) is losing, result.details
 
 
 def test_months_have_everything_on_all_sides() -> None:
