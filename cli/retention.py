@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote
 
 import click
+from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
 from cli.connection import connect
 from cli.options import data_option, json_option
 from cli.output import show, table
+from store.errors import RegistryError
 
 DAY = 86400.0
+LISTED_MAX = 1000  # versions that a plan shows
+CUT = "the node ended before it was through"
 
 
 def policies_table(items: Sequence[Mapping[str, Any]]) -> Table:
@@ -105,23 +112,37 @@ def remove_policy(data: str | None, policy_id: str) -> None:
         node.call("DELETE", f"/admin/lifecycle/{quote(policy_id)}")
 
 
-def _path(policy: str, one: str, every: str) -> str:
-    return f"/admin/lifecycle/{quote(policy)}/{one}" if policy else f"/admin/lifecycle/{every}"
-
-
-@retention.command(epilog="Example: atoll retention plan --policy nightlies --data ./node")
+@retention.command(epilog="Example: atoll retention plan --policy nightlies")
 @data_option
 @json_option
 @click.option("--policy", default="", help="Only what this policy removes.")
-def plan(data: str | None, policy: str, *, as_json: bool) -> None:
-    """List what would go, and why; nothing goes."""
-    with connect(data) as node:
-        found = node.call("POST", _path(policy, "preview", "preview-all"))
-    layout = plan_table(found["items"])
-    show(found, layout, as_json=as_json, empty="Nothing would go.")
-    if not as_json and found["items"]:
+@click.option("--lines", is_flag=True, help="List all of it, a JSON object a line; the sums last.")
+def plan(data: str | None, policy: str, *, as_json: bool, lines: bool) -> None:
+    """List what would go, and why; nothing goes.  Shows 1,000 versions, and counts all."""
+    items: list[Any] = []
+    sums: dict[str, Any] = {}
+    wish = {"policy": policy, "listed": None if lines else LISTED_MAX}
+    with connect(data) as node, waiting() as status:
+        status("looking at every version")
+        for line in node.lines("POST", "/admin/lifecycle/plan", wish):
+            event = json.loads(line)
+            if lines:
+                click.echo(line.decode().rstrip())
+            elif event["type"] == "planned":
+                items.append(event)
+            if event["type"] == "sums":
+                sums = event
+    if not sums:
+        raise RegistryError(CUT)
+    if lines:
+        return
+    found = {**{name: value for name, value in sums.items() if name != "type"}, "items": items}
+    show(found, plan_table(items), as_json=as_json, empty="Nothing would go.")
+    if not as_json and items:
         size = decimal(found["size_bytes"])
         click.echo(f"{found['versions']} versions, {size}, would go; {found['kept']} are saved")
+        if len(items) == LISTED_MAX:
+            click.echo(f"These are the first {LISTED_MAX}: --lines lists all of them.")
 
 
 @retention.command("apply", epilog="Example: atoll retention apply --policy nightlies")
@@ -129,12 +150,31 @@ def plan(data: str | None, policy: str, *, as_json: bool) -> None:
 @json_option
 @click.option("--policy", default="", help="Only what this policy removes.")
 def apply_policies(data: str | None, policy: str, *, as_json: bool) -> None:
-    """Remove what the plan says; each file can be restored for 30 days."""
-    with connect(data) as node:
-        found = node.call("POST", _path(policy, "execute", "execute-all"))
+    """Remove what the plan says; each file can be restored for 30 days.
+
+    Interrupted, it stops; what has gone until then is gone.
+    """
+    found: dict[str, Any] = {}
+    with connect(data) as node, waiting() as status:
+        for line in node.lines("POST", "/admin/lifecycle/apply", {"policy": policy}):
+            event = json.loads(line)
+            if event["type"] == "applied":
+                found = event
+            else:
+                status(f"{event['removed']} versions removed")
+    if not found:
+        raise RegistryError(CUT)
     removed = f"{found['removed']} versions, {decimal(found['size_bytes'])}"
     rows = [(removed, found["kept"], found["missed"])]
     show(found, table(("Removed", "Saved", "Changed meanwhile"), rows), as_json=as_json)
+
+
+@contextmanager
+def waiting() -> Generator[Callable[[str], None]]:
+    """Tell people how far long work is, on standard error; nothing to anything else."""
+    console = Console(stderr=True)
+    with console.status("") as status:
+        yield status.update if sys.stderr.isatty() else lambda _: None
 
 
 @retention.command(epilog="Example: atoll retention restore pypi demo/demo-1.0-py3-none-any.whl")

@@ -157,8 +157,12 @@ class Releases:
         """Every version of a package, in no order that matters."""
         if self.editions is not None:
             return await self.editions(repository, package)
+        return self.group(await repository.artifacts(package))
+
+    def group(self, artifacts: Iterable[Artifact]) -> Sequence[Edition]:
+        """The versions that the files of a package make up, where they are files by version."""
         found: dict[str, list[Artifact]] = {}
-        for each in await repository.artifacts(package):
+        for each in artifacts:
             found.setdefault(self.place(each)[1], []).append(each)
         return [
             Edition(

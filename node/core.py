@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -107,8 +107,10 @@ class Core:
         self.retention = Retention(self, self.ledger, read, told=self._last_told)
         self.collector = Collector(self)
 
-    async def _last_told(self, repository: str, package: str, version: str) -> float:
-        return await last_told(self.usage, repository, package, version)
+    async def _last_told(
+        self, repository: str, packages: Sequence[str], versions: Sequence[str]
+    ) -> Mapping[tuple[str, str], float]:
+        return await last_told(self.usage, repository, packages, versions)
 
     @property
     def identity(self) -> Identity:

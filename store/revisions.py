@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from store import hlc as clock
 
-PACKAGES_MAX = 100_000  # packages with a revision of their own; beyond, all are taken for changed
+PACKAGES_MAX = 10_000  # packages with a revision of their own; beyond, all are taken for changed
 
 
 class Revisions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -97,6 +97,25 @@ class UsageLog:
             found[version] += downloads
         return {version: Usage(found[version], at / 1000) for version, at in last.items()}
 
+    async def last(
+        self, repository: str, packages: Sequence[str], versions: Sequence[str] = ()
+    ) -> dict[tuple[str, str], float]:
+        """When each (package, version) was last used on any node, as far as is known; few queries.
+
+        Seconds since 1970; what never was is left out.  ``versions`` are the only ones wanted.
+        """
+        found: dict[tuple[str, str], float] = {}
+        for part in bulk.chunks(packages):
+            for some in bulk.chunks(versions) if versions else [[]]:
+                for table, port in ((u, self._facts), (o, self._local)):
+                    query = sa.select(table.package, table.version, table.last)
+                    query = query.where(table.repository == repository, table.package.in_(part))
+                    query = query.where(table.version.in_(some)) if some else query
+                    for package, version, at in await port.read(partial(_all, query=query)):
+                        key = (package, version)
+                        found[key] = max(at / 1000, found.get(key, 0.0))
+        return found
+
     async def most(self, repositories: Sequence[str], limit: int) -> list[tuple[str, str, Usage]]:
         """(repository, package, usage) of the packages downloaded most."""
         total = sa.func.sum(u.downloads)
@@ -150,6 +169,10 @@ class UsageLog:
         if gathered:
             found.append(Used(repository, self._node, tuple(gathered)))
         return found
+
+
+def _all(connection: sa.Connection, query: sa.Select[Any]) -> Sequence[Any]:
+    return connection.execute(query).all()
 
 
 def _own(key: VersionKey) -> list[sa.ColumnElement[bool]]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Annotated
 
 import msgspec
 
-from node.api.contract import Access, Call, Short, Table
+from node.api.contract import Access, Call, Raw, Short, Table
 from node.directory import RetentionEntry
 from node.garbage import RESTORABLE, Freed
+from node.retention.planning import Planned
 from node.retention.policy import Policy
+from node.retention.service import Done
 from store import hlc
 from store.errors import ConflictError, NameInvalidError, NotFoundError, RejectedError
 from store.facts import Restore
@@ -22,6 +25,9 @@ ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 Patterns = Annotated[tuple[Short, ...], msgspec.Meta(max_length=100)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=100 * 366 * 86400)]
 LISTED_MAX = 1000
+LINES = "application/x-ndjson"
+LINES_SIZE = 64 << 10  # bytes gathered before they are sent
+TOLD_SECONDS = 1.0  # between two lines of progress
 
 
 class NewPolicy(msgspec.Struct):
@@ -50,7 +56,25 @@ class PolicyList(msgspec.Struct):
     items: list[PolicyView]
 
 
-class PlannedView(msgspec.Struct):
+class PlanWish(msgspec.Struct, forbid_unknown_fields=True):
+    """One policy, or all; and how many versions to list, if not all."""
+
+    policy: Short = ""
+    listed: Annotated[int, msgspec.Meta(ge=0)] | None = None
+
+
+class ApplyWish(msgspec.Struct, forbid_unknown_fields=True):
+    policy: Short = ""
+
+
+class Removing(msgspec.Struct, tag="removing", tag_field="type"):
+    """How far a run is."""
+
+    removed: int
+    size_bytes: int
+
+
+class PlannedView(msgspec.Struct, tag="planned", tag_field="type"):
     repository_key: str
     package: str
     version: str
@@ -62,6 +86,14 @@ class PlannedView(msgspec.Struct):
     kept: str
 
 
+class Sums(msgspec.Struct, tag="sums", tag_field="type"):
+    """What a plan comes to: the versions that would go, their bytes, and how many are saved."""
+
+    versions: int = 0
+    size_bytes: int = 0
+    kept: int = 0
+
+
 class Plan(msgspec.Struct):
     """What would go, and what is saved from it; at most 1,000 versions are listed."""
 
@@ -71,7 +103,7 @@ class Plan(msgspec.Struct):
     items: list[PlannedView]
 
 
-class Applied(msgspec.Struct):
+class Applied(msgspec.Struct, tag="applied", tag_field="type"):
     removed: int
     size_bytes: int
     kept: int
@@ -96,10 +128,11 @@ def _view(entry: RetentionEntry) -> PolicyView:
     return PolicyView(entry.id, entry.policy, entry.disabled, entry.created_at, entry.created_by)
 
 
-def _named(call: Call) -> RetentionEntry:
-    found = call.core.directory.get(RetentionEntry, call.params["id"])
+def _named(call: Call, name: str = "") -> RetentionEntry:
+    wanted = name or call.params["id"]
+    found = call.core.directory.get(RetentionEntry, wanted)
     if found is None:
-        raise NotFoundError(f"no retention policy {call.params['id'][:80]!r}")
+        raise NotFoundError(f"no retention policy {wanted[:80]!r}")
     return found
 
 
@@ -146,36 +179,95 @@ async def delete_retention(call: Call) -> None:
 
 
 # --- planning and applying ----------------------------------------------------------------------
-async def _plan(call: Call, only: str = "") -> Plan:
-    found = Plan(0, 0, 0, [])
+def _planned(each: Planned) -> PlannedView:
+    edition, verdict = each.verdict.edition, each.verdict
+    return PlannedView(
+        each.repository,
+        each.package,
+        edition.version,
+        edition.names,
+        edition.size,
+        edition.published,
+        verdict.policy,
+        verdict.why,
+        verdict.kept,
+    )
+
+
+async def _walk(call: Call, only: str, sums: Sums) -> AsyncGenerator[Planned]:
+    """Everything that is planned, added up as it comes."""
     async with aclosing(call.core.retention.plan(only=only)) as planned:
         async for each in planned:
-            edition, verdict = each.verdict.edition, each.verdict
-            if verdict.kept:
-                found.kept += 1
+            if each.verdict.kept:
+                sums.kept += 1
             else:
-                found.versions += 1
-                found.size_bytes += edition.size
-            if len(found.items) < LISTED_MAX:
-                view = PlannedView(
-                    each.repository,
-                    each.package,
-                    edition.version,
-                    edition.names,
-                    edition.size,
-                    edition.published,
-                    verdict.policy,
-                    verdict.why,
-                    verdict.kept,
-                )
-                found.items.append(view)
-    return found
+                sums.versions += 1
+                sums.size_bytes += each.verdict.edition.size
+            yield each
+
+
+async def _plan(call: Call, only: str = "") -> Plan:
+    sums, items = Sums(), list[PlannedView]()
+    async with aclosing(_walk(call, only, sums)) as planned:
+        async for each in planned:
+            if len(items) < LISTED_MAX:
+                items.append(_planned(each))
+    return Plan(sums.versions, sums.size_bytes, sums.kept, items)
 
 
 async def _apply(call: Call, only: str = "") -> Applied:
-    done = await call.core.retention.apply(call.caller.name, only=only)
     await call.note("retention.apply", only or "all")
+    return _applied(await call.core.retention.apply(call.caller.name, only=only))
+
+
+def _applied(done: Done) -> Applied:
     return Applied(done.removed, done.bytes, done.kept, done.missed, done.by_policy)
+
+
+@table.route("POST", "/admin/lifecycle/plan", Access.MANAGE, body=PlanWish)
+async def stream_retention_plan(call: Call) -> Raw:
+    """List every version that would go and why, a JSON object a line; the sums last."""
+    wish: PlanWish = call.body
+    only = _named(call, wish.policy).id if wish.policy else ""
+
+    async def lines() -> AsyncGenerator[bytes]:
+        sums, listed, text = Sums(), 0, bytearray()
+        async with aclosing(_walk(call, only, sums)) as planned:
+            async for each in planned:
+                if wish.listed is None or listed < wish.listed:
+                    listed += 1
+                    text += msgspec.json.encode(_planned(each)) + b"\n"
+                if len(text) >= LINES_SIZE:
+                    yield bytes(text)
+                    text.clear()
+        yield bytes(text) + msgspec.json.encode(sums) + b"\n"
+
+    return Raw(media_type=LINES, stream=lines())
+
+
+@table.route("POST", "/admin/lifecycle/apply", Access.MANAGE, body=ApplyWish)
+async def stream_retention(call: Call) -> Raw:
+    """Remove what policies say; what was done so far, a JSON object a line, and the end last.
+
+    Whoever hangs up stops it; what has gone is gone.
+    """
+    wish: ApplyWish = call.body
+    only = _named(call, wish.policy).id if wish.policy else ""
+    await call.note("retention.apply", only or "all")
+    return Raw(media_type=LINES, stream=_applying(call, only))
+
+
+async def _applying(call: Call, only: str) -> AsyncGenerator[bytes]:
+    """Lines of progress, one a second at most, and the last."""
+    done = Done()
+    told = time.monotonic()
+    async with aclosing(call.core.retention.applying(call.caller.name, only=only)) as steps:
+        async for done in steps:
+            if time.monotonic() >= told + TOLD_SECONDS:
+                told = time.monotonic()
+                so_far = Removing(done.removed, done.bytes)
+                yield msgspec.json.encode(so_far) + b"\n"
+    yield msgspec.json.encode(_applied(done)) + b"\n"
 
 
 @table.route("POST", "/admin/lifecycle/preview-all", Access.MANAGE, answer=Plan)

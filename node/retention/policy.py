@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
@@ -53,36 +53,56 @@ class Verdict(NamedTuple):
     kept: str = ""
 
 
+class Judge:
+    """Judges the versions of one package, which must come newest first: it only counts them.
+
+    ``now`` and the times of last use are seconds since 1970.
+    """
+
+    def __init__(self, policies: Sequence[Policy], package: str, now: float) -> None:
+        self._policies = sorted(policies, key=lambda each: each.id)
+        self.package, self._now = package, now
+        self._ranks = [0] * len(policies)  # of the next version that each policy speaks of
+
+    def judge(self, edition: Edition, used: float) -> Verdict | None:
+        """The verdict of the first policy that would remove a version; None if none would."""
+        going: Verdict | None = None
+        saved = ""
+        idle = self._now - max(edition.published, used)
+        for number, policy in enumerate(self._policies):
+            if not policy.speaks_of(self.package, edition):
+                continue
+            rank = self._ranks[number]
+            self._ranks[number] += 1
+            if policy.keep:
+                if not saved and _saves(policy, edition, rank, idle, self._now):
+                    saved = f"policy {policy.id}"
+            elif going is None:
+                why = _reason(policy, edition, rank, idle, self._now)
+                going = Verdict(edition, policy.id, why) if why else None
+        return going and going._replace(kept=saved)
+
+
+def newest_first(editions: Iterable[Edition]) -> list[Edition]:
+    """Put the versions of a package into the order in which they are judged."""
+    return sorted(editions, key=lambda each: (each.published, each.version), reverse=True)
+
+
 def judge(
     policies: Sequence[Policy],
     package: str,
-    editions: Sequence[Edition],
+    editions: Iterable[Edition],
     used: Mapping[str, float],
     now: float,
 ) -> list[Verdict]:
-    """Every version that some policy would remove, with the first that does, oldest first.
-
-    ``used`` is when each version was last read, seconds since 1970.
-    """
-    ordered = sorted(editions, key=lambda each: (each.published, each.version), reverse=True)
-    going: dict[str, Verdict] = {}
-    saved: dict[str, str] = {}
-    for policy in sorted(policies, key=lambda each: each.id):
-        concerned = [each for each in ordered if policy.speaks_of(package, each)]
-        for rank, edition in enumerate(concerned):
-            idle = now - max(edition.published, used.get(edition.version, 0.0))
-            if policy.keep:
-                if _saves(policy, edition, rank, idle, now):
-                    saved.setdefault(edition.version, f"policy {policy.id}")
-            elif edition.version not in going:
-                why = _reason(policy, edition, rank, idle, now)
-                if why:
-                    going[edition.version] = Verdict(edition, policy.id, why)
-    return [
-        found._replace(kept=saved.get(each.version, ""))
-        for each in reversed(ordered)
-        if (found := going.get(each.version)) is not None
+    """Every version that some policy would remove, with the first that does, oldest first."""
+    judging = Judge(policies, package, now)
+    found = [
+        verdict
+        for each in newest_first(editions)
+        if (verdict := judging.judge(each, used.get(each.version, 0.0))) is not None
     ]
+    return found[::-1]
 
 
 def _reason(policy: Policy, edition: Edition, rank: int, idle: float, now: float) -> str:

@@ -1,4 +1,4 @@
-"""Carrying retention policies out: a walk over packages, and tombstones in the ledger.
+"""Carrying retention policies out: a plan, and tombstones in the ledger.
 
 Whoever removes looks again inside the transaction: what was published, promoted or tagged
 meanwhile stays.  What went can be restored as long as its bytes are kept.
@@ -9,47 +9,29 @@ Docs: docs/retention.md.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import sqlalchemy as sa
-import structlog
 
 from formats.contract import Format, Repository
 from formats.releases import Release
-from mesh.placement import Pin, Rule, Use
-from node.directory import (
-    Directory,
-    PinEntry,
-    PlacementEntry,
-    RepositoryEntry,
-    RetentionEntry,
-    kind_of,
-)
-from node.metrics import Metrics
-from node.placement.policy import rules_of, traits_of
-from node.promotion.service import Promotions
-from node.retention.policy import Policy, Verdict, judge
-from store import schema
+from node.directory import PinEntry, PlacementEntry, RepositoryEntry, RetentionEntry, kind_of
+from node.retention.planning import LastTold, LastUsed, Node, Planned, Planner, Savers
+from store import packaged, schema
 from store.appending import Appended, Check
 from store.bulk import chunks
-from store.catalog import Catalog
 from store.catalog_rows import ids
-from store.digest import Digest
 from store.errors import ConflictError, NotFoundError
 from store.facts import Fact
+from store.packaged import Pointed
 
-PAGE = 200  # packages read at once
-PENDING_SECONDS = 2.0  # that a list of pending promotions counts as new
-ON_DEMAND = "on-demand"
+BATCH = 50  # versions that leave in one transaction: others want to write too
+FILES_MAX = 500  # of them together, but of the first
 JUDGES = (PinEntry, PlacementEntry, RetentionEntry)  # settings that a removal is judged by
-LastUsed = Callable[[Sequence[Digest]], Awaitable[Mapping[Digest, float]]]
-LastTold = Callable[[str, str, str], Awaitable[float]]  # of a repository, package and version
-log = structlog.get_logger(__name__)
 
 
 class Ledger(Protocol):
@@ -58,37 +40,6 @@ class Ledger(Protocol):
     async def append(
         self, facts: Sequence[Fact], *, actor: str, check: Check | None = None
     ) -> Appended: ...
-
-
-class Node(Protocol):
-    """What retention needs of the node."""
-
-    @property
-    def directory(self) -> Directory: ...
-
-    @property
-    def catalog(self) -> Catalog: ...
-
-    @property
-    def promotions(self) -> Promotions: ...
-
-    @property
-    def metrics(self) -> Metrics: ...
-
-    def format_of(self, key: str) -> Format | None: ...
-
-    def open(self, entry: RepositoryEntry) -> Repository: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A version that some policy would remove."""
-
-    repository: str
-    package: str
-    verdict: Verdict
-    pointed: Mapping[str, bytes] = field(default_factory=dict[str, bytes])  # when it was judged
-    policies: Sequence[Policy] = ()  # that it was judged by
 
 
 @dataclass(slots=True)
@@ -100,6 +51,14 @@ class Done:
     kept: int = 0
     missed: int = 0
     by_policy: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class Leaving(NamedTuple):
+    """A version that is about to go: what was planned, what there is of it, and what to say."""
+
+    planned: Planned
+    release: Release
+    facts: Sequence[Fact]
 
 
 class Retention:
@@ -114,199 +73,151 @@ class Retention:
         told: LastTold | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._told = told
-        self._node, self._ledger, self._last_used, self._clock = node, ledger, last_used, clock
+        self._node, self._ledger, self._clock = node, ledger, clock
+        self._planner = Planner(node, last_used, told, self._now)
         text = "Versions that retention removed"
         self._versions = node.metrics.counter("retention_removed_versions", text)
         self._bytes = node.metrics.counter("retention_removed_bytes", "Bytes of those")
 
-    # --- planning --------------------------------------------------------------------------------
-    async def plan(
-        self, *, only: str = "", keys: Sequence[str] | None = None
-    ) -> AsyncGenerator[Planned]:
-        """Find what would go, and what something saves; a package in memory at a time.
+    def plan(self, *, only: str = "", keys: Sequence[str] | None = None) -> AsyncGenerator[Planned]:
+        """Find what would go, and what something saves; a page of packages in memory at a time.
 
         ``only`` is the id of a policy whose removals alone are wanted, ``keys`` are repositories.
         """
-        pending, asked_at = await self._pending(), time.monotonic()
-        for entry in self._node.directory.all(RepositoryEntry):
-            policies = self._policies(entry)
-            wanted = keys is None or entry.key in keys
-            served = self._node.format_of(entry.format)
-            removing = any(not each.keep and only in {"", each.id} for each in policies)
-            if not wanted or not removing or served is None:
-                continue
-            if entry.repo_type not in {"local", "staging"}:
-                continue
-            after = ""
-            while packages := await self._node.catalog.packages(entry.key, after=after, limit=PAGE):
-                after = packages[-1]
-                for package in packages:
-                    pointed = await self._pointed(entry.key, package)
-                    for verdict in await self._judge(entry, served, package, policies):
-                        if only not in {"", verdict.policy}:
-                            continue
-                        if time.monotonic() > asked_at + PENDING_SECONDS:
-                            pending, asked_at = await self._pending(), time.monotonic()
-                        asked = (entry.key, package, verdict.edition.version) in pending
-                        kept = verdict.kept or ("a promotion waits for it" if asked else "")
-                        kept = kept or self._saved(entry, package, verdict, policies)
-                        verdict = verdict._replace(kept=kept)
-                        yield Planned(entry.key, package, verdict, pointed, policies)
+        return self._planner.plan(only=only, keys=keys)
 
-    def _policies(self, entry: RepositoryEntry) -> list[Policy]:
-        return [
-            each.policy
-            for each in self._node.directory.all(RetentionEntry)
-            if not each.disabled
-            and any(fnmatchcase(entry.key, pattern) for pattern in each.policy.repositories)
-        ]
-
-    async def _judge(
-        self, entry: RepositoryEntry, served: Format, package: str, policies: Sequence[Policy]
-    ) -> list[Verdict]:
-        editions = await served.releases.list(self._node.open(entry), package)
-        used: dict[str, float] = {}
-        if any(policy.unused_for for policy in policies):
-            digests = [file.digest for each in editions for file in each.files]
-            read = await self._last_used(digests)
-            for each in editions:
-                last = [read.get(file.digest, 0.0) for file in each.files]
-                if self._told is not None:
-                    versions = sorted({file.version for file in each.files})
-                    last += [await self._told(entry.key, package, v) for v in versions]
-                used[each.version] = max(last, default=0.0)
-        return judge(policies, package, editions, used, self._clock())
-
-    async def _pending(self) -> set[tuple[str, str, str]]:
-        """Versions that somebody has asked to promote: (source, package, version)."""
-        found: set[tuple[str, str, str]] = set()
-        for entry in self._node.directory.all(RepositoryEntry):
-            before = ""
-            while page := await self._node.promotions.page(
-                entry.key, before=before, status="pending"
-            ):
-                before = page[-1].id
-                for each in page:
-                    for item in each.asked.items:
-                        found.add((each.asked.source, item.package, item.resolved))
-        return found
-
-    def _pins(self, repository: str) -> list[Pin]:
-        return [
-            Pin(each.id, each.repository, each.path, each.digest)
-            for each in self._node.directory.all(PinEntry)
-            if each.repository == repository
-        ]
-
-    def _saved(
-        self,
-        entry: RepositoryEntry,
-        package: str,
-        verdict: Verdict,
-        policies: Sequence[Policy],
-    ) -> str:
-        """What keeps a version whatever the policies say, as of now; "" for nothing."""
-        edition = verdict.edition
-        placed = any(each.placed for each in policies if each.id == verdict.policy)
-        rules: Sequence[Rule] = () if placed else rules_of(self._node.directory)
-        if any(each.conflicted or each.pending for each in edition.files):
-            return "it is conflicted, or not confirmed yet"
-        now, traits, pins = self._clock(), traits_of(entry), self._pins(entry.key)
-        for file in edition.files:
-            use = Use(entry.key, package, file.path, file.size, file.published)
-            for pin in pins:
-                if pin.covers(use, str(file.digest)):
-                    return f"pin {pin.id[:8]}"
-            for rule in rules:
-                if rule.matches(use, traits, now=now, reads=0):
-                    if rule.target.kind != ON_DEMAND:
-                        return f"placement rule {rule.id}"
-                    break
-        return ""
+    def _now(self) -> float:
+        return self._clock()
 
     # --- applying --------------------------------------------------------------------------------
     async def apply(self, actor: str, *, only: str = "", keys: Sequence[str] | None = None) -> Done:
-        """Remove what the plan says; each version in a transaction of its own."""
+        """Remove what the plan says."""
         done = Done()
+        async with aclosing(self.applying(actor, only=only, keys=keys)) as steps:
+            async for each in steps:
+                done = each
+        return done
+
+    async def applying(
+        self, actor: str, *, only: str = "", keys: Sequence[str] | None = None
+    ) -> AsyncGenerator[Done]:
+        """Remove what the plan says, a bounded number of versions in each transaction.
+
+        Tells after each what was done so far.  Stopped half-way, it has removed a part.
+        """
+        done = Done()
+        batch: list[Planned] = []
         async with aclosing(self.plan(only=only, keys=keys)) as planned:
             async for each in planned:
                 if each.verdict.kept:
                     done.kept += 1
-                elif await self._remove(each, actor):
-                    done.removed += 1
-                    done.bytes += each.verdict.edition.size
-                    policy = each.verdict.policy
-                    done.by_policy[policy] = done.by_policy.get(policy, 0) + 1
-                else:
-                    done.missed += 1
-        self._versions.inc(done.removed)
-        self._bytes.inc(done.bytes)
-        return done
+                    continue
+                if not self._joins(batch, each):
+                    await self._settle(batch, actor, done)
+                    yield done
+                    batch = []
+                batch.append(each)
+        await self._settle(batch, actor, done)
+        yield done
 
-    async def _pointed(self, repository: str, package: str) -> dict[str, bytes]:
-        unit = partial(_pointed, repository=repository, package=package)
-        return await self._node.catalog.read(unit)
+    def _joins(self, batch: Sequence[Planned], planned: Planned) -> bool:
+        """Whether a version may go in one transaction with others."""
+        if not batch:
+            return True
+        entry = self._node.directory.get(RepositoryEntry, planned.repository)
+        served = self._node.format_of(entry.format) if entry is not None else None
+        if served is None or batch[0].repository != planned.repository or len(batch) >= BATCH:
+            return False
+        if served.releases.editions is not None:  # what goes with one depends on what others need
+            return all(each.package != planned.package for each in batch)
+        files = sum(len(each.verdict.edition.files) for each in (*batch, planned))
+        return files <= FILES_MAX
 
-    async def _stands(self, entry: RepositoryEntry, served: Format, planned: Planned) -> bool:
-        """Judge a package anew whose tags or policies are others now: either may keep it."""
-        verdicts = await self._judge(entry, served, planned.package, self._policies(entry))
-        wanted = planned.verdict
-        return any(
-            not each.kept
-            and (each.policy, each.edition.version) == (wanted.policy, wanted.edition.version)
-            for each in verdicts
-        )
+    async def _settle(self, batch: Sequence[Planned], actor: str, done: Done) -> None:
+        """Remove a batch and count it."""
+        removed = await self._remove_all(batch, actor)
+        for planned in removed:
+            done.removed += 1
+            done.bytes += planned.verdict.edition.size
+            policy = planned.verdict.policy
+            done.by_policy[policy] = done.by_policy.get(policy, 0) + 1
+        done.missed += len(batch) - len(removed)
+        self._versions.inc(len(removed))
+        self._bytes.inc(sum(each.verdict.edition.size for each in removed))
 
     async def _remove(self, planned: Planned, actor: str) -> bool:
         """Remove one version unless it has changed; tell whether it went."""
-        entry = self._node.directory.get(RepositoryEntry, planned.repository)
+        return bool(await self._remove_all([planned], actor))
+
+    async def _remove_all(self, batch: Sequence[Planned], actor: str) -> list[Planned]:
+        """Remove versions of one repository, those that have not changed; return which went.
+
+        In one transaction; if anything came between, each in its own.
+        """
+        entry = self._node.directory.get(RepositoryEntry, batch[0].repository) if batch else None
         served = self._node.format_of(entry.format) if entry is not None else None
         if entry is None or served is None:
-            return False
-        repository, verdict = self._node.open(entry), planned.verdict
-        seen = await self._pointed(entry.key, planned.package)
-        policies = self._policies(entry)
-        moved = seen != planned.pointed or policies != list(planned.policies)
-        if moved and not await self._stands(entry, served, planned):
-            return False
-        try:
-            release = await served.releases.read(
-                repository, planned.package, verdict.edition.version
-            )
-            reason = f"retention {verdict.policy}: {verdict.why}"
-            facts = await served.releases.withdraw(repository, release, reason)
-        except NotFoundError:
-            return False
-        if self._saved(entry, planned.package, verdict, policies):
-            return False  # pinned, or placed by a rule, since it was planned
-        judged = self._node.directory.standing(*JUDGES)
+            return []
+        names = sorted({each.package for each in batch})
+        seen = await self._node.catalog.read(
+            partial(packaged.pointers_of, repository=entry.key, packages=names)
+        )
+        judged = self._node.directory.standing(*JUDGES)  # before anything is judged by them
+        leaving = await self._leaving(entry, served, batch, seen)
 
         def check(connection: sa.Connection) -> None:
-            pointed = _pointed(connection, entry.key, planned.package)
-            if pointed != seen or not _same(connection, planned, release):
-                raise ConflictError("it changed meanwhile")
+            if packaged.pointers_of(connection, entry.key, names) != seen:
+                raise ConflictError("a tag changed meanwhile")
+            if not _same(connection, entry.key, leaving):
+                raise ConflictError("a version changed meanwhile")
             if _standing(connection) != judged:
                 raise ConflictError("a pin, rule or policy came, changed or went meanwhile")
 
+        if not leaving:
+            return []
         try:
-            if facts:
-                await self._ledger.append(facts, actor=actor, check=check)
+            facts = [fact for each in leaving for fact in each.facts]
+            await self._ledger.append(facts, actor=actor, check=check)
         except ConflictError:
-            return False
-        return bool(facts)
+            if len(batch) == 1:
+                return []
+            return [each for each in batch if await self._remove(each, actor)]
+        return [each.planned for each in leaving]
+
+    async def _leaving(
+        self, entry: RepositoryEntry, served: Format, batch: Sequence[Planned], seen: Pointed
+    ) -> list[Leaving]:
+        """What of a batch still is to go, and how."""
+        policies, repository = self._planner.policies(entry), self._node.open(entry)
+        found: list[Leaving] = []
+        for planned in batch:
+            moved = seen.get(planned.package, {}) != planned.pointed
+            moved = moved or policies != list(planned.policies)
+            # A large package is not read again for each of its versions: they wait for a next run.
+            if moved and (planned.large or not await self._planner.stands(entry, served, planned)):
+                continue
+            leaving = await _withdrawn(repository, served, planned)
+            if leaving is not None:
+                found.append(leaving)
+        savers = Savers(self._node.directory, entry, policies, self._clock())
+        return [  # but what was pinned, or placed by a rule, since it was planned
+            each for each in found if not savers.saved(each.planned.package, each.planned.verdict)
+        ]
 
 
-def _pointed(connection: sa.Connection, repository: str, package: str) -> dict[str, bytes]:
-    """A unit: the pointers of a package, by the records that set them."""
-    table = schema.pointers.c
-    query = sa.select(table.name, table.records).where(
-        table.repository == repository, table.package == package
-    )
-    return {row.name: bytes(row.records) for row in connection.execute(query)}
+async def _withdrawn(repository: Repository, served: Format, planned: Planned) -> Leaving | None:
+    """What to say so that a version goes; None if it has gone."""
+    verdict = planned.verdict
+    try:
+        release = await served.releases.read(repository, planned.package, verdict.edition.version)
+        reason = f"retention {verdict.policy}: {verdict.why}"
+        facts = await served.releases.withdraw(repository, release, reason)
+    except NotFoundError:
+        return None
+    return Leaving(planned, release, facts) if facts else None
 
 
-def _standing(connection: sa.Connection) -> dict[tuple[str, str], tuple[bytes, ...]]:
+def _standing(connection: sa.Connection) -> Mapping[tuple[str, str], tuple[bytes, ...]]:
     """A unit: the records of all settings that a removal is judged by."""
     table = schema.settings.c
     query = sa.select(table.kind, table.key, table.records).where(
@@ -315,13 +226,17 @@ def _standing(connection: sa.Connection) -> dict[tuple[str, str], tuple[bytes, .
     return {(row.kind, row.key): ids(row.records) for row in connection.execute(query)}
 
 
-def _same(connection: sa.Connection, planned: Planned, release: Release) -> bool:
+def _same(connection: sa.Connection, repository: str, leaving: Sequence[Leaving]) -> bool:
     """Whether the files that were judged are still there, by the same publishes."""
     table = schema.files.c
-    judged = {each.path: each.record for each in (*planned.verdict.edition.files, *release.files)}
+    judged = {
+        file.path: file.record
+        for each in leaving
+        for file in (*each.planned.verdict.edition.files, *each.release.files)
+    }
     for part in chunks(sorted(judged)):
         query = sa.select(table.path, table.record).where(
-            table.repository == planned.repository, table.path.in_(part)
+            table.repository == repository, table.path.in_(part)
         )
         there = {row.path: bytes(row.record) for row in connection.execute(query)}
         if any(there.get(path) != judged[path] for path in part):

@@ -19,6 +19,9 @@ async def last_read(inventory: Inventory, digests: Sequence[Digest]) -> Mapping[
     return {asked[blob]: row.used for blob, row in rows.items()}
 
 
-async def last_told(usage: UsageCounter, repository: str, package: str, version: str) -> float:
-    """When anybody was last sent a file of a version, on any node, as far as the ledger tells."""
-    return (await usage.usage(repository, package, version)).last
+async def last_told(
+    usage: UsageCounter, repository: str, packages: Sequence[str], versions: Sequence[str]
+) -> Mapping[tuple[str, str], float]:
+    """When each (package, version) was last sent by any node, as far as the ledger tells."""
+    await usage.keep()
+    return await usage.kept.last(repository, packages, versions)

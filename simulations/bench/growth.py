@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from urllib.parse import quote
 
-from simulations.bench import growing, payloads, publishing, usage
+from simulations.bench import growing, payloads, publishing, upkeep, usage
 from simulations.bench.client import Client, call
 from simulations.bench.figures import IDLE_SECONDS, Bench
 from simulations.bench.growing import Grown
@@ -54,6 +54,7 @@ TOLD: dict[str, tuple[str, float]] = {
     "long_grown_bytes": ("all these: memory beyond before, MB", 1e-6),
     "walk_seconds_per_page": ("walk: a page of 1,000 artifacts, ms", 1e3),
     "walk_grown_bytes": ("walk: memory beyond before, MB", 1e-6),
+    **upkeep.TOLD,
     "collect_seconds": ("collect garbage, s", 1.0),
     "collect_grown_bytes": ("collect: memory beyond before, MB", 1e-6),
 }
@@ -79,6 +80,8 @@ def growth(bench: Bench, _: int) -> Iterator[Sample]:
             partial(_small, server, size, values),
             partial(_long, server, size, values),
             partial(_walk, server, values),
+            partial(upkeep.verify, server, values),
+            partial(upkeep.retain, server, GROWN, values),
             partial(_collect, server, values),
         )
         yield sample(
@@ -144,8 +147,8 @@ def _indexing(server: Server) -> bool:
 def _small(server: Server, size: int, values: dict[str, float]) -> None:
     """CPU time a request of everything that should not notice how much there is."""
     chance = random.Random(size)
-    some = [growing.grown(chance.randrange(size)) for _ in range(TIMES)]
-    held = [growing.grown(chance.randrange(min(size, growing.BLOBS_MAX))) for _ in range(TIMES)]
+    some = [_some(chance, size) for _ in range(TIMES)]
+    held = [_some(chance, min(size, growing.BLOBS_MAX)) for _ in range(TIMES)]
     beside = [growing.grown(chance.randrange(min(size, BESIDE_MAX))) for _ in range(TIMES)]
     api = f"/api/v1/repositories/{GROWN}"
     kinds: dict[str, list[Request]] = {
@@ -164,6 +167,12 @@ def _small(server: Server, size: int, values: dict[str, float]) -> None:
     for key, requests in kinds.items():
         values[key] = _cost(server, requests)
     values["publish pypi"] = _publishing(server, size)
+
+
+def _some(chance: random.Random, size: int) -> Grown:
+    """Any version but a project's oldest, which retention has removed at a smaller size."""
+    number = chance.randrange(size)
+    return growing.grown(number + (number % growing.VERSIONS == 0))
 
 
 def _cost(server: Server, requests: Sequence[Request]) -> float:
@@ -185,7 +194,7 @@ def _publishing(server: Server, size: int) -> float:
 def _long(server: Server, size: int, values: dict[str, float]) -> None:
     """What has to do with everything there is: CPU time, and memory beyond before."""
     chance = random.Random(-size)
-    some = [growing.grown(chance.randrange(size)).project for _ in range(TIMES)]
+    some = [_some(chance, size).project for _ in range(TIMES)]
     search = "/api/v1/search/quick?q="
     kinds: dict[str, list[Request]] = {
         "all projects": [("GET", "/pypi/pypi/simple/", None)],

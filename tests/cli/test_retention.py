@@ -51,11 +51,13 @@ def test_a_policy_is_made_planned_and_applied(run: Callable[..., Result], tmp_pa
     made = run("retention", "set", "p", "generic", "--keep-last", "1", "--include", "d@*")
     assert made.exit_code == 0, made.output
     assert "beyond the newest 1" in run("retention", "show").output
-    planned = json.loads(run("retention", "plan", "--json").output)
+    planned = json.loads(run("retention", "plan", "--json").stdout)
     assert planned["versions"] == 1
     assert "1 versions" in run("retention", "plan", "--policy", "p").output
+    (line, sums) = run("retention", "plan", "--lines").stdout.splitlines()
+    assert (json.loads(line)["version"], json.loads(sums)["versions"]) == ("a", 1)
     done = run("retention", "apply", "--json")
-    assert json.loads(done.output)["removed"] == 1, done.output
+    assert json.loads(done.stdout)["removed"] == 1, done.output
     assert run("retention", "restore", "generic", "d/a").exit_code == 0
     assert json.loads(run("retention", "gc", "--dry-run", "--json").output)["blobs"] == 0
     assert run("retention", "rm", "p").exit_code == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +153,11 @@ async def test_age_and_use_by_a_clock(tmp_path: Path, monkeypatch: pytest.Monkey
         read[Digest.of(b"bytes 1.0")] = later - DAY
         assert [each async for each in retention.plan()] == []
 
-        async def told(*place: str) -> float:
-            assert place == ("stage", "demo", "")
-            return later - DAY
+        async def told(
+            repository: str, packages: Sequence[str], versions: Sequence[str]
+        ) -> dict[tuple[str, str], float]:
+            assert (repository, list(packages), list(versions)) == ("stage", ["demo"], [])
+            return {("demo", ""): later - DAY}
 
         read.clear()
         retention = Retention(core, core.ledger, used, told=told, clock=lambda: later)

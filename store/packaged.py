@@ -1,0 +1,86 @@
+"""Files and pointers of many packages at once, without their metadata: for millions of judgements.
+
+One query for hundreds of packages, in place of one for each; and a package that alone is too large
+for memory a page at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from store import catalog_rows
+from store.bulk import chunks
+from store.rows import Artifact
+from store.schema import files, pointers
+
+PAGE = 5000  # files of one package read at once
+LIGHT: dict[str, sa.ColumnElement[Any]] = {  # read for nothing else, and most of a row
+    "checksums": sa.literal_column("''"),
+    "metadata": sa.literal(b"", sa.LargeBinary),
+    "manifest_id": sa.literal(b"", sa.LargeBinary),
+}
+COLUMNS = [LIGHT.get(column.name, column) for column in files.columns]
+MANY = sa.select(*COLUMNS).where(
+    files.c.repository == sa.bindparam("repository"),
+    files.c.package.in_(sa.bindparam("packages", expanding=True)),
+)
+NAMED = sa.select(*COLUMNS).where(
+    files.c.repository == sa.bindparam("repository"),
+    files.c.path.in_(sa.bindparam("paths", expanding=True)),
+)
+POINTED = sa.select(pointers.c.package, pointers.c.name, pointers.c.records).where(
+    pointers.c.repository == sa.bindparam("repository"),
+    pointers.c.package.in_(sa.bindparam("packages", expanding=True)),
+)
+Pointed = dict[str, dict[str, bytes]]  # package → pointer → the records that set it
+
+
+def files_of(
+    connection: sa.Connection, repository: str, packages: Iterable[str]
+) -> dict[str, list[Artifact]]:
+    """A unit: the files of packages, each in path order.  The caller bounds how many those are."""
+    found: dict[str, list[Artifact]] = {}
+    for part in chunks(packages):
+        for row in connection.execute(MANY, {"repository": repository, "packages": part}):
+            artifact = catalog_rows.artifact(row)
+            found.setdefault(artifact.package, []).append(artifact)
+    for each in found.values():
+        each.sort(key=lambda artifact: artifact.path)
+    return found
+
+
+def pointers_of(connection: sa.Connection, repository: str, packages: Iterable[str]) -> Pointed:
+    """A unit: which records set the pointers of packages."""
+    found: Pointed = {}
+    for part in chunks(packages):
+        asked = {"repository": repository, "packages": part}
+        for package, name, records in connection.execute(POINTED, asked):
+            found.setdefault(package, {})[name] = bytes(records)
+    return found
+
+
+def named(connection: sa.Connection, repository: str, paths: Iterable[str]) -> dict[str, Artifact]:
+    """A unit: files by their paths."""
+    found: dict[str, Artifact] = {}
+    for part in chunks(paths):
+        for row in connection.execute(NAMED, {"repository": repository, "paths": part}):
+            artifact = catalog_rows.artifact(row)
+            found[artifact.path] = artifact
+    return found
+
+
+def page(
+    connection: sa.Connection, repository: str, package: str, after: str
+) -> Sequence[Artifact]:
+    """A unit: the next files of one package, by path.
+
+    Walks the repository in the order of its paths: by the package's own index every page would sort
+    all that the package has.
+    """
+    mine = sa.func.coalesce(files.c.package, "") == package  # no bait for that index
+    query = sa.select(*COLUMNS).where(files.c.repository == repository, files.c.path > after, mine)
+    query = query.order_by(files.c.path).limit(PAGE)
+    return [catalog_rows.artifact(row) for row in connection.execute(query)]
