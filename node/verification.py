@@ -7,7 +7,7 @@ index and the catalog are made again from what they follow from.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import Literal
@@ -18,13 +18,16 @@ import trio
 
 from mesh.messages import REPAIR
 from node.core import Core
-from store import refolding
+from store import counting, refolding
+from store.blobs import Ingested
 from store.chunkindex import ChunkIndex
 from store.digest import Digest
 from store.errors import BlobUnknownError, DigestMismatchError, RegistryError
 from store.refolding import Difference, Scratch
 
 log = structlog.get_logger(__name__)
+AT_ONCE = 50  # small blobs compared with the index in one step
+LARGE = 16 << 20  # bytes of a blob whose chunks are not kept until others have come
 EVERY = 500  # blobs between two reports of progress
 
 
@@ -79,26 +82,37 @@ class Verification:
     # --- blobs ------------------------------------------------------------------------------------
     async def _blobs(self) -> AsyncIterator[Event]:
         core, verdict = self._core, self._verdict
+        read: list[Ingested] = []  # and not compared with the index yet
         async for digest in core.blobs.store.digests():
             try:
-                ingested = await core.blobs.index.examine(digest)
+                read.append(await core.blobs.index.examine(digest))
             except BlobUnknownError:
                 continue  # collected meanwhile
             except DigestMismatchError:
                 yield await self._damaged(digest)
                 continue
             verdict.blobs += 1
-            verdict.bytes += ingested.size
-            if not await core.blobs.index.agrees(ingested):
-                found = Finding("chunks", str(digest), "its chunks are indexed wrongly")
-                if self._repair:
-                    await core.blobs.index.forget(digest)
-                    await core.blobs.index.record(ingested)
-                    found.healed, found.detail = True, "indexed again"
-                yield found
+            verdict.bytes += read[-1].size
+            if len(read) == AT_ONCE or read[-1].size > LARGE:
+                async for found in self._compared(read):
+                    yield found
+                read.clear()
             if not verdict.blobs % EVERY:
                 yield Progress("blobs", verdict.blobs)
+        async for found in self._compared(read):
+            yield found
         async for found in self._gone(core.blobs.index):
+            yield found
+
+    async def _compared(self, read: Sequence[Ingested]) -> AsyncIterator[Finding]:
+        """Blobs whose chunks are noted wrongly."""
+        index = self._core.blobs.index
+        for ingested in await index.disagreeing(read):
+            found = Finding("chunks", str(ingested.digest), "its chunks are indexed wrongly")
+            if self._repair:
+                await index.forget(ingested.digest)
+                await index.record(ingested)
+                found.healed, found.detail = True, "indexed again"
             yield found
 
     async def _damaged(self, digest: Digest) -> Finding:
@@ -178,7 +192,9 @@ class Verification:
             while first <= end:
                 name = f"{author}/{incarnation}"
                 try:
-                    batch = await self._core.ledger.range(author, incarnation, first)
+                    batch = await self._core.ledger.range(
+                        author, incarnation, first, refolding.RANGE_MAX
+                    )
                     trouble = "records are missing" if batch is None else ""
                     if batch is not None:
                         trouble = await trio.to_thread.run_sync(made.add, batch)
@@ -205,18 +221,27 @@ class Verification:
         return event
 
     async def _counts(self) -> AsyncIterator[Finding]:
-        """Package counts against what they count."""
+        """Package counts and totals against what they count; only what is wrong is written."""
+        core = self._core
+        if await core.catalog.read(counting.wrong_totals):
+            wrong = await core.ledger.repair(refolding.totalled, commit=self._repair)
+            if wrong:
+                yield self._miscounted("totals", f"{wrong} repositories are added up wrongly")
         after: tuple[str, ...] = ()
         while True:
-            work = partial(refolding.counted, after=after)
-            keys, wrong = await self._core.ledger.repair(work, commit=self._repair)
-            if wrong:
-                if self._repair:  # packages may have come or gone, and nobody was told
-                    self._core.catalog.touched({(key[0], "") for key in keys}, 0)
-                name = f"{keys[0][0]} {keys[0][1]} to {keys[-1][0]} {keys[-1][1]}"
-                detail = "counted again" if self._repair else ""
-                trouble = f"{wrong} packages are counted wrongly"
-                yield Finding("count", name, trouble, healed=self._repair, detail=detail)
-            if not keys:
+            keys, found = await core.catalog.read(partial(refolding.counted, after=after))
+            if found:
+                work = partial(refolding.recounted, keys=found)
+                wrong = await core.ledger.repair(work, commit=self._repair)
+                if wrong:
+                    if self._repair:  # packages may have come or gone, and nobody was told
+                        core.catalog.touched({(key[0], "") for key in found}, 0)
+                    name = f"{found[0][0]} {found[0][1]} to {found[-1][0]} {found[-1][1]}"
+                    yield self._miscounted(name, f"{wrong} packages are counted wrongly")
+            if len(keys) < refolding.PAGE:
                 return
             after = keys[-1]
+
+    def _miscounted(self, name: str, trouble: str) -> Finding:
+        detail = "counted again" if self._repair else ""
+        return Finding("count", name, trouble, healed=self._repair, detail=detail)

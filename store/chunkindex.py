@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
@@ -19,12 +20,14 @@ from store import schema
 from store.blobs import BlobStore, Ingested
 from store.chunks import Manifest
 from store.digest import Digest
+from store.disk import disk_errors
 from store.errors import BlobUnknownError, ManifestInvalidError
 from store.intake import Intake
 
 T = TypeVar("T")
 
 ROWS_MAX = 4096  # rows inserted in one transaction: others want to write too
+SMALL_MAX = 1 << 20  # bytes of a blob that is read in one step
 KEYS_MAX = 500  # keys looked up in one statement: SQLite binds at most 999 in old builds
 
 
@@ -38,6 +41,9 @@ class Port(Protocol):
     async def write(self, unit: Callable[[sa.Connection], T]) -> T:
         """Run a unit and commit it."""
         ...
+
+
+NOTED = sa.select(schema.chunks).where(schema.chunks.c.blob == sa.bindparam("blob"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,29 +112,14 @@ class ChunkIndex:
         self.observer(blob, None)
         await self._database.write(partial(_forget, blob=blob.raw))
 
-    async def agrees(self, ingested: Ingested) -> bool:
-        """Tell whether what is noted of a blob is what was just read of it; nothing noted is right.
+    async def disagreeing(self, found: Sequence[Ingested]) -> list[Ingested]:
+        """Those of which something else is noted than what was just read; one step for all.
 
-        Without a manifest a blob is not indexed yet, and will be when somebody asks.
+        Nothing noted is right: without a manifest a blob is indexed when somebody asks.
         """
-        blob, rows = ingested.digest.raw, set()
-        for row in _chunk_rows(ingested.manifest):
-            rows.add((row["sha256"], row["offset"], row["length"]))
-
-        def unit(connection: sa.Connection) -> bool:
-            encoded = _encoded(connection, blob)
-            if encoded is None:
-                return True
-            table = schema.chunks
-            query = sa.select(table.c.sha256, table.c.offset, table.c.length)
-            noted = {
-                (bytes(row[0]), row[1], row[2])
-                for row in connection.execute(query.where(table.c.blob == blob))
-            }
-            whole = {row[0] for row in noted} == {row[0] for row in rows}
-            return whole and noted <= rows and bytes(encoded) == ingested.manifest.encode()
-
-        return await self._database.read(unit)
+        return await self._database.read(
+            lambda connection: [each for each in found if not _agrees(connection, each)]
+        )
 
     async def blobs(self, after: bytes) -> Sequence[Digest]:
         """Return the next blobs that are noted, in the order of their digests."""
@@ -147,11 +138,44 @@ class ChunkIndex:
 
     async def examine(self, blob: Digest) -> Ingested:
         """Read a blob through once more.  Raises BlobUnknownError, DigestMismatchError."""
+        path = self._store.path(blob)
+        if path is not None:
+            small = await trio.to_thread.run_sync(_examine_small, path, blob)
+            if small is not None:
+                return small
         intake = Intake(blob)
         async with self._store.read(blob) as blocks:
             async for block in blocks:
                 await trio.to_thread.run_sync(intake.update, memoryview(block))
         return await trio.to_thread.run_sync(intake.finish)
+
+
+def _examine_small(path: Path, blob: Digest) -> Ingested | None:
+    """Read a file in one step; None for one that takes longer than others should wait."""
+    try:
+        with disk_errors(), path.open("rb") as file:
+            data = file.read(SMALL_MAX + 1)
+    except FileNotFoundError:
+        raise BlobUnknownError(f"no blob {blob}") from None
+    if len(data) > SMALL_MAX:
+        return None
+    intake = Intake(blob)
+    intake.update(memoryview(data))
+    return intake.finish()
+
+
+def _agrees(connection: sa.Connection, ingested: Ingested) -> bool:
+    blob = ingested.digest.raw
+    encoded = _encoded(connection, blob)
+    if encoded is None:
+        return True
+    rows = {(r["sha256"], r["offset"], r["length"]) for r in _chunk_rows(ingested.manifest)}
+    noted = {
+        (bytes(row.sha256), row.offset, row.length)
+        for row in connection.execute(NOTED, {"blob": blob})
+    }
+    whole = {row[0] for row in noted} == {row[0] for row in rows}
+    return whole and noted <= rows and bytes(encoded) == ingested.manifest.encode()
 
 
 def _begin(connection: sa.Connection, ingested: Ingested, end: dict[str, Any]) -> bool:

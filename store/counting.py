@@ -87,8 +87,8 @@ def add(connection: sa.Connection, changes: Iterable[Change]) -> None:
         connection.execute(sa.delete(totals).where(*gone))
 
 
-def total_again(connection: sa.Connection) -> int:
-    """Add every repository up again from its packages; how many totals were wrong."""
+def wrong_totals(connection: sa.Connection) -> dict[str, tuple[int, int]]:
+    """Repositories whose totals are not what their packages come to, and what those are."""
     sums = (sa.func.sum(packages.c.files), sa.func.sum(packages.c.size))
     query = sa.select(packages.c.repository, *sums).group_by(packages.c.repository)
     right = {
@@ -97,9 +97,15 @@ def total_again(connection: sa.Connection) -> int:
     }
     found = {row[0]: (row[1], row[2]) for row in connection.execute(sa.select(totals))}
     wrong = [key for key in right.keys() | found.keys() if right.get(key) != found.get(key)]
+    return {key: right.get(key, (0, 0)) for key in wrong}
+
+
+def total_again(connection: sa.Connection) -> int:
+    """Add every repository up again from its packages; how many totals were wrong."""
+    wrong = wrong_totals(connection)
     for part in bulk.chunks(wrong):
         connection.execute(sa.delete(totals).where(totals.c.repository.in_(part)))
-    bulk.insert(connection, totals, [(key, *right[key]) for key in wrong if key in right])
+    bulk.insert(connection, totals, [(key, *sums) for key, sums in wrong.items() if any(sums)])
     return len(wrong)
 
 

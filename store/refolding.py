@@ -22,6 +22,8 @@ from store.records import Batch
 
 T = TypeVar("T")
 PAGE = 500  # rows compared at once
+RANGE_MAX = 512 << 10  # bytes of records folded at once: each transaction touches pages anywhere
+CACHE_MAX = 16 << 20  # bytes of the scratch's pages in memory
 # Each table of the catalog with the cell of a row, given its primary key.
 CELLS: dict[str, Callable[..., str]] = {
     "files": fold.file_cell,
@@ -34,6 +36,7 @@ CELLS: dict[str, Callable[..., str]] = {
 TABLES = [schema.facts.tables[name] for name in CELLS]
 Row = tuple[Any, ...]
 Key = tuple[str, ...]
+PackageKey = tuple[str, str]  # repository, package
 
 
 class Reading(Protocol):
@@ -69,6 +72,7 @@ class Scratch:
         )
         with self._engine.begin() as connection:
             connection.exec_driver_sql("PRAGMA synchronous = OFF")
+            connection.exec_driver_sql(f"PRAGMA cache_size = -{CACHE_MAX >> 10}")  # in KiB
             schema.facts.create_all(connection)
 
     def close(self) -> None:
@@ -257,14 +261,46 @@ def recount(connection: sa.Connection, *keys: tuple[str, str]) -> int:
     return wrong
 
 
-def counted(
-    connection: sa.Connection, _: Authority, after: Key
-) -> tuple[tuple[list[tuple[str, str]], int], list[Touched]]:
-    """A unit: the next packages by name, and how many counts were wrong, and are right now.
+def counted(connection: sa.Connection, after: Key) -> tuple[list[PackageKey], list[PackageKey]]:
+    """A unit that only reads: the next packages by name, and those that are counted wrongly.
 
-    Counted in the transaction that puts them right: no publish comes between.  The totals of
-    repositories come first; what is put right later changes them, too.
+    All of a page by one query a table; also finds packages that have files but no row.
     """
-    wrong = 0 if after else counting.total_again(connection)
-    keys = [(row[0], row[1]) for row in page(connection, schema.packages, after)]
-    return (keys, wrong + recount(connection, *keys)), []
+    stored = page(connection, schema.packages, after)
+    keys = [(row[0], row[1]) for row in stored]
+    last = keys[-1] if len(keys) == PAGE else ()
+    right: dict[PackageKey, tuple[int, int, int]] = {}
+    for table, size in ((schema.files, schema.files.c.size), (schema.pointers, None)):
+        place = (table.c.repository, table.c.package)
+        number = sa.func.count() if size is not None else sa.literal(0)
+        total = sa.func.sum(size) if size is not None else sa.literal(0)
+        query = sa.select(*place, number, total, sa.func.max(table.c.hlc)).group_by(*place)
+        if after:
+            query = query.where(sa.tuple_(*place) > sa.tuple_(*after))
+        if last:
+            query = query.where(sa.tuple_(*place) <= sa.tuple_(*last))
+        for repository, package, some, bytes_, newest in connection.execute(query):
+            held = right.get((repository, package), (0, 0, 0))
+            more = (held[0] + some, held[1] + int(bytes_), max(held[2], newest))
+            right[repository, package] = more
+    told = {(row[0], row[1]): row[2:] for row in stored}
+    wrong = [key for key in told.keys() | right.keys() if told.get(key) != right.get(key)]
+    return keys, sorted(wrong)
+
+
+def recounted(
+    connection: sa.Connection, _: Authority, keys: Sequence[PackageKey]
+) -> tuple[int, list[Touched]]:
+    """A unit: count packages again; how many were wrong.
+
+    Counted in the transaction that puts them right: no publish comes between.
+    """
+    return recount(connection, *keys), []
+
+
+def totalled(connection: sa.Connection, _: Authority) -> tuple[int, list[Touched]]:
+    """A unit: add repositories up again; how many were wrong.
+
+    Before packages are counted again, which changes totals by differences.
+    """
+    return counting.total_again(connection), []

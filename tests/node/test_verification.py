@@ -101,6 +101,8 @@ PLANTED: dict[str, tuple[str, Callable[[World], None]]] = {
         lambda node: sql(node, "UPDATE settings SET value = X'7B7D' WHERE kind = 'user'"),
     ),
     "a package is counted wrongly": ("count", lambda node: sql(node, "UPDATE packages SET size=1")),
+    "a package is not counted": ("count", lambda node: sql(node, "DELETE FROM packages")),
+    "a repository is added up wrongly": ("count", lambda node: sql(node, "DELETE FROM totals")),
     "a chunk is indexed elsewhere": (
         "chunks",
         lambda node: sql(node, "UPDATE chunks SET length = length + 1", file="local.db"),
