@@ -38,7 +38,9 @@ from formats.releases import Releases
 from formats.remote import Remote
 from formats.repository import (
     DOCUMENT_MAX,
+    GENERATION_SECONDS,
     GENERATIONS_MAX,
+    GENERATIONS_MIN,
     Accounts,
     Principal,
     Registry,
@@ -62,6 +64,8 @@ __all__ = [
     "DOCUMENT_MAX",
     "FORM",
     "GENERATIONS_MAX",
+    "GENERATIONS_MIN",
+    "GENERATION_SECONDS",
     "NO_BODY",
     "Accounts",
     "Answer",

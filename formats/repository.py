@@ -21,7 +21,10 @@ from store.digest import Digest
 from store.rows import Artifact, FlagRow, Pointer
 
 DOCUMENT_MAX = 16 << 20  # bytes of a body that a handler may see as bytes
-GENERATIONS_MAX = 3  # sets of generated documents that stay readable by digest
+# Sets of generated documents that stay readable by digest: so many at least, and so many at most
+# of those that were the newest within the last half hour.
+GENERATIONS_MIN, GENERATIONS_MAX = 3, 64
+GENERATION_SECONDS = 1800.0
 
 T = TypeVar("T")
 
@@ -208,7 +211,7 @@ class Repository(Protocol):
         ...
 
     async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
-        """Sets built under this key on this node, newest first, at most GENERATIONS_MAX.
+        """Sets built under this key on this node and known still, newest first.
 
         Clients in mid-refresh ask for documents of the set before (by-hash paths); the blobs of
         these sets are kept.

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from formats.contract import GENERATIONS_MAX, Rendered
+from formats.contract import Rendered
+from node.repositories.generations import DocumentSet, Generations, Key
 from node.repositories.listed import Listed, write
 from node.turns import Turns
-from store.blobs import Ingested
 from store.digest import Digest
 
 CACHE_MAX = 24 << 20  # bytes of rendered documents a node keeps
 LISTED_MAX = 512 << 20  # bytes of long ones that it keeps on disk
 LISTED_MIN = 8 << 20  # what each counts as at least, so that there are few open files
-SETS_MAX = 1024  # sets of documents whose generations are remembered
+PLACES_MAX = 1024  # things whose numbers are remembered
 Built = TypeVar("Built")
-Key = tuple[str, str]
-DocumentSet = Mapping[str, Ingested]
 
 
 @dataclass(slots=True)
@@ -92,7 +91,7 @@ class Shelf(Generic[Built]):
 class Numbers:
     """Revisions of things that have none: greater than any before when one is made of others."""
 
-    def __init__(self, places_max: int = SETS_MAX) -> None:
+    def __init__(self, places_max: int = PLACES_MAX) -> None:
         self._held: OrderedDict[Key, tuple[bytes, int]] = OrderedDict()
         self._last, self._places_max = 0, places_max
 
@@ -116,15 +115,17 @@ def render(data: bytes, modified: float) -> Rendered:
 class RenderCache:
     """The node's shelves: small documents in memory, long ones on disk, sets kept as blobs.
 
-    ``folder`` is where the long ones lie, nameless; None is the system's.
+    ``folder`` is where the long ones lie, nameless; None is the system's.  ``clock`` is monotonic.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._folder = folder
         self.lists: Shelf[Listed] = Shelf(LISTED_MAX, lambda each: max(LISTED_MIN, each.size))
         self.documents: Shelf[Rendered] = Shelf(CACHE_MAX, lambda each: len(each.data) + 512)
         self.sets: Shelf[DocumentSet] = Shelf(1 << 20, lambda each: 256 * len(each) + 64)
-        self._generations: OrderedDict[Key, deque[DocumentSet]] = OrderedDict()
+        self._generations = Generations(clock)
 
     async def listed(
         self,
@@ -147,25 +148,15 @@ class RenderCache:
 
         async def build_and_remember() -> DocumentSet:
             built = await build()
-            kept = self._generations.setdefault(key, deque(maxlen=GENERATIONS_MAX))
-            self._generations.move_to_end(key)
-            while len(self._generations) > SETS_MAX:
-                self._generations.popitem(last=False)
-            if not kept or kept[0] != built:
-                kept.appendleft(built)
+            self._generations.add(key, built)
             return built
 
         return await self.sets.get(key, revision, build_and_remember)
 
     def generations(self, key: Key) -> Sequence[DocumentSet]:
-        """Sets built under a key, newest first."""
-        return tuple(self._generations.get(key, ()))
+        """Sets built under a key that are known still, newest first."""
+        return self._generations.of(key)
 
     def referenced(self) -> set[Digest]:
         """Blobs that only a document set names: garbage collection keeps them."""
-        return {
-            blob.digest
-            for kept in self._generations.values()
-            for each in kept
-            for blob in each.values()
-        }
+        return set(self._generations.blobs())

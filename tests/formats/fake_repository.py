@@ -21,7 +21,7 @@ from typing import BinaryIO, TypeVar
 
 from formats.contract import (
     DOCUMENT_MAX,
-    GENERATIONS_MAX,
+    GENERATIONS_MIN,
     Accounts,
     Publish,
     Rendered,
@@ -349,7 +349,7 @@ class FakeRepository:
             found = await build()
             self._sets[key] = (self.revision, found)
             self._generations.setdefault(key, []).insert(0, found)
-            del self._generations[key][GENERATIONS_MAX:]
+            del self._generations[key][GENERATIONS_MIN:]
         return found
 
     async def generations(self, key: str) -> Sequence[Mapping[str, Ingested]]:
