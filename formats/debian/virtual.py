@@ -8,6 +8,7 @@ Spec: Debian repository format; formats.md §4.5 (virtual).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -236,7 +237,7 @@ class Builder:
     async def _merge(self, path: str, sources: Sequence[str]) -> None:
         """One merged index and its twins."""
         repository = self.members.repository
-        seen: set[tuple[str, str, str]] = set()
+        seen: set[bytes] = set()
         async with AsyncExitStack() as stack:
             ingest = repository.ingest(checksums=CHECKSUMS)
             text = Text(await stack.enter_async_context(ingest))
@@ -251,9 +252,7 @@ class Builder:
             packed = await compress(repository, self.found[path], TWINS[suffix])
             self.found[path + suffix] = packed
 
-    async def _add(
-        self, suite: Suite, path: str, text: Text, seen: set[tuple[str, str, str]]
-    ) -> None:
+    async def _add(self, suite: Suite, path: str, text: Text, seen: set[bytes]) -> None:
         forms = suite.forms(path)
         if not forms:
             return
@@ -266,7 +265,7 @@ class Builder:
             rows, ended = await self.members.repository.inspect(blob.digest, read)
             for told, stanza in rows:
                 package = told.get("package", "").lower()  # as apt and dpkg read it
-                build = (package, told.get("version", ""), told.get("architecture", ""))
+                build = _build(package, told.get("version", ""), told.get("architecture", ""))
                 place = told.get(where.lower(), "")
                 if build not in seen and await self._lists(member, package, place):
                     seen.add(build)
@@ -302,6 +301,11 @@ def _read_stanzas(
     """The next stanzas, with their files in another folder, and whether those were the last."""
     rows = [(fields_of(each), moved(each, where, prefix)) for each in reader(file)]
     return rows, reader.ended
+
+
+def _build(*parts: str) -> bytes:
+    """What tells a build from others: main has 60,000, and as texts each took 300 bytes."""
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "replace")).digest()[:16]
 
 
 def _names(value: object) -> set[str]:

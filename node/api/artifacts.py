@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from urllib.parse import quote
 
 import msgspec
+import trio
 
 from node.api.contract import Access, Call, Raw, Table, cut
 from node.packages.conditions import http_date
@@ -17,6 +18,7 @@ from store.facts import Delete
 from store.rows import Artifact
 
 table = Table("artifacts")
+ASKED_MAX = 16  # questions at once to a store that may be far away
 
 
 class ArtifactView(msgspec.Struct):
@@ -48,6 +50,27 @@ class PackageList(msgspec.Struct):
 
 async def view(call: Call, artifact: Artifact) -> ArtifactView:
     """An artifact, and whether its bytes are on this node."""
+    return _view(call, artifact, local=await call.core.holds(artifact.digest))
+
+
+async def views(call: Call, artifacts: Sequence[Artifact]) -> list[ArtifactView]:
+    """Several artifacts; where the bytes are is asked once for each digest, some at a time."""
+    digests = list(dict.fromkeys(each.digest for each in artifacts))
+    here: set[Digest] = set()
+    limiter = trio.CapacityLimiter(ASKED_MAX)
+
+    async def ask(digest: Digest) -> None:
+        async with limiter:
+            if await call.core.holds(digest):
+                here.add(digest)
+
+    async with trio.open_nursery() as nursery:
+        for digest in digests:
+            nursery.start_soon(ask, digest)
+    return [_view(call, each, local=each.digest in here) for each in artifacts]
+
+
+def _view(call: Call, artifact: Artifact, *, local: bool) -> ArtifactView:
     path = quote(artifact.path)
     return ArtifactView(
         artifact.record.hex(),
@@ -62,7 +85,7 @@ async def view(call: Call, artifact: Artifact) -> ArtifactView:
         artifact.author,
         artifact.pending,
         artifact.conflicted,
-        await call.core.holds(artifact.digest),
+        local,
         f"{call.root_url}/api/v1/repositories/{artifact.repository}/download/{path}",
     )
 
@@ -81,7 +104,7 @@ async def list_artifacts(call: Call) -> ArtifactList:
         call.repository.key, prefix=call.query.get("prefix", ""), after=after, limit=limit + 1
     )
     page, more = cut(found, limit, lambda each: each.path)
-    return ArtifactList([await view(call, each) for each in page], more)
+    return ArtifactList(await views(call, page), more)
 
 
 @table.route(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import msgspec
 import sqlalchemy as sa
 
-from node.api.artifacts import ArtifactView, view
+from node.api.artifacts import ArtifactView, views
 from node.api.contract import Access, Call, Table, cut
 from node.search.documents import FILES_MAX
 from store import catalog_rows, hlc, tree
+from store.catalog import FLAGS, POINTERS
 from store.errors import PackageUnknownError, RejectedError
 from store.paging import storable
 from store.rows import Artifact, FlagRow, Pointer
-from store.schema import files
+from store.schema import files, flags
 from store.search_writing import DocumentKey
 
 table = Table("browse")
@@ -171,8 +171,8 @@ async def show_package(call: Call) -> PackagePage:
         latest_version=told["version"] if told else "",
         versions=list(page),
         next=more,
-        tags=[_pointer(each) for each in (await catalog.pointers(entry.key, name))[:MARKS_MAX]],
-        marks=_marks(await catalog.flags(entry.key, name)),
+        tags=await catalog.read(partial(_tags, repository=entry.key, package=name)),
+        marks=await catalog.read(partial(_marks, repository=entry.key, package=name)),
         downloads=used.downloads,
         last_used_at=used.last,
     )
@@ -183,16 +183,25 @@ def _pointer(found: Pointer) -> PointerView:
     return PointerView(found.name, text, found.updated, bool(found.siblings))
 
 
-def _marks(found: Sequence[FlagRow]) -> list[MarkView]:
-    return [
-        MarkView(
-            each.name,
-            each.version,
-            each.path,
-            each.value[: 4 * TEXT_MAX].decode("utf-8", "replace")[:TEXT_MAX],
-        )
-        for each in found[:MARKS_MAX]
-    ]
+def _tags(connection: sa.Connection, repository: str, package: str) -> list[PointerView]:
+    """A unit: pointers of a package, as many as a page shows."""
+    asked = {"repository": repository, "package": package, "limit": MARKS_MAX}
+    rows = connection.execute(POINTERS, asked)
+    return [_pointer(catalog_rows.pointer(row)) for row in rows]
+
+
+def _marks(
+    connection: sa.Connection, repository: str, package: str, version: str | None = None
+) -> list[MarkView]:
+    """A unit: marks of a package, or of one version, as many as a page shows."""
+    asked = {"repository": repository, "package": package, "limit": MARKS_MAX}
+    query = FLAGS if version is None else FLAGS.where(flags.c.version == version)
+    return [_mark(catalog_rows.flag(row)) for row in connection.execute(query, asked)]
+
+
+def _mark(found: FlagRow) -> MarkView:
+    text = found.value[: 4 * TEXT_MAX].decode("utf-8", "replace")[:TEXT_MAX]
+    return MarkView(found.name, found.version, found.path, text)
 
 
 def _versions(
@@ -231,7 +240,7 @@ async def show_version(call: Call) -> VersionPage:
     if not found:
         raise PackageUnknownError(f"{entry.key} has no {package[:200]!r} {version[:100]!r}")
     told = await core.search.source.make(DocumentKey(entry.key, package, version))
-    marks = _marks(await core.catalog.flags(entry.key, package))
+    unit_of_marks = partial(_marks, repository=entry.key, package=package, version=version)
     used = await core.usage.usage(entry.key, package, version)
     return VersionPage(
         repository_key=entry.key,
@@ -243,9 +252,9 @@ async def show_version(call: Call) -> VersionPage:
         keywords=told.keywords.split() if told else [],
         tags=told.tags.split() if told else [],
         size_bytes=sum(each.size for each in found[:FILES_MAX]),
-        files=[await view(call, each) for each in found[:FILES_MAX]],
+        files=await views(call, found[:FILES_MAX]),
         more_files=len(found) > FILES_MAX,
-        marks=[each for each in marks if each.version == version],
+        marks=await core.catalog.read(unit_of_marks),
         downloads=used.downloads,
         last_used_at=used.last,
     )
