@@ -42,6 +42,7 @@ from formats.repository import (
     GENERATIONS_MAX,
     GENERATIONS_MIN,
     Accounts,
+    Listing,
     Principal,
     Registry,
     Rendered,
@@ -78,6 +79,7 @@ __all__ = [
     "FormFile",
     "Format",
     "Handler",
+    "Listing",
     "PartData",
     "PartEnd",
     "PartEvent",
@@ -102,6 +104,7 @@ __all__ = [
     "Uploads",
     "Virtual",
     "blob_response",
+    "document_response",
     "json_response",
     "plain_error",
     "redirect",
@@ -288,6 +291,24 @@ def plain_error(error: RegistryError) -> Response:
 def json_response(document: object, *, status: int = 200, **extra: object) -> Response:
     """A JSON answer.  ``extra`` is passed on to Response."""
     return Response(status, msgspec.json.encode(document), "application/json", **extra)  # type: ignore[arg-type]
+
+
+def document_response(
+    found: Rendered | Listing,
+    media_type: str,
+    *,
+    status: int = 200,
+    headers: Iterable[tuple[str, str]] = (),
+) -> Response:
+    """A rendered document with its validators, wherever it lies."""
+    return Response(
+        status,
+        found.data if isinstance(found, Rendered) else found,
+        media_type,
+        tuple(headers),
+        etag=found.etag,
+        modified=found.modified,
+    )
 
 
 def blob_response(

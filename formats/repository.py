@@ -130,6 +130,14 @@ class Repository(Protocol):
         """Files of a package (or of one version), in path order; empty if unknown."""
         ...
 
+    def each(self, package: str, prefix: str = "") -> AsyncIterator[Artifact]:
+        """Files of a package in path order, a page at a time where they are many.
+
+        Then they come without metadata, and ``prefix``, with which all their paths begin, spares a
+        walk over others.
+        """
+        ...
+
     async def by_digest(self, digest: Digest) -> Sequence[Artifact]:
         """Visible files with these bytes (any algorithm the catalog knows)."""
         ...
@@ -195,6 +203,15 @@ class Repository(Protocol):
 
     async def cached(self, key: str, render: Callable[[], Awaitable[bytes]]) -> Rendered:
         """A rendered document, kept until this repository's revision changes; single flight."""
+        ...
+
+    async def composed(
+        self, key: str, parts: Callable[[], AsyncGenerator[bytes]]
+    ) -> Rendered | Listing:
+        """A document rendered in parts: in memory while it is small, else on the disk.
+
+        Kept until this repository's revision changes; single flight.
+        """
         ...
 
     async def listed(self, key: str, parts: Callable[[], AsyncGenerator[bytes]]) -> Listing:

@@ -68,6 +68,11 @@ class Members(Protocol):
         """What is kept of all members, as one repository: the first that has a thing gives it."""
         ...
 
+    @property
+    def outside(self) -> bool:
+        """Whether a member looks outside; if none does, ``repository`` knows all there is."""
+        ...
+
     async def documents(self, name: str, ask: Ask) -> Sequence[Document]:
         """What the members that may be asked for ``name`` answer; those without are left out.
 

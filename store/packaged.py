@@ -6,13 +6,16 @@ for memory a page at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from store import catalog_rows
 from store.bulk import chunks
+from store.catalog import Catalog, between
+from store.paging import Paged
 from store.rows import Artifact
 from store.schema import files, pointers
 
@@ -73,14 +76,36 @@ def named(connection: sa.Connection, repository: str, paths: Iterable[str]) -> d
 
 
 def page(
-    connection: sa.Connection, repository: str, package: str, after: str
+    connection: sa.Connection, repository: str, package: str, after: str, prefix: str = ""
 ) -> Sequence[Artifact]:
-    """A unit: the next files of one package, by path.
+    """A unit: the next files of one package, by path, all of which begin with ``prefix``.
 
     Walks the repository in the order of its paths: by the package's own index every page would sort
     all that the package has.
     """
     mine = sa.func.coalesce(files.c.package, "") == package  # no bait for that index
-    query = sa.select(*COLUMNS).where(files.c.repository == repository, files.c.path > after, mine)
+    place = between(files.c.path, prefix, after)
+    query = sa.select(*COLUMNS).where(files.c.repository == repository, *place, mine)
     query = query.order_by(files.c.path).limit(PAGE)
     return [catalog_rows.artifact(row) for row in connection.execute(query)]
+
+
+def walk(
+    catalog: Catalog, repository: str, package: str, prefix: str = ""
+) -> AsyncIterator[Artifact]:
+    """Files of a package in path order; without metadata, and a page at a time, where many."""
+    many = False
+
+    async def load(last: Artifact | None) -> Sequence[Artifact]:
+        nonlocal many
+        if last is None:
+            row = await catalog.package(repository, package)
+            many = row is not None and row.files > PAGE
+        if not many:
+            return [] if last else await catalog.artifacts(repository, package)
+        after = last.path if last else ""
+        return await catalog.read(
+            partial(page, repository=repository, package=package, after=after, prefix=prefix)
+        )
+
+    return Paged(load)

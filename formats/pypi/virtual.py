@@ -40,7 +40,8 @@ async def answer(request: Request, members: Members) -> Response | None:
     if not READ.match(request.path):
         return None
     if "project" not in params:
-        return await _index(request, members)
+        # Of local members alone the list is made in pages, on the disk, as that of one of them is.
+        return await _index(request, members) if members.outside else None
     name = known_form(params["project"])
     if "file" in params:
         documents = await _pages(members, name)

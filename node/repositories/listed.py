@@ -16,6 +16,8 @@ from pathlib import Path
 
 import trio
 
+from formats.contract import Rendered
+from store.digest import Digest
 from store.disk import disk_errors, write_all
 
 BUFFER = 1 << 20  # bytes gathered before a thread writes them
@@ -56,25 +58,44 @@ class Spans(AsyncIterator[tuple[int, int]]):
         return offset, count
 
 
-async def write(
-    folder: Path | None, parts: Callable[[], AsyncGenerator[bytes]], modified: float
-) -> Listed:
+Parts = Callable[[], AsyncGenerator[bytes]]
+
+
+async def write(folder: Path | None, parts: Parts, modified: float) -> Listed:
     """Render a document into a file in ``folder``.  Raises StoreFullError, ReadOnlyError."""
+    async with aclosing(parts()) as rendered:
+        return await _write(folder, bytearray(), rendered, modified)
+
+
+async def compose(folder: Path | None, parts: Parts, modified: float) -> Rendered | Listed:
+    """Render a document: in memory if it is small, else as ``write`` does."""
+    start = bytearray()
+    async with aclosing(parts()) as rendered:
+        async for part in rendered:
+            start += part
+            if len(start) >= BUFFER:
+                return await _write(folder, start, rendered, modified)
+    return Rendered(bytes(start), str(Digest.of(bytes(start))), modified)
+
+
+async def _write(
+    folder: Path | None, buffer: bytearray, rendered: AsyncIterator[bytes], modified: float
+) -> Listed:
+    """Write what is rendered already, and the rest as it comes."""
     file = await trio.to_thread.run_sync(_create, folder)
     listed = Listed(file, 0, "", modified)  # which closes it, whatever happens
-    state, buffer = hashlib.sha256(), bytearray()
+    state = hashlib.sha256()
 
     def flush() -> None:
         state.update(buffer)
         with disk_errors():
             write_all(file, memoryview(buffer), listed.size)
 
-    async with aclosing(parts()) as rendered:
-        async for part in rendered:
-            buffer += part
-            if len(buffer) >= BUFFER:
-                await trio.to_thread.run_sync(flush)
-                listed.size, buffer = listed.size + len(buffer), bytearray()
+    async for part in rendered:
+        buffer += part
+        if len(buffer) >= BUFFER:
+            await trio.to_thread.run_sync(flush)
+            listed.size, buffer = listed.size + len(buffer), bytearray()
     await trio.to_thread.run_sync(flush)
     listed.size += len(buffer)
     listed.etag = f"sha256:{state.hexdigest()}"

@@ -29,6 +29,7 @@ from node.blobs import Blobs
 from node.directory import RepositoryEntry
 from node.repositories.listed import Listed
 from node.repositories.rendered import RenderCache, render
+from store import packaged
 from store.blobs import Ingest, Ingested
 from store.catalog import Catalog
 from store.digest import Digest
@@ -107,6 +108,10 @@ class LocalRepository:
     async def artifacts(self, package: str, version: str | None = None) -> Sequence[Artifact]:
         """Files of a package, in path order."""
         return await self._services.catalog.artifacts(self.key, package, version)
+
+    def each(self, package: str, prefix: str = "") -> AsyncIterator[Artifact]:
+        """Files of a package in path order, a page at a time where they are many."""
+        return packaged.walk(self._services.catalog, self.key, package, prefix)
 
     async def by_digest(self, digest: Digest) -> Sequence[Artifact]:
         """Visible files with these bytes."""
@@ -204,6 +209,13 @@ class LocalRepository:
             return render(await render_document(), self.modified)
 
         return await self._services.cache.documents.get((self.key, key), self._revision, build)
+
+    async def composed(
+        self, key: str, parts: Callable[[], AsyncGenerator[bytes]]
+    ) -> Rendered | Listed:
+        """A document rendered in parts, kept until the repository changes."""
+        cache, place = self._services.cache, self._place(key)
+        return await cache.composed(place, self._revision, parts, lambda: self.modified)
 
     async def listed(self, key: str, parts: Callable[[], AsyncGenerator[bytes]]) -> Listed:
         """A document of package names on disk, kept until a package comes or goes."""

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from formats.contract import Rendered
 from node.repositories.generations import DocumentSet, Generations, Key
-from node.repositories.listed import Listed, write
+from node.repositories.listed import Listed, Parts, compose, write
 from node.turns import Turns
 from store.digest import Digest
 
 CACHE_MAX = 24 << 20  # bytes of rendered documents a node keeps
 LISTED_MAX = 512 << 20  # bytes of long ones that it keeps on disk
+COMPOSED_MAX = 8 << 20  # bytes of documents of any length; what lies on disk counts a 64th
 LISTED_MIN = 8 << 20  # what each counts as at least, so that there are few open files
 PLACES_MAX = 1024  # things whose numbers are remembered
 Built = TypeVar("Built")
@@ -107,6 +108,12 @@ class Numbers:
         return held[1]
 
 
+def _weigh(composed: Rendered | Listed) -> int:
+    if isinstance(composed, Rendered):
+        return len(composed.data) + 512
+    return max(LISTED_MIN, composed.size) * COMPOSED_MAX // LISTED_MAX
+
+
 def render(data: bytes, modified: float) -> Rendered:
     """Wrap a document with its validators."""
     return Rendered(data, str(Digest.of(data)), modified)
@@ -124,14 +131,29 @@ class RenderCache:
         self._folder = folder
         self.lists: Shelf[Listed] = Shelf(LISTED_MAX, lambda each: max(LISTED_MIN, each.size))
         self.documents: Shelf[Rendered] = Shelf(CACHE_MAX, lambda each: len(each.data) + 512)
+        self.compositions: Shelf[Rendered | Listed] = Shelf(COMPOSED_MAX, _weigh)
         self.sets: Shelf[DocumentSet] = Shelf(1 << 20, lambda each: 256 * len(each) + 64)
         self._generations = Generations(clock)
+
+    async def composed(
+        self,
+        key: Key,
+        revision: Callable[[], int],
+        parts: Parts,
+        modified: Callable[[], float],
+    ) -> Rendered | Listed:
+        """A document of any length at the present revision."""
+
+        async def build() -> Rendered | Listed:
+            return await compose(self._folder, parts, modified())
+
+        return await self.compositions.get(key, revision, build)
 
     async def listed(
         self,
         key: Key,
         revision: Callable[[], int],
-        parts: Callable[[], AsyncGenerator[bytes]],
+        parts: Parts,
         modified: Callable[[], float],
     ) -> Listed:
         """A long document at the present revision."""

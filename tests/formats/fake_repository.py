@@ -226,6 +226,12 @@ class FakeRepository:
             if each.package == package and version in (None, each.version)
         )
 
+    async def each(self, package: str, prefix: str = "") -> AsyncIterator[Artifact]:
+        for path, artifact in sorted(self.files.items()):
+            if artifact.package == package:
+                assert path.startswith(prefix)
+                yield artifact
+
     async def by_digest(self, digest: Digest) -> Sequence[Artifact]:
         return self._listed(
             each
@@ -331,6 +337,12 @@ class FakeRepository:
             found = Rendered(data, str(Digest.of(data)), self.modified)
             self._cache[key] = (self.revision, found)
         return found
+
+    async def composed(self, key: str, parts: Callable[[], AsyncGenerator[bytes]]) -> Rendered:
+        async def render() -> bytes:
+            return b"".join([each async for each in parts()])
+
+        return await self.cached(key, render)
 
     async def listed(self, key: str, parts: Callable[[], AsyncGenerator[bytes]]) -> FakeListing:
         revision, found = self._lists.get(key, (-1, None))

@@ -7,8 +7,9 @@ from functools import partial
 import pytest
 
 from store import packaged, schema
+from store.catalog import Catalog
 from store.database import Database
-from tests.store.catalogs import RECORD, digest, file, insert, pointer
+from tests.store.catalogs import RECORD, digest, file, insert, package, pointer
 
 FILES = [
     file("pypi", "demo", "2.0", "demo/demo-2.0.tar.gz"),
@@ -62,3 +63,16 @@ async def test_one_package_comes_in_pages(held: Database, monkeypatch: pytest.Mo
         after = page[-1].path
         found += [each.version for each in page]
     assert found == ["1.0", "2.0"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 500])
+async def test_a_package_is_walked_whole_or_in_pages(
+    size: int, held: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [package("pypi", "demo", files=2), package("pypi", "other", files=1)]
+    await held.write(insert(schema.packages, *rows))
+    monkeypatch.setattr(packaged, "PAGE", size)
+    catalog = Catalog(held)
+    found = [each.path async for each in packaged.walk(catalog, "pypi", "demo", "demo/")]
+    assert found == ["demo/demo-1.0.tar.gz", "demo/demo-2.0.tar.gz"]
+    assert [each async for each in packaged.walk(catalog, "pypi", "none")] == []

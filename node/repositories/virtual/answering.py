@@ -150,6 +150,11 @@ class VirtualAnswers:
         """What is kept of all members, as one repository."""
         return self._view
 
+    @property
+    def outside(self) -> bool:
+        """Whether a member looks outside."""
+        return any(leaf.remote for leaf in self._crew.leaves)
+
     # --- documents -------------------------------------------------------------------------------
     async def documents(self, name: str, ask: Ask) -> Sequence[Document]:
         """What the members that may be asked for ``name`` answer, in order."""
@@ -189,12 +194,11 @@ class VirtualAnswers:
         response = await self.of(number, ask)
         if response.status != 200:
             raise NotFoundError(f"no {ask.path[:300]}")
-        content = await self.load(response)
         leaf = self._crew.leaves[number]
         return Document(
             number,
             leaf.entry.key,
-            content,
+            await self.load(response),
             response.media_type,
             {key.lower(): value for key, value in response.headers},
             leaf.admits,
@@ -259,10 +263,7 @@ class VirtualAnswers:
         build: Callable[[], Awaitable[Mapping[str, Ingested]]],
     ) -> Sequence[Mapping[str, Ingested]]:
         """A set of generated documents made of others, and the sets before it, newest first."""
-        cache, place = (
-            self._merger.services.cache,
-            (self._crew.entry.key, f"{self._crew.mark} {key}"),
-        )
+        cache, place = self._merger.services.cache, (self._crew.entry.key, self._mark(key))
         made_of = hashlib.sha256()
         for each in documents:
             made_of.update(f"{each.key} {Digest.of(each.data)}\n".encode())
@@ -271,6 +272,9 @@ class VirtualAnswers:
         revision = self._merger.numbers.of(place, made_of.digest())
         current = await cache.document_set(place, lambda: revision, build)
         return [current, *cache.generations(place)]
+
+    def _mark(self, key: str) -> str:
+        return f"{self._crew.mark} {key}"
 
     async def load(self, response: Response) -> bytes:
         """The bytes of a small answer.  Raises TooLargeError."""
@@ -297,14 +301,11 @@ class VirtualAnswers:
         """An answer made of documents, kept until one of them changes."""
         size = sum(len(each.data) for each in documents)
         threaded = size > THREAD_FROM
-        made_of = [
-            (each.key, await trio.to_thread.run_sync(Digest.of, each.data))
-            if threaded
-            else (each.key, Digest.of(each.data))
-            for each in documents
-        ]
-        told = " ".join(f"{member}={digest}" for member, digest in made_of)
-        place = f"{self._crew.mark} {key} {self._request.base_url} {told}"
+        in_thread, told = trio.to_thread.run_sync, ""
+        for each in documents:
+            digest = await in_thread(Digest.of, each.data) if threaded else Digest.of(each.data)
+            told += f"{each.key}={digest} "
+        place = f"{self._mark(key)} {self._request.base_url} {told}"
 
         async def make() -> Response:
             if gather is not None:

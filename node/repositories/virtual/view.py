@@ -15,6 +15,7 @@ from formats.contract import Rendered, Staged
 from node.repositories.local import LocalRepository, Services
 from node.repositories.rendered import render
 from node.repositories.virtual.members import Crew, Leaf
+from store import packaged
 from store.blobs import Ingested
 from store.digest import Digest
 from store.errors import MethodNotAllowedError
@@ -132,6 +133,13 @@ class VirtualRepository(LocalRepository):
                 if row.path not in found and (not self._by_path or await self._shows(leaf, row)):
                     found[row.path] = row
         return sorted(found.values(), key=attrgetter("path"))
+
+    def each(self, package: str, prefix: str = "") -> AsyncIterator[Artifact]:
+        """Files of a package in path order, each of the first member that has it."""
+        every = [
+            packaged.walk(self._catalog, leaf.entry.key, package, prefix) for leaf in self._leaves
+        ]
+        return Merged(self._leaves, every, attrgetter("path"), self._shows)
 
     async def by_digest(self, digest: Digest) -> Sequence[Artifact]:
         """Visible files with these bytes."""
