@@ -144,6 +144,7 @@ class Releases:
     ``read`` finds one, ``adopt`` and ``withdraw`` say what writing it into a repository, or taking
     it out, comes to.  ``place`` names the version that a file belongs to, ``prerelease`` tells
     which are none yet.  ``editions`` lists a package's, where they are not files by version.
+    ``alone``: what leaves with a version depends on the package's others, so they leave in turn.
     """
 
     read: Read = read
@@ -152,6 +153,7 @@ class Releases:
     place: Place = place
     prerelease: Callable[[str], bool] = released
     editions: Editions | None = None
+    alone: bool = False
 
     async def list(self, repository: Repository, package: str) -> Sequence[Edition]:
         """Every version of a package, in no order that matters."""

@@ -54,4 +54,4 @@ def prerelease(version: str) -> bool:
     return "~" in version
 
 
-RELEASES = releases.Releases(read, adopt, prerelease=prerelease)
+RELEASES = releases.Releases(read, adopt, prerelease=prerelease, alone=True)

@@ -35,4 +35,4 @@ async def withdraw(repository: Repository, release: Release, reason: str) -> Seq
     return await releases.withdraw(repository, release, reason)
 
 
-RELEASES = releases.Releases(read, withdraw=withdraw, prerelease=is_snapshot)
+RELEASES = releases.Releases(read, withdraw=withdraw, prerelease=is_snapshot, alone=True)

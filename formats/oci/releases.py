@@ -199,4 +199,4 @@ async def editions(repository: Repository, image: str) -> Sequence[Edition]:
     ]
 
 
-RELEASES = releases.Releases(read, adopt, withdraw, editions=editions)
+RELEASES = releases.Releases(read, adopt, withdraw, editions=editions, alone=True)

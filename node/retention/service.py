@@ -128,8 +128,8 @@ class Retention:
         served = self._node.format_of(entry.format) if entry is not None else None
         if served is None or batch[0].repository != planned.repository or len(batch) >= BATCH:
             return False
-        if served.releases.editions is not None:  # what goes with one depends on what others need
-            return all(each.package != planned.package for each in batch)
+        if served.releases.alone and any(each.package == planned.package for each in batch):
+            return False
         files = sum(len(each.verdict.edition.files) for each in (*batch, planned))
         return files <= FILES_MAX
 

@@ -10,7 +10,7 @@ import pytest
 from node.retention import reading
 from node.retention.service import BATCH
 from store.facts import File, Publish
-from tests.node.promotion.staged import Staged, staged
+from tests.node.promotion.staged import KINDS, Staged, staged
 from tests.node.retention.test_service import apply, plan, policy
 
 PACKAGES, VERSIONS = 150, 10
@@ -39,8 +39,6 @@ async def test_a_plan_holds_a_page_and_a_run_removes_all(
     async with staged(tmp_path, "generic") as stage:
         await grow(stage)
         await policy(stage, keep_last=VERSIONS - 1, unused_for=1e-3)
-        assert (await plan(stage))["versions"] == 0, "of one record all are equally old"
-        await policy(stage, keep_last=VERSIONS - 1)
         tracemalloc.start()
         try:
             async for _ in stage.node.core.retention.plan():
@@ -100,3 +98,21 @@ async def test_a_large_package_whose_tags_move_waits(
         assert not await retention._remove(planned, "t"), "it would be read for every version"
         (planned,) = [each async for each in retention.plan()]
         assert await retention._remove(planned, "t")
+
+
+@pytest.mark.parametrize("form", sorted(KINDS))
+async def test_versions_leave_together_unless_one_needs_to_know_of_the_others(
+    form: str, tmp_path: Path
+) -> None:
+    async with staged(tmp_path, form) as stage:
+        for version in ("1.0", "2.0", "3.0"):
+            await stage.publish(version)
+        await policy(stage, keep_last=1)
+        retention = stage.node.core.retention
+        first, second = [each async for each in retention.plan()]
+        assert retention._joins([first], second) is (form in {"generic", "npm", "pypi"})
+        before = await stage.node.core.ledger.heads()
+        assert (await apply(stage))["removed"] == 2
+        grown = sum(end for end, _ in (await stage.node.core.ledger.heads()).values())
+        assert grown > sum(end for end, _ in before.values())
+        assert (await plan(stage))["versions"] == 0
