@@ -38,6 +38,7 @@ POINTED = sa.select(pointers.c.package, pointers.c.name, pointers.c.records).whe
     pointers.c.repository == sa.bindparam("repository"),
     pointers.c.package.in_(sa.bindparam("packages", expanding=True)),
 )
+Place = tuple[str, Any]  # the last version, and what tells its rows apart
 Pointed = dict[str, dict[str, bytes]]  # package → pointer → the records that set it
 
 
@@ -73,6 +74,33 @@ def named(connection: sa.Connection, repository: str, paths: Iterable[str]) -> d
             artifact = catalog_rows.artifact(row)
             found[artifact.path] = artifact
     return found
+
+
+def step(
+    connection: sa.Connection, repository: str, package: str, after: Place | None
+) -> tuple[list[Artifact], Place | None]:
+    """A unit: the next files of one package in some order, and where to go on; None at the end.
+
+    In the order of the package's own index, so that no page sorts what others hold: SQLite's ends
+    with the row's number.
+    """
+    lite = connection.dialect.name == "sqlite"
+    tie: sa.ColumnElement[Any] = sa.literal_column("files.rowid") if lite else files.c.path
+    query = sa.select(*COLUMNS, tie.label("tie")).where(
+        files.c.repository == repository, files.c.package == package
+    )
+    query = query.order_by(files.c.version, tie)
+    rows: list[Any] = []
+    if after is None:
+        rows += connection.execute(query.limit(PAGE))
+    else:
+        version, last = after
+        same = query.where(files.c.version == version, tie > last)
+        rows += connection.execute(same.limit(PAGE))
+        rest = query.where(files.c.version > version)
+        rows += connection.execute(rest.limit(PAGE - len(rows))) if len(rows) < PAGE else []
+    found = [catalog_rows.artifact(row[:-1]) for row in rows]
+    return found, (found[-1].version, rows[-1].tie) if len(rows) == PAGE else None
 
 
 def page(

@@ -22,8 +22,8 @@ from store.ordered import Ordered
 from store.packaged import Pointed
 from store.rows import PackageRow
 
-PAGE = 200  # packages read at once
-FILES_MAX = 5000  # of them together; a package with more is put in order on the disk
+PAGE = 100  # packages read at once
+FILES_MAX = 1000  # of them together; a package with more is put in order on the disk
 
 
 class Held(NamedTuple):
@@ -108,12 +108,13 @@ async def _large(catalog: Catalog, key: str, served: Format, package: str) -> As
     in_thread = trio.to_thread.run_sync
     ordered = await in_thread(Ordered)
     try:
-        after = ""
-        while page := await catalog.read(
-            partial(packaged.page, repository=key, package=package, after=after)
-        ):
-            after = page[-1].path
-            rows = [(served.releases.place(e)[1], e.published, e.path) for e in page]
+        after, last = None, False
+        while not last:
+            files, after = await catalog.read(
+                partial(packaged.step, repository=key, package=package, after=after)
+            )
+            last = after is None
+            rows = [(served.releases.place(e)[1], e.published, e.path) for e in files]
             await in_thread(ordered.add, rows)
         await in_thread(ordered.sort)
         steps = ordered.steps()

@@ -54,15 +54,21 @@ async def test_some_files_are_found_by_name(held: Database) -> None:
     assert list(found) == paths[:1]
 
 
-async def test_one_package_comes_in_pages(held: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaged, "PAGE", 1)
-    after, found = "", list[str]()
-    while page := await held.read(
-        partial(packaged.page, repository="pypi", package="demo", after=after)
-    ):
-        after = page[-1].path
-        found += [each.version for each in page]
-    assert found == ["1.0", "2.0"]
+@pytest.mark.parametrize("size", [1, 2, 3, 500])
+async def test_one_package_comes_in_steps(
+    size: int, held: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = [file("pypi", "demo", "1.0", f"demo/{n}") for n in range(3)]
+    await held.write(insert(schema.files, *more))
+    monkeypatch.setattr(packaged, "PAGE", size)
+    after, found, last = None, list[str](), False
+    while not last:
+        unit = partial(packaged.step, repository="pypi", package="demo", after=after)
+        files, after = await held.read(unit)
+        last = after is None
+        found += [each.path for each in files]
+    held_by_demo = ["demo/0", "demo/1", "demo/2", "demo/demo-1.0.tar.gz", "demo/demo-2.0.tar.gz"]
+    assert sorted(found) == held_by_demo
 
 
 @pytest.mark.parametrize("size", [1, 2, 500])
