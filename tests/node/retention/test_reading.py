@@ -17,7 +17,8 @@ def row(name: str, files: int) -> PackageRow:
     return PackageRow("r", name, files, 0, 0.0)
 
 
-def test_groups_hold_so_many_files_or_one_package() -> None:
+def test_groups_hold_so_many_files_or_one_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "FILES_MAX", 5000)
     rows = [row("a", 2000), row("b", 2999), row("c", 2), row("d", 9000), row("e", 1)]
     names = [[each.package for each in group] for group in grouped(rows)]
     assert names == [["a", "b"], ["c"], ["d"], ["e"]]
