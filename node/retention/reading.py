@@ -121,8 +121,8 @@ async def _large(catalog: Catalog, key: str, served: Format, package: str) -> As
         while (step := await in_thread(next, steps, None)) is not None:
             paths = [path for each in step.values() for path in each]
             there = await catalog.read(partial(packaged.named, repository=key, paths=paths))
-            files = [[there[path] for path in step[v] if path in there] for v in step]
-            editions = [served.releases.group(each)[0] for each in files if each]
+            left = [[there[path] for path in each if path in there] for each in step.values()]
+            editions = [served.releases.group(each)[0] for each in left if each]
             yield Held(package, editions, large=True)
     finally:
         with trio.CancelScope(shield=True):
