@@ -206,7 +206,7 @@ class Verification:
                     break
                 self._verdict.records += batch.head.seq - first + 1
                 first = batch.head.seq + 1
-            yield Progress("records", self._verdict.records)
+                yield Progress("records", self._verdict.records)
 
     async def _different(self, found: Difference, made: Scratch) -> Finding | None:
         """Judge a difference again, for writes go on; put it right."""
