@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from node.verification import Finding, Verdict, Verification
+from node.verification import Finding, Progress, Verdict, Verification
+from store import refolding
 from store.digest import Digest
 from store.facts import Delete, Flag, Point
 from tests.node.world import World, world
@@ -66,6 +67,16 @@ async def test_a_healthy_node_is_healthy(node: World) -> None:
     assert verdict.records > 5
     assert verdict.bytes == 3 * (len(TEXT) + 1)
     assert not (node.core.config.path / "tmp" / "verify.db").exists()
+
+
+async def test_a_long_chain_is_told_of_while_it_is_read(
+    node: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refolding, "RANGE_MAX", 1)
+    events = [event async for event in Verification(node.core, repair=False).run()]
+    told = [e.done for e in events if isinstance(e, Progress) and e.what == "records"]
+    assert len(told) > 5
+    assert told == sorted(set(told)), "who waits for a line hears of every range"
 
 
 PLANTED: dict[str, tuple[str, Callable[[World], None]]] = {
