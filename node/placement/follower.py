@@ -30,7 +30,7 @@ from store.uses import FileUse, Uses
 TOUCHED_MAX = 20_000  # coordinates that wait to be judged; more, and everything is walked over
 READS_MAX = 50_000  # blobs whose reads wait to be noted
 FRESH_MAX = 10_000  # blobs of commits just seen, which go before what has been missing for long
-GATHER = 0.2  # seconds over which changes are gathered
+GATHER = 0.2  # seconds over which changes are gathered that follow one another
 DUE = 60.0  # seconds between looks at what time has changed
 REST = 0.005  # seconds between the pages of a walk, for everybody else
 STOP = 5.0  # seconds to write down what is known, at the end
@@ -116,9 +116,10 @@ class Follower:
                 if trio.current_time() >= reconciled + RECONCILE:
                     await self._reconcile()
                     reconciled = trio.current_time()
+                gather = trio.current_time() + GATHER
                 with trio.move_on_after(DUE):
                     await self._wake.wait()
-                    await trio.sleep(GATHER)
+                    await trio.sleep_until(gather)  # what comes after a pause is judged at once
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP):
                 if not (self._walk_due or self._stale):

@@ -53,6 +53,28 @@ async def test_a_commit_and_a_blob_that_comes_are_counted_without_a_walk(tmp_pat
         ]
 
 
+async def test_changes_are_gathered_from_the_last_step_on_and_not_after_a_pause(
+    tmp_path: Path, monkeypatch
+) -> None:
+    until = list[float]()
+
+    async def sleep_until(deadline: float) -> None:
+        until.append(deadline)
+
+    monkeypatch.setattr(module.trio, "sleep_until", sleep_until)
+    async with followed(tmp_path) as node, trio.open_nursery() as nursery:
+        follower = node.core.placer.follower
+        nursery.start_soon(follower.run)
+        while not follower._wake.statistics().tasks_waiting:
+            await trio.lowlevel.checkpoint()
+        published = trio.current_time()
+        await publish(node, "a", b"data")
+        while not until:
+            await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    assert until[0] < published + module.GATHER
+
+
 async def test_a_new_rule_walks_and_age_is_looked_at_in_time(tmp_path: Path) -> None:
     async with followed(tmp_path, "on-demand") as node:
         follower, now = node.core.placer.follower, time.time()
