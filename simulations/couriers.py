@@ -28,7 +28,7 @@ LOOK = 1.0  # seconds between looks at what there is to do
 SAVE = 10.0  # seconds of memory that a crash may take
 ANSWER = 5.0  # seconds that a holder has to answer
 LEASE, TURN = 30.0, 210.0  # seconds; a day and a week in the product
-BUDGET = 2_000_000  # bytes that a courier carries
+BUDGET = 2_400_000  # bytes that a courier carries: any one blob of a plan, and not two large ones
 
 
 class Shell(Protocol):

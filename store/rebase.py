@@ -102,6 +102,8 @@ def move(
     now: float,
 ) -> tuple[Anchor, list[Touched]]:
     """Leave one mesh for another, taking this node's own content along."""
+    if anchor.mesh == after.mesh:  # of two that asked at once the other one was first
+        return anchor, []
     mine = (records.c.author == signer.node, records.c.incarnation == anchor.incarnation)
     which = (*mine, records.c.status == VALID, records.c.kind != AUTHORITY_KIND)
     ids = [bytes(row[0]) for row in connection.execute(sa.select(records.c.id).where(*which))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -37,6 +38,35 @@ async def test_two_joiners_with_one_invitation_one_gets_in(tmp_path: Path) -> No
         assert len(refused) == 1
         assert len(await members(a)) == 2
         assert refused[0].identity.node not in await members(a)
+
+
+async def test_a_node_that_asks_twice_at_once_moves_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        text, moved = await a.mesh.invite(site="s"), list[tuple[str, int]]()
+        gate, fetch = trio.Event(), b.mesh.joining._fetch_documents
+        fetched = 0
+
+        async def together(*args: Any) -> list[bytes]:
+            nonlocal fetched
+            documents = await fetch(*args)
+            fetched += 1
+            if fetched == 2:
+                gate.set()
+            await gate.wait()
+            return documents
+
+        async def join() -> None:
+            await b.mesh.joining.join(text)
+            moved.append((b.ledger.mesh, b.ledger.incarnation))
+
+        monkeypatch.setattr(b.mesh.joining, "_fetch_documents", together)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join)
+            nursery.start_soon(join)
+        assert moved == [(a.ledger.mesh, b.ledger.incarnation)] * 2
 
 
 async def test_a_joiner_that_never_heard_the_answer_may_ask_again(tmp_path: Path) -> None:
