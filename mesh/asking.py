@@ -6,7 +6,7 @@ Spec: docs/mesh.md §8.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -50,25 +50,49 @@ class Asking:
 
     def schedule(self, now: float) -> list[Effect]:
         """Plan anew; the most urgent blobs take the room first."""
+        return self._plan_all(self.downloads.values(), now)
+
+    def refill(self, now: float, about: Download | None = None) -> list[Effect]:
+        """Plan anew what lacks chunks that nobody was asked for: there may be room for them.
+
+        With thousands of small blobs under way a look at each, for every chunk of any, would be
+        most of the work.  What is on its way is looked at by itself (``about``) and by the clock.
+        """
+        lacking = [d for d in self.downloads.values() if d is about or self._lacks(d)]
+        return self._plan_all(lacking, now)
+
+    def plan(self, download: Download, now: float) -> list[Effect]:
+        """Plan one blob anew, of which there is news: the others find no more room than before."""
+        if download.manifest is None:
+            return list(self._ask_manifest(download, now))
+        waits = download.delta or not download.open or download.finishing  # a delta makes it
+        if waits or self._budget <= 0:
+            return []
+        return list(self._ask_chunks(download, now))
+
+    def _plan_all(self, downloads: Iterable[Download], now: float) -> list[Effect]:
         effects: list[Effect] = []
-        for download in sorted(self.downloads.values(), key=lambda d: (d.priority, d.started)):
-            if download.manifest is None:
-                effects += self._ask_manifest(download, now)
-            elif download.delta:
-                continue  # it is being made of an older blob
-            elif download.open and not download.finishing and self._budget > 0:
-                effects += self._ask_chunks(download, now)
+        for download in sorted(downloads, key=lambda d: (d.priority, d.started)):
+            effects += self.plan(download, now)
         return effects
+
+    def _lacks(self, download: Download) -> bool:
+        """Tell whether there is something of a blob that nobody who gives was asked for."""
+        if download.manifest is None:
+            return True
+        if download.delta or not download.open or download.finishing:
+            return False
+        return bool(download.missing & ~self.requests.claimed(download)[0])
 
     @property
     def _budget(self) -> int:
         return BUDGET_MAX - sum(belief.outstanding for belief in self.peers.values())
 
-    def refill(self, belief: PeerBelief, download: Download, now: float) -> list[Effect]:
+    def arrived(self, belief: PeerBelief, download: Download, now: float) -> list[Effect]:
         """Plan anew once there is room for a request worth its message."""
         source = belief.source(0, average(download), self.site)
         room = source.room >= min(RUN_MAX, source.window) // 2
-        return self.schedule(now) if room or not belief.outstanding else []
+        return self.refill(now, download) if room or not belief.outstanding else []
 
     def _ask_manifest(self, download: Download, now: float) -> Iterator[Effect]:
         if not download.manifest_id:

@@ -14,19 +14,13 @@ from mesh import bits
 from mesh.asking import Asking
 from mesh.beliefs import ABSENT, OPEN, PeerBelief
 from mesh.download import Download
-from mesh.effects import (
-    DropBulk,
-    Effect,
-    Finish,
-    GiveUp,
-    Open,
-    ServeManifest,
-)
+from mesh.effects import DropBulk, Effect, Finish, GiveUp, Open, ServeManifest
 from mesh.finding import HAVE_INTERVAL, HOPS_MAX, Finding
 from mesh.journal import COMPLETE, Journal
 from mesh.limits import Limits
 from mesh.messages import (
     COURIER,
+    PARTIAL,
     URGENT,
     Bitfield,
     Find,
@@ -140,7 +134,7 @@ class Exchange:
         download.path = ()  # we want it for ourselves: everybody may be asked
         download.priority = min(download.priority, priority)
         download.hops = HOPS_MAX
-        return effects + list(self.finding.widen(download, now)) + self.schedule(now)
+        return [*effects, *self.finding.widen(download, now), *self._asking.plan(download, now)]
 
     def unwant(self, blob: bytes, now: float) -> None:
         """One waiter less.  The fetch goes on while somebody can serve it."""
@@ -176,8 +170,9 @@ class Exchange:
         download.opening, download.open, download.have = False, True, have
         self.journal.opened(blob, download.count, have.bit_count(), now)
         effects = list(self.finding.state_to_all(download, now))
-        for peer in list(download.holders):  # their bitfields were of no use before
-            download.holders[peer].asked_at = -1e9
+        for holder in download.holders.values():
+            if holder.state == PARTIAL:  # its bitfield was of no use before
+                holder.asked_at = -1e9
         effects += self.finding.seek(download, now)
         return effects + self._after_progress(download, now)
 
@@ -187,7 +182,7 @@ class Exchange:
         if download is None or not download.open:
             return []
         download.readers = tuple(sorted(set(chunks)))
-        return self.schedule(now)
+        return self._asking.plan(download, now)
 
     def written(
         self,
@@ -220,6 +215,7 @@ class Exchange:
         if wrong:
             reason = f"sent wrong bytes for a chunk of sha256:{blob.hex()}"
             effects += self._receiving.blame(peer, reason, now, blob)
+            effects += self._asking.refill(now)  # what a banned peer owed
         return effects + self._after_progress(download, now)
 
     def finished(self, blob: bytes, now: float, *, right: bool) -> list[Effect]:
@@ -230,9 +226,10 @@ class Exchange:
         if right:
             self.journal.end(blob, COMPLETE, download.size, now)
             del self.downloads[blob]
-            off = self._requests.drop_blob(download)
+            off = list(self._requests.drop_blob(download))
             said = self.finding.complete(blob, download.size, download.manifest_id)
-            return [*off, *said, *self.finding.forget(download), *self.schedule(now)]
+            more = self._asking.refill(now) if off else []
+            return [*off, *said, *self.finding.forget(download), *more]
         effects = list(self._requests.drop_blob(download))
         for culprit in download.forget_manifest():
             effects += self.misled(culprit, blob, "gave a manifest of other bytes", now)
@@ -299,9 +296,10 @@ class Exchange:
             effects += self._tell_vain(download, now)
         elif isinstance(message, ManifestPage):
             effects += self._hear_page(download, peer, message, now)
+            return effects + self.schedule(now)
         else:
             self.finding.hear_chunks(download, peer, message, now)
-        return effects + self.schedule(now)
+        return effects + self._asking.plan(download, now)
 
     def _hear_page(
         self, download: Download, peer: bytes, said: ManifestPage, now: float
@@ -334,7 +332,7 @@ class Exchange:
         if download.complete and not download.finishing:
             download.finishing = True
             return [Finish(download.blob)]
-        return self.schedule(now)
+        return self._asking.plan(download, now)
 
     def schedule(self, now: float) -> list[Effect]:
         """Ask for as much as our peers can usefully send."""

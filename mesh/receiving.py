@@ -88,12 +88,13 @@ class Receiving:
             download.meter.add(size, now)
             download.writing |= mask & download.missing
             effects.append(Write(request.blob, peer, data.first, data.count, data.raw))
-        return effects + self.asking.refill(belief, download, now)
+        return effects + self.asking.arrived(belief, download, now)
 
     def _end_request(self, peer: bytes, number: int, now: float) -> list[Effect]:
         request = self.requests.get(number, peer)
-        if request is not None:
-            self.requests.forget(request)
+        if request is None:
+            return []  # all of it came, and what it left room for was asked for then
+        self.requests.forget(request)
         return self.asking.schedule(now)
 
     def _hear_late(

@@ -93,6 +93,13 @@ class BlobStore(Protocol):
         """Take over a complete, already verified and synced local file.  Consumes it."""
         ...
 
+    async def keep(self, data: bytes, digest: Digest) -> None:
+        """Publish a small blob that is already verified.  Raises StoreFullError, ReadOnlyError.
+
+        Many that come together cost little more than one.
+        """
+        ...
+
     def digests(self) -> AsyncIterator[Digest]:
         """Iterate over what is here, in no order, without holding the list in memory."""
         ...

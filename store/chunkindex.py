@@ -22,6 +22,7 @@ from store.chunks import Manifest
 from store.digest import Digest
 from store.disk import disk_errors
 from store.errors import BlobUnknownError, ManifestInvalidError
+from store.gathering import Gathering
 from store.intake import Intake
 
 T = TypeVar("T")
@@ -29,6 +30,8 @@ T = TypeVar("T")
 ROWS_MAX = 4096  # rows inserted in one transaction: others want to write too
 SMALL_MAX = 1 << 20  # bytes of a blob that is read in one step
 KEYS_MAX = 500  # keys looked up in one statement: SQLite binds at most 999 in old builds
+SMALL = 16  # chunks of a blob that shares its transaction with others that come at the time
+TOGETHER = 64  # of them in one transaction
 
 
 class Port(Protocol):
@@ -62,6 +65,8 @@ class ChunkIndex:
         self._database = database
         self._store = store
         self.observer: Callable[[Digest, int | None], None] = lambda *_: None
+        self._recording = Gathering(self._record_small, most=TOGETHER)
+        self._finding = Gathering(self._find_small, most=TOGETHER)
 
     async def record(self, ingested: Ingested) -> None:
         """Note a blob's chunks, manifest and checksums.  Recording it twice changes nothing.
@@ -70,12 +75,19 @@ class ChunkIndex:
         """
         self.observer(ingested.digest, ingested.size)
         manifest = ingested.manifest
+        if len(manifest.chunks) <= SMALL:
+            await self._recording.do(ingested)
+            return
         end = _manifest_row(manifest)
         if await self._database.write(partial(_begin, ingested=ingested, end=end)):
             return
         for rows in _batches(_chunk_rows(manifest), ROWS_MAX):
             await self._database.write(partial(_insert, table=schema.chunks, rows=rows))
         await self._database.write(partial(_insert, table=schema.manifests, rows=[end]))
+
+    async def _record_small(self, blobs: Sequence[Ingested]) -> Sequence[None]:
+        await self._database.write(partial(_record, blobs=blobs))
+        return [None] * len(blobs)
 
     async def manifest(self, blob: Digest) -> Manifest | None:
         """Return a local blob's manifest, made again from its bytes if need be.
@@ -102,10 +114,21 @@ class ChunkIndex:
 
         A blob deleted behind the index's back is still named: whoever reads it must verify anyway.
         """
+        if len(sha256s) <= SMALL:
+            return await self._finding.do(sha256s)
+        return await self._locate(sha256s)
+
+    async def _locate(self, sha256s: Iterable[bytes]) -> dict[bytes, ChunkLocation]:
         found: dict[bytes, ChunkLocation] = {}
         for keys in _batches(dict.fromkeys(sha256s), KEYS_MAX):
             found |= await self._database.read(partial(_locations, keys=keys))
         return found
+
+    async def _find_small(
+        self, asked: Sequence[Sequence[bytes]]
+    ) -> Sequence[Mapping[bytes, ChunkLocation]]:
+        found = await self._locate(key for each in asked for key in each)
+        return [{key: found[key] for key in each if key in found} for each in asked]
 
     async def forget(self, blob: Digest) -> None:
         """Drop everything about a blob that leaves the store."""
@@ -178,18 +201,27 @@ def _agrees(connection: sa.Connection, ingested: Ingested) -> bool:
     return whole and noted <= rows and bytes(encoded) == ingested.manifest.encode()
 
 
+def _record(connection: sa.Connection, blobs: Sequence[Ingested]) -> None:
+    """Record blobs of few chunks: four statements, however many they are."""
+    aliases = [row for each in blobs for row in _alias_rows(each)]
+    _insert(connection, schema.aliases, aliases)
+    table = schema.manifests
+    named = table.c.blob.in_([each.digest.raw for each in blobs])
+    known = {
+        bytes(blob) for blob in connection.execute(sa.select(table.c.blob).where(named)).scalars()
+    }
+    fresh = [each.manifest for each in blobs if each.digest.raw not in known]
+    _insert(connection, schema.chunks, [row for each in fresh for row in _chunk_rows(each)])
+    _insert(connection, schema.manifests, [_manifest_row(each) for each in fresh])
+
+
 def _begin(connection: sa.Connection, ingested: Ingested, end: dict[str, Any]) -> bool:
     """Record a blob that fits one transaction, or begin with one that does not.
 
     Tells whether that was all, for this blob or because it is recorded already.
     """
     blob = ingested.digest.raw
-    aliases: list[dict[str, Any]] = [
-        {"algorithm": name, "hex": value, "blob": blob}
-        for name, value in ingested.checksums.items()
-        if name != "sha256"
-    ]
-    _insert(connection, schema.aliases, aliases)
+    _insert(connection, schema.aliases, _alias_rows(ingested))
     if _encoded(connection, blob) is not None:
         return True
     if len(ingested.manifest.chunks) > ROWS_MAX:
@@ -220,6 +252,15 @@ def _chunk_rows(manifest: Manifest) -> Iterator[dict[str, Any]]:
             "offset": manifest.offset(index),
             "length": chunk.length,
         }
+
+
+def _alias_rows(ingested: Ingested) -> list[dict[str, Any]]:
+    blob = ingested.digest.raw
+    return [
+        {"algorithm": name, "hex": value, "blob": blob}
+        for name, value in ingested.checksums.items()
+        if name != "sha256"
+    ]
 
 
 def _manifest_row(manifest: Manifest) -> dict[str, Any]:

@@ -86,10 +86,15 @@ def ensure_folder(folder: Path) -> None:
 def replace_file(target: Path, data: bytes) -> None:
     """Replace a small file atomically; its name is as durable as the next folder sync."""
     temporary = target.with_name(target.name + ".new")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    write_file(temporary, data, mode=0o600)
+    temporary.replace(target)
+
+
+def write_file(file: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Write a small file and make its bytes durable; its name is not."""
+    fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
         write_all(fd, memoryview(data), 0)
         os.fsync(fd)
     finally:
         os.close(fd)
-    temporary.replace(target)

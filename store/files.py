@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from functools import partial
@@ -25,6 +26,7 @@ from store import disk
 from store.blobs import Ingested
 from store.digest import Digest
 from store.errors import BlobUnknownError, DigestInvalidError
+from store.gathering import Gathering
 from store.holdings import Holding, Pins, Walk
 from store.intake import Intake
 from store.lanes import Lanes, Room
@@ -32,6 +34,7 @@ from store.lanes import Lanes, Room
 READ_SIZE = 512 << 10  # bytes a reader gets at a time
 READING = os.O_RDONLY | os.O_CLOEXEC
 THREADS_MAX = max(4, 2 * (os.cpu_count() or 1))  # lanes at work at once, over all ingests
+KEPT_TOGETHER, KEEPING_LANES = 16, 4  # small blobs synced one after the other, and side by side
 
 T = TypeVar("T")
 
@@ -167,6 +170,8 @@ class FileStore:
         self.room = Room()
         self._limiter = trio.CapacityLimiter(40)  # waits for the disk, not for a processor
         self._pins = Pins()
+        self._keeping = Gathering(self._keep, most=KEPT_TOGETHER, lanes=KEEPING_LANES)
+        self._names = itertools.count()  # of temporary files
 
     async def open(self) -> None:
         """Make the folders and sweep what unfinished ingests left.  Raises ReadOnlyError."""
@@ -230,6 +235,13 @@ class FileStore:
     async def adopt(self, file: Path, digest: Digest) -> None:
         """Take over a complete, already verified and synced local file.  Consumes it."""
         await self.in_thread(lambda: self._adopt(file, self.locate(digest)))
+
+    async def keep(self, data: bytes, digest: Digest) -> None:
+        """Publish a small blob that is already verified.  Raises StoreFullError, ReadOnlyError.
+
+        Those that come together share a thread, and the sync of a folder.
+        """
+        await self._keeping.do((data, digest))
 
     def digests(self) -> AsyncIterator[Digest]:
         """Iterate over what is here, in no order."""
@@ -304,6 +316,32 @@ class FileStore:
                     raise
                 self._copy_in(file, target)
                 file.unlink()
+
+    async def _keep(self, blobs: Sequence[tuple[bytes, Digest]]) -> Sequence[None]:
+        await self.in_thread(lambda: self._publish_all(blobs))
+        return [None] * len(blobs)
+
+    def _publish_all(self, blobs: Sequence[tuple[bytes, Digest]]) -> None:
+        """Write and sync files, give them their names, and make the names durable."""
+        written: list[tuple[Path, Path]] = []
+        with disk.disk_errors():
+            try:
+                for data, digest in blobs:
+                    temporary = self.temporary / f"kept-{next(self._names)}"
+                    written.append((temporary, self.locate(digest)))
+                    disk.write_file(temporary, data)
+                for _, target in written:
+                    disk.ensure_folder(target.parent)
+                with self._pins.lock:
+                    for temporary, target in written:
+                        temporary.replace(target)
+                for folder in {target.parent for _, target in written}:
+                    disk.sync_folder(folder)
+            except BaseException:
+                for temporary, _ in written:
+                    with suppress(OSError):  # the next start sweeps what a failing disk keeps
+                        temporary.unlink(missing_ok=True)
+                raise
 
     def _copy_in(self, file: Path, target: Path) -> None:
         """Adopt across file systems: rename cannot."""

@@ -116,11 +116,14 @@ class MemoryStore:
 
     async def adopt(self, file: Path, digest: Digest) -> None:
         """Take over a complete, already verified local file.  Consumes it."""
+        await self.keep(file.read_bytes(), digest)  # noqa: ASYNC240 - no thread, on purpose
+        file.unlink()  # noqa: ASYNC240
+
+    async def keep(self, data: bytes, digest: Digest) -> None:
+        """Publish a small blob that is already verified.  Raises StoreFullError."""
         await trio.lowlevel.checkpoint()
-        data = file.read_bytes()  # noqa: ASYNC240 - no thread, on purpose
         self.reserve(len(data))
         self._blobs[digest] = data, self._clock()
-        file.unlink()  # noqa: ASYNC240
 
     def digests(self) -> AsyncIterator[Digest]:
         """Iterate over what is here, in no order."""

@@ -241,7 +241,11 @@ class PartialBlob:
                 if self._complete:
                     return self._ingested()
                 self._check()
-                await store.adopt(await self._in_thread(self._files.finish), blob)
+                whole = await self._work(self._files.finish)
+                if isinstance(whole, bytes):
+                    await store.keep(whole, blob)
+                else:
+                    await store.adopt(whole, blob)
                 self._done = True
                 with trio.CancelScope(shield=True):
                     await self._work(self._files.remove)
@@ -267,7 +271,7 @@ class PartialBlob:
                     return
                 self._done = True
                 if delete:
-                    await self._in_thread(self._files.remove)
+                    await self._work(self._files.remove)
                 else:
                     with suppress(RegistryError):  # a full disk: the next start hashes again
                         await self._save(clean=True)

@@ -59,8 +59,8 @@ class PartialFiles(Protocol):
         """Claim chunks whose bytes are durable."""
         ...
 
-    def finish(self) -> Path:
-        """Return a durable file of all, ready to be adopted.  Blocks."""
+    def finish(self) -> Path | bytes:
+        """Return a durable file of all, ready to be adopted, or all of it to be kept."""
         ...
 
     def close(self) -> None:
@@ -68,7 +68,7 @@ class PartialFiles(Protocol):
         ...
 
     def remove(self) -> None:
-        """Delete what is on the disk.  Blocks."""
+        """Delete what is on the disk."""
         ...
 
 

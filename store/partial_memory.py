@@ -1,17 +1,15 @@
 """A partial blob that is a single chunk: held in memory, for there is nothing to resume.
 
 A folder with a manifest and a bitmap costs seven syncs of the disk; a small blob is not worth them.
-What ``store.partial_folder`` does with files this does without, until the blob is whole.
+What ``store.partial_folder`` does with files this does without: a store keeps the bytes once they
+are whole.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
-from pathlib import Path
 
-from store import disk
 from store.bitmap import Bitmap
 from store.chunking import WHOLE_MAX
 from store.chunks import Manifest
@@ -20,14 +18,13 @@ from store.errors import DigestMismatchError
 
 
 class PartialMemory:
-    """At most WHOLE_MAX bytes.  ``file`` is where they are written once they are complete."""
+    """At most WHOLE_MAX bytes."""
 
-    blocks = False  # but for finish() nothing here waits for a disk
+    blocks = False  # nothing here waits for a disk
 
-    def __init__(self, file: Path, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest) -> None:
         self.manifest = manifest
         self.have = Bitmap(len(manifest.chunks))
-        self._file = file
         self._data = b""
 
     @staticmethod
@@ -61,24 +58,13 @@ class PartialMemory:
     def save(self, saved: bytes) -> None:
         """Do nothing: nothing is claimed to survive."""
 
-    def finish(self) -> Path:
-        """Write the bytes, durably, and return the file, ready to be adopted.  Blocks."""
-        with disk.disk_errors():
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
-            descriptor = os.open(self._file, flags, 0o644)
-            try:
-                disk.write_all(descriptor, memoryview(self._data), 0)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        return self._file
+    def finish(self) -> bytes:
+        """Return the bytes, for a store to keep."""
+        return self._data
 
     def close(self) -> None:
         """Let go of the bytes."""
         self._data = b""
 
     def remove(self) -> None:
-        """Delete what a refused adoption has left."""
-        with disk.disk_errors():
-            self._file.unlink(missing_ok=True)
+        """Do nothing: nothing is on the disk."""

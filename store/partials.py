@@ -48,7 +48,7 @@ class Partials:
 
     async def _files(self, folder: Path, manifest: Manifest) -> PartialFiles:
         if PartialMemory.suits(manifest):
-            return PartialMemory(folder, manifest)
+            return PartialMemory(manifest)
         return await trio.to_thread.run_sync(PartialFolder.open, folder, manifest)
 
     def current(self, blob: Digest) -> PartialBlob | None:

@@ -229,6 +229,11 @@ class S3Store:
             await self.in_thread(lambda: self.bucket.upload(str(file), self.key(digest)))
         await self.in_thread(file.unlink)
 
+    async def keep(self, data: bytes, digest: Digest) -> None:
+        """Publish a small blob that is already verified."""
+        async with self.publishing(digest):
+            await self.in_thread(lambda: self.bucket.put(self.key(digest), data))
+
     def digests(self) -> AsyncIterator[Digest]:
         """Iterate over what is here, in no order."""
         return Walk(self.shard, "0123456789abcdef")  # a request each: 256 would take their time

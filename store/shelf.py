@@ -250,6 +250,10 @@ class Shelved:
         """Take over a complete, already verified and synced local file.  Consumes it."""
         await self._of(digest).adopt(file, digest)
 
+    async def keep(self, data: bytes, digest: Digest) -> None:
+        """Publish a small blob that is already verified."""
+        await self._of(digest).keep(data, digest)
+
     def digests(self) -> AsyncIterator[Digest]:
         """Iterate over the node's blobs; deltas are none."""
         return self._blobs.digests()

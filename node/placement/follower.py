@@ -64,6 +64,7 @@ class Follower:
         self.settled = trio.Event()  # the first walk, if one was needed, is over
         self._touched: set[tuple[str, str]] = set()
         self._came: dict[bytes, int] = {}
+        self._noted: dict[bytes, int] = {}  # what came and is being written down
         self._reads: dict[bytes, tuple[int, float]] = {}
         self._stale, self._walk_due = True, False
         self._wake = trio.Event()
@@ -89,6 +90,10 @@ class Follower:
         if digest.algorithm == "sha256":
             self._came[digest.raw] = -1 if size is None else size
             self._wake.set()
+
+    def noting(self, blob: bytes) -> bool:
+        """Tell whether a blob that has come will soon stand in the inventory, with others."""
+        return self._came.get(blob, -1) >= 0 or self._noted.get(blob, -1) >= 0
 
     def read(self, digest: Digest) -> None:
         """Somebody reads a blob."""
@@ -160,6 +165,7 @@ class Follower:
     async def flush(self) -> None:
         """Write down what came, went and was read."""
         came, self._came = self._came, {}
+        self._noted = came
         reads, self._reads = self._reads, {}
         here = {blob: size for blob, size in came.items() if size >= 0}
         gone = {blob: 0 for blob, size in came.items() if size < 0}
@@ -167,8 +173,11 @@ class Follower:
             with suppress(BlobUnknownError):  # in use after all: it was not collected
                 here[blob] = await self._store.size(Digest("sha256", blob.hex()))
                 del gone[blob]
-        await self.inventory.hold(here)
-        await self.inventory.hold(gone, held=False)
+        try:
+            await self.inventory.hold(here)
+            await self.inventory.hold(gone, held=False)
+        finally:
+            self._noted = {}
         await self._demand(reads)
         if came:
             self._moved({**dict.fromkeys(here, True), **dict.fromkeys(gone, False)})

@@ -111,14 +111,14 @@ class Repair:
     async def _start(self, nursery: trio.Nursery, rows: list[Row], priority: int) -> bool:
         now = trio.current_time()
         due = [row for row in rows if self._failed.get(row.blob, (0.0, 0.0))[0] <= now]
-        due = [row for row in due if row.blob not in self._busy]
+        due = [row for row in due if not self._coming(row.blob)]
         if not due:
             return False
         await self._follower.judge([row.blob for row in due])  # rules and files may have gone
         still = await self._follower.inventory.rows([row.blob for row in due])
         named = await self._uses.of([f"sha256:{blob.hex()}" for blob in still])
         for row in still.values():
-            if row.wanted and not row.held and row.blob not in self._busy:
+            if row.wanted and not row.held and not self._coming(row.blob):
                 digest = Digest("sha256", row.blob.hex())
                 ids = [use.manifest_id for use in named[str(digest)] if use.manifest_id]
                 await self._acquire(slots(row.size))
@@ -133,7 +133,8 @@ class Repair:
             await self._turn(size)
             await self._fetch(digest, size=size or None, manifest_id=manifest_id, priority=priority)
             self._failed.pop(digest.raw, None)
-            await self._follower.inventory.hold({digest.raw: size})
+            if not self._follower.noting(digest.raw):  # else with all that came at the time
+                await self._follower.inventory.hold({digest.raw: size})
             self._count(size)
         except RegistryError as error:
             self._fail(digest.raw)
@@ -142,6 +143,10 @@ class Repair:
             self._busy.discard(digest.raw)
             self._free += slots(size)
             self._freed.set()
+
+    def _coming(self, blob: bytes) -> bool:
+        """Tell whether a blob is on its way here, or has just come."""
+        return blob in self._busy or self._follower.noting(blob)
 
     async def _acquire(self, count: int) -> None:
         """Wait for room for one blob more.  Only one task may."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh import messages as m
-from mesh.asking import CLAIM_MIN
+from mesh.asking import CLAIM_MIN, Asking
+from mesh.download import Download
 from mesh.effects import Effect
 from mesh.finding import HOP_WAIT, HOPS_MAX
 from store.errors import RemoteProtocolError
@@ -50,6 +52,46 @@ def test_two_sources_are_used_at_once() -> None:
     world.run(60, lambda: has(c, raw))
     assert c.done_at[raw] < 0.65 * len(held[1]) / 1e6
     assert len(c.arrived) == 160
+
+
+def test_many_small_blobs_cost_few_messages_and_few_looks_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What happens to one of them is no reason to plan the others anew."""
+    world, count, planned = World(), 200, 0
+    held = [blob(1, seed) for seed in range(count)]
+    a, b = world.node("a"), world.node("b")
+    for each in held:
+        world.give(a, each)
+    world.link(a, b, rate=1e6)
+    said = Counter[type[m.Message]]()
+    heard, asked = a.heard, Asking.plan
+
+    def hear(peer: bytes, message: m.Message, *, bulk: bool) -> None:
+        said[type(message)] += 1
+        heard(peer, message, bulk=bulk)
+
+    def plan(self: Asking, download: Download, now: float) -> list[Effect]:
+        nonlocal planned
+        planned += self.node == b.name
+        return asked(self, download, now)
+
+    monkeypatch.setattr(a, "heard", hear)
+    monkeypatch.setattr(Asking, "plan", plan)
+    waiting = iter(held)
+
+    def more() -> bool:
+        """Keep 64 of them under way."""
+        while len(b.core.downloads) < 64 and (each := next(waiting, None)) is not None:
+            b.want(each[0])
+        return len(b.whole) == count
+
+    world.run(60, more)
+    assert len(b.whole) == count
+    assert world.now < 1.25 * count * CHUNK / 1e6
+    world.run(0.1)  # for the last word
+    assert said == {m.Find: count, m.Want: count, m.Forget: count}
+    assert planned < 20 * count + 64 * 10 * world.now  # the clock looks at all, ten times a second
 
 
 def test_a_blob_without_a_signed_manifest_comes_too() -> None:

@@ -201,6 +201,15 @@ class BlobStoreContract:
         assert not file.exists()
         assert await get(store, Digest.of(data)) == data
 
+    async def test_keeping_many_small_blobs_at_once(self, store: Store) -> None:
+        blobs = [noise(size, seed=size) for size in range(1, 100)]
+        async with trio.open_nursery() as nursery:
+            for data in [*blobs, blobs[0]]:  # one of them twice
+                nursery.start_soon(store.keep, data, Digest.of(data))
+        for data in blobs:
+            assert await get(store, Digest.of(data)) == data
+        assert len(await everything(store.digests())) == len(blobs)
+
     async def test_deleting(self, store: Store) -> None:
         stored = await put(store, noise(3 * MIB))
         await store.delete(stored.digest)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from store import disk
 from store.digest import Digest
@@ -117,6 +118,35 @@ async def test_a_disk_that_refuses_is_told_and_forgiven(
     assert await everything(store.digests()) == []
     stored = await put(store, noise(size))
     assert await store.verify(stored.digest)
+
+
+async def test_a_disk_that_refuses_one_of_many_small_blobs(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = [bytes([number]) * 100 for number in range(8)]
+    bad, sync, refused = blobs[5], os.fsync, list[bytes]()
+
+    def refuse(fd: int) -> None:
+        if os.fstat(fd).st_size == 100 and Path(f"/proc/self/fd/{fd}").read_bytes() == bad:
+            raise OSError(errno.ENOSPC, "no space")
+        sync(fd)
+
+    async def keep(data: bytes) -> None:
+        try:
+            await store.keep(data, Digest.of(data))
+        except StoreFullError:
+            refused.append(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        async with trio.open_nursery() as nursery:
+            for data in blobs:
+                nursery.start_soon(keep, data)
+    assert refused == [bad]
+    assert [data for data in blobs if not await store.has(Digest.of(data))] == [bad]
+    assert list(store.temporary.iterdir()) == []
+    await store.keep(bad, Digest.of(bad))
+    assert await store.has(Digest.of(bad))
 
 
 async def test_adopting_across_file_systems(
