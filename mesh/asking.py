@@ -28,6 +28,7 @@ from mesh.scheduler import (
     Place,
     Source,
     endgame,
+    half_used,
     plan,
 )
 
@@ -52,14 +53,28 @@ class Asking:
         """Plan anew; the most urgent blobs take the room first."""
         return self._plan_all(self.downloads.values(), now)
 
-    def refill(self, now: float, about: Download | None = None) -> list[Effect]:
-        """Plan anew what lacks chunks that nobody was asked for: there may be room for them.
+    def refill(self, now: float) -> list[Effect]:
+        """Plan anew what lacks chunks that nobody was asked for: there may be room for them."""
+        return self._plan_all((d for d in self.downloads.values() if self._lacks(d)), now)
+
+    def arrived(self, belief: PeerBelief, download: Download, now: float) -> list[Effect]:
+        """Plan anew once a peer has room for a request worth its message.
 
         With thousands of small blobs under way a look at each, for every chunk of any, would be
-        most of the work.  What is on its way is looked at by itself (``about``) and by the clock.
+        most of the work: what is on its way already is looked at by itself and by the clock.
         """
-        lacking = [d for d in self.downloads.values() if d is about or self._lacks(d)]
-        return self._plan_all(lacking, now)
+        source = belief.source(0, average(download), self.site)
+        room = source.room >= min(RUN_MAX, source.window) // 2
+        if not room and belief.outstanding:
+            return []
+        effects: list[Effect] = []
+        lacking = [d for d in self.downloads.values() if d is download or self._lacks(d)]
+        full = False  # for whatever is no more urgent, too
+        for each in sorted(lacking, key=lambda d: (d.priority, d.started)):
+            full = full or half_used(self._source(each, belief, 0, now))
+            if each is download or not full:
+                effects += self.plan(each, now)
+        return effects
 
     def plan(self, download: Download, now: float) -> list[Effect]:
         """Plan one blob anew, of which there is news: the others find no more room than before."""
@@ -87,12 +102,6 @@ class Asking:
     @property
     def _budget(self) -> int:
         return BUDGET_MAX - sum(belief.outstanding for belief in self.peers.values())
-
-    def arrived(self, belief: PeerBelief, download: Download, now: float) -> list[Effect]:
-        """Plan anew once there is room for a request worth its message."""
-        source = belief.source(0, average(download), self.site)
-        room = source.room >= min(RUN_MAX, source.window) // 2
-        return self.refill(now, download) if room or not belief.outstanding else []
 
     def _ask_manifest(self, download: Download, now: float) -> Iterator[Effect]:
         if not download.manifest_id:

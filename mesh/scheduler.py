@@ -156,7 +156,7 @@ def plan(blob: Blob, sources: Sequence[Source], budget: int, rng: random.Random)
     for source in sorted(sources, key=lambda s: (s.far, s.cost, s.eta(0), s.peer)):
         has = source.has & ~source.spared & ~(near if source.far else 0)
         tiers = _tiers(blob, twice, sole=bool(needed & has & ~twice))
-        while budget > 0 and (source.room > 0 and not _half_used(source)):
+        while budget > 0 and (source.room > 0 and not half_used(source)):
             chunks = _pick(blob, needed & has, tiers, min(source.room, budget), rng)
             if not chunks:
                 break
@@ -196,7 +196,7 @@ def _window(blob: Blob) -> int:
     return found
 
 
-def _half_used(source: Source) -> bool:
+def half_used(source: Source) -> bool:
     """Tell whether it can wait: small refills of a large window would only cost messages."""
     if source.capped:
         return False
