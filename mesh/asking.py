@@ -71,8 +71,9 @@ class Asking:
         lacking = [d for d in self.downloads.values() if d is download or self._lacks(d)]
         full = False  # for whatever is no more urgent, too
         for each in sorted(lacking, key=lambda d: (d.priority, d.started)):
-            full = full or half_used(self._source(each, belief, 0, now))
-            if each is download or not full:
+            unknown = each.manifest is None  # its pages take no room
+            full = full or (not unknown and half_used(self._source(each, belief, 0, now)))
+            if unknown or each is download or not full:
                 effects += self.plan(each, now)
         return effects
 

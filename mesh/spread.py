@@ -7,6 +7,7 @@ here, a peer that asks for one that somebody has had is told who: once, and then
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -40,13 +41,14 @@ class _Spreading:
 class Spread:
     """What one node has spread."""
 
-    blobs: dict[bytes, _Spreading] = field(default_factory=dict[bytes, _Spreading])
+    blobs: OrderedDict[bytes, _Spreading] = field(default_factory=OrderedDict[bytes, _Spreading])
     redirects: int = 0  # chunks, ever
 
     def sent(self, peer: bytes, piece: Piece, now: float) -> None:
         """A piece has left for a peer."""
         blob = self._blob(piece.blob, now)
         blob.at = now
+        self.blobs.move_to_end(piece.blob)
         chunks = bits.span(piece.first, piece.first + piece.count)
         blob.sent[peer] = blob.sent.get(peer, 0) | chunks
 
@@ -103,6 +105,7 @@ class Spread:
         known = self.blobs.get(raw)
         if known is None or known.at < now - KEEP:
             known = self.blobs[raw] = _Spreading(now)
+            self.blobs.move_to_end(raw)
             while len(self.blobs) > BLOBS_MAX:
-                del self.blobs[min(self.blobs, key=lambda each: self.blobs[each].at)]
+                self.blobs.popitem(last=False)
         return known

@@ -34,6 +34,7 @@ from store.uses import Uses
 
 LOOK = 5.0  # seconds between looks at what there is to do
 GATHER = 0.05  # seconds over which news is gathered
+PAUSE = 5.0  # times as long as a look took, until the next
 REST = 60.0  # seconds between looks when nothing has changed
 LIVELY = 60.0  # seconds after links have changed in which every look is a close one
 GUESS = 60.0  # seconds between looks at what members that are away should hold
@@ -97,15 +98,16 @@ class Courier:
             nursery.start_soon(self._guess_forever)
             nursery.start_soon(self._save_forever)
             while True:
-                news = self.couriers.news
+                news, began = self.couriers.news, trio.current_time()
                 if self._due():
                     try:
                         await self.step(nursery)
                     except (RegistryError, OSError) as error:
                         log.warning("couriers.failed", error=str(error))
                 with trio.move_on_after(LOOK):
+                    spent = trio.current_time() - began  # long, where thousands are missing
                     await news.wait()
-                    await trio.sleep(GATHER)
+                    await trio.sleep(max(GATHER, PAUSE * spent))
 
     def _due(self) -> bool:
         """Tell whether anything may have changed: looking costs questions to the database."""

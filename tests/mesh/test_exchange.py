@@ -94,6 +94,21 @@ def test_many_small_blobs_cost_few_messages_and_few_looks_each(
     assert planned < 20 * count + 64 * 10 * world.now  # the clock looks at all, ten times a second
 
 
+def test_chunks_come_while_another_blobs_manifest_is_unknown() -> None:
+    world = World()
+    small, large = blob(1, seed=1), blob(40, seed=2)
+    a, b = world.node("a"), world.node("b")
+    world.give(a, small)
+    world.link(a, b)
+    b.want(large[0])  # nobody has it yet
+    b.want(small[0])
+    world.run(5, lambda: has(b, small[0].blob.raw))
+    assert has(b, small[0].blob.raw)
+    world.give(a, large)
+    world.run(30, lambda: has(b, large[0].blob.raw))
+    assert has(b, large[0].blob.raw)
+
+
 def test_a_blob_without_a_signed_manifest_comes_too() -> None:
     world = World()
     held = blob(40)
