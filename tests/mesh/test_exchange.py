@@ -97,14 +97,15 @@ def test_many_small_blobs_cost_few_messages_and_few_looks_each(
 def test_chunks_come_while_another_blobs_manifest_is_unknown() -> None:
     world = World()
     small, large = blob(1, seed=1), blob(40, seed=2)
-    a, b = world.node("a"), world.node("b")
+    a, b, c = (world.node(name) for name in "abc")
     world.give(a, small)
+    world.give(c, large)
     world.link(a, b)
-    b.want(large[0])  # nobody has it yet
+    b.want(large[0])  # which nobody has whom it is linked with
     b.want(small[0])
     world.run(5, lambda: has(b, small[0].blob.raw))
     assert has(b, small[0].blob.raw)
-    world.give(a, large)
+    world.link(b, c)
     world.run(30, lambda: has(b, large[0].blob.raw))
     assert has(b, large[0].blob.raw)
 
