@@ -10,6 +10,7 @@ import trio
 
 from mesh.couriers import Cargo
 from mesh.leases import Leases
+from simulations.couriers import BUDGET
 from simulations.history import Play, play
 from simulations.plan import (
     CORE,
@@ -131,3 +132,12 @@ def test_planted_bugs_are_found(plant: Callable[[Patch], None], symptom: str, pl
     with pytest.MonkeyPatch.context() as patch:
         plant(patch)
         assert symptom in play(plan).failure
+
+
+def test_any_blob_of_a_plan_fits_a_courier() -> None:
+    largest = max(size for scale in SCALES for size in scale.sizes)
+    assert largest * 3 // 2 <= BUDGET  # a blob may lie on top of half of an older one
+
+
+def test_what_a_narrowed_members_rotations_closed_is_expected_to_count() -> None:
+    assert not play(draw(3028)).failure
