@@ -25,6 +25,7 @@ class _Waiting(Generic[T, R]):
         self.item = item
         self.result: list[R] = []
         self.error: RegistryError | None = None
+        self.left = False  # its owner has gone: nobody hears ``stirred`` any more
         self.stirred = trio.Event()
 
     @property
@@ -32,13 +33,19 @@ class _Waiting(Generic[T, R]):
         """Tell whether there is an outcome."""
         return bool(self.result) or self.error is not None
 
+    @property
+    def open(self) -> bool:
+        """Tell whether somebody waits for an outcome that is not there yet."""
+        return not self.done and not self.left
+
 
 class Gathering(Generic[T, R]):
     """Does ``work`` for up to ``most`` things at a time, in up to ``lanes`` batches side by side.
 
     ``work`` returns a result for each.  A batch that fails is done again one by one, so that each
     has its own error; and so is one whose owner is cancelled: doing a thing twice must change
-    nothing.
+    nothing.  Who leaves while its batch is at work may see it done all the same; nothing is handed
+    to ``work`` for one who has left.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Gathering(Generic[T, R]):
                     await own.stirred.wait()
                     own.stirred = trio.Event()
         finally:
+            own.left = True
             if own in self._queue:  # cancelled
                 self._queue.remove(own)
             self._stir()
@@ -85,7 +93,7 @@ class Gathering(Generic[T, R]):
             await self._run(batch)
         finally:
             self._busy -= 1
-            self._queue.extendleft(each for each in reversed(batch) if not each.done)
+            self._queue.extendleft(each for each in reversed(batch) if each.open)
             for each in batch:
                 if each.done:
                     each.stirred.set()
@@ -99,7 +107,8 @@ class Gathering(Generic[T, R]):
                 batch[0].error = error
                 return
             for each in batch:
-                await self._run([each])
+                if each.open:
+                    await self._run([each])
             return
         for each, result in zip(batch, results, strict=True):
             each.result.append(result)

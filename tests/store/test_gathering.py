@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import pytest
 import trio
 import trio.testing
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from store.errors import RegistryError, StoreFullError
 from store.gathering import Gathering
@@ -136,3 +138,77 @@ async def test_other_errors_are_raised_where_they_happen() -> None:
     gathering = Gathering(broken)
     with pytest.raises(ValueError, match="a bug"):
         await gathering.do(1)
+
+
+STEPS = ["start", "go", "pass", "settle", *(("leave", number) for number in range(5))]
+TAKEN = ["start", "settle", "start", "settle", "start", "settle", "start", "settle", "go", "settle"]
+
+
+class Schedule:
+    """Plays steps: callers come, work is let go on, callers leave, a checkpoint passes."""
+
+    def __init__(self, lanes: int) -> None:
+        self.gathering = Gathering(self.work, most=3, lanes=lanes)
+        self.allowed = trio.Semaphore(0)
+        self.scopes: list[trio.CancelScope] = []
+        self.ended: dict[int, int | str | None] = {}  # None: it was cancelled
+        self.late: list[int] = []  # what was begun for one that had left
+
+    async def work(self, items: Sequence[int]) -> Sequence[int]:
+        self.late += [item for item in items if item in self.ended]
+        await self.allowed.acquire()
+        await trio.lowlevel.checkpoint()
+        if 1 in items:
+            raise StoreFullError("too much")
+        return [2 * each for each in items]
+
+    async def caller(self, item: int, scope: trio.CancelScope) -> None:
+        outcome: int | str | None = None
+        try:
+            with scope:
+                outcome = await self.gathering.do(item)
+        except StoreFullError as error:
+            outcome = str(error)
+        self.ended[item] = outcome
+
+    async def play(self, steps: Sequence[str | tuple[str, int]]) -> None:
+        async with trio.open_nursery() as nursery:
+            for step in steps:
+                match step:
+                    case "start":
+                        self.scopes.append(trio.CancelScope())
+                        nursery.start_soon(self.caller, len(self.scopes) - 1, self.scopes[-1])
+                    case "go":
+                        self.allowed.release()
+                    case "pass":
+                        await trio.lowlevel.checkpoint()
+                    case "settle":
+                        await trio.testing.wait_all_tasks_blocked()
+                    case (_, number) if int(number) < len(self.scopes):
+                        self.scopes[int(number)].cancel()
+            for _ in range(50):
+                self.allowed.release()
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(1, 2), st.lists(st.sampled_from(STEPS), max_size=24))
+@example(
+    1, [*TAKEN, ("leave", 2), "settle", ("leave", 1), "settle"]
+)  # one in a batch, then its lead
+@example(1, [*TAKEN, ("leave", 2), "go", "settle"])  # one in a batch that fails
+@example(1, [*TAKEN, ("leave", 1), ("leave", 2), "settle", ("leave", 3), "go"])
+def test_whoever_leaves_and_when_the_others_end(
+    lanes: int, steps: list[str | tuple[str, int]]
+) -> None:
+    async def main() -> Schedule:
+        schedule = Schedule(lanes)
+        await schedule.play(steps)
+        return schedule
+
+    schedule = trio.run(main)
+    assert schedule.late == []
+    for item, scope in enumerate(schedule.scopes):
+        right = "too much" if item == 1 else 2 * item
+        assert schedule.ended[item] in ((right, None) if scope.cancel_called else (right,))
