@@ -16,13 +16,14 @@ from typing import Any, TypeVar
 import msgspec
 import sqlalchemy as sa
 
+from node.directory import RepositoryEntry, kind_of
 from node.promotion.rules import Verdict
 from store import catalog_rows, records
 from store.bulk import chunks
 from store.errors import RejectedError
 from store.facts import Body, Flag
 from store.rows import FlagRow
-from store.schema import flags
+from store.schema import flags, settings
 from store.schema import records as rows_of_records
 
 BOOK, CHECKS = ":promotions", ":checks"
@@ -201,6 +202,27 @@ def waiting(
     ids = list(connection.execute(query.order_by(flags.c.version.desc()).limit(limit)).scalars())
     found = (find(connection, [target], id_) for id_ in ids)
     return [each for each in found if each is not None]
+
+
+def undecided(
+    connection: sa.Connection, known: Collection[tuple[str, str]] = ()
+) -> tuple[set[tuple[str, str]], list[Promotion]]:
+    """A unit: (target, id) of all that wait into any repository, and those that are not ``known``.
+
+    One query by the key of the statements; only what is new is read.
+    """
+    kind = kind_of(RepositoryEntry)
+    query = sa.select(flags.c.repository, flags.c.version).where(
+        flags.c.repository.in_(sa.select(settings.c.key).where(settings.c.kind == kind)),
+        flags.c.package == BOOK,
+        flags.c.name.in_((ASKED, DONE, REJECTED)),
+        flags.c.path == "",
+    )
+    query = query.group_by(flags.c.repository, flags.c.version)
+    query = query.having(sa.func.max(flags.c.name) == ASKED)
+    ids = {(target, id_) for target, id_ in connection.execute(query)}
+    found = [find(connection, [target], id_) for target, id_ in sorted(ids - set(known))]
+    return ids, [each for each in found if each is not None]
 
 
 def verdict(connection: sa.Connection, source: str, content: str, check: str) -> Verdict:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -15,13 +14,12 @@ from mesh.placement import Pin, Rule, Use
 from node.directory import Directory, PinEntry, RepositoryEntry, RetentionEntry
 from node.metrics import Metrics
 from node.placement.policy import rules_of, traits_of
-from node.promotion.service import Promotions
+from node.retention.awaited import Awaited, Wanted
 from node.retention.policy import Judge, Policy, Verdict
 from node.retention.reading import Reading, read
 from store.catalog import Catalog
 from store.digest import Digest
 
-PENDING_SECONDS = 2.0  # that a list of pending promotions counts as new
 ON_DEMAND = "on-demand"
 LastUsed = Callable[[Sequence[Digest]], Awaitable[Mapping[Digest, float]]]
 # Of a repository, packages, and (none: all) versions: when each (package, version) was used last.
@@ -36,9 +34,6 @@ class Node(Protocol):
 
     @property
     def catalog(self) -> Catalog: ...
-
-    @property
-    def promotions(self) -> Promotions: ...
 
     @property
     def metrics(self) -> Metrics: ...
@@ -59,6 +54,11 @@ class Planned:
     policies: Sequence[Policy] = ()  # that it was judged by
     large: bool = False  # its package is not to be judged again for it alone
 
+    @property
+    def wanted(self) -> Wanted:
+        """What a promotion that asks for it names."""
+        return Wanted(self.repository, self.package, self.verdict.edition.version)
+
 
 class Planner:
     """Judges versions.  ``clock`` is seconds since 1970."""
@@ -67,6 +67,7 @@ class Planner:
         self, node: Node, last_used: LastUsed, told: LastTold | None, clock: Callable[[], float]
     ) -> None:
         self._node, self._last_used, self._told, self.clock = node, last_used, told, clock
+        self.awaited = Awaited(node.catalog)
 
     async def plan(
         self, *, only: str = "", keys: Sequence[str] | None = None
@@ -75,7 +76,6 @@ class Planner:
 
         ``only`` is the id of a policy whose removals alone are wanted, ``keys`` are repositories.
         """
-        pending, asked_at = await self._pending(), time.monotonic()
         for entry in self._node.directory.all(RepositoryEntry):
             policies, served = self.policies(entry), self._node.format_of(entry.format)
             wanted = keys is None or entry.key in keys
@@ -86,8 +86,7 @@ class Planner:
                 continue
             async with aclosing(self._judged(entry, served, policies)) as pages:
                 async for page in pages:
-                    if time.monotonic() > asked_at + PENDING_SECONDS:
-                        pending, asked_at = await self._pending(), time.monotonic()
+                    pending = (await self.awaited.look()).versions
                     savers = Savers(self._node.directory, entry, policies, self.clock())
                     for each in page:
                         if only in {"", each.verdict.policy}:
@@ -159,20 +158,6 @@ class Planner:
 
         return last
 
-    async def _pending(self) -> set[tuple[str, str, str]]:
-        """Versions that somebody has asked to promote: (source, package, version)."""
-        found: set[tuple[str, str, str]] = set()
-        for entry in self._node.directory.all(RepositoryEntry):
-            before = ""
-            while page := await self._node.promotions.page(
-                entry.key, before=before, status="pending"
-            ):
-                before = page[-1].id
-                for each in page:
-                    for item in each.asked.items:
-                        found.add((each.asked.source, item.package, item.resolved))
-        return found
-
 
 class Savers:
     """What keeps versions of a repository whatever the policies say, as of now."""
@@ -190,11 +175,10 @@ class Savers:
             if each.repository == entry.key
         ]
 
-    def weigh(self, planned: Planned, pending: set[tuple[str, str, str]]) -> Planned:
+    def weigh(self, planned: Planned, pending: Collection[Wanted]) -> Planned:
         """The verdict with what saves the version, if anything does."""
         verdict = planned.verdict
-        asked = (planned.repository, planned.package, verdict.edition.version) in pending
-        kept = verdict.kept or ("a promotion waits for it" if asked else "")
+        kept = verdict.kept or ("a promotion waits for it" if planned.wanted in pending else "")
         kept = kept or self.saved(planned.package, verdict)
         if not kept:
             return planned

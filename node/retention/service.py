@@ -163,7 +163,9 @@ class Retention:
             partial(packaged.pointers_of, repository=entry.key, packages=names)
         )
         judged = self._node.directory.standing(*JUDGES)  # before anything is judged by them
-        leaving = await self._leaving(entry, served, batch, seen)
+        pending = await self._planner.awaited.look()
+        left = [each for each in batch if each.wanted not in pending.versions]
+        leaving = await self._leaving(entry, served, left, seen)
 
         def check(connection: sa.Connection) -> None:
             if packaged.pointers_of(connection, entry.key, names) != seen:
@@ -172,6 +174,8 @@ class Retention:
                 raise ConflictError("a version changed meanwhile")
             if _standing(connection) != judged:
                 raise ConflictError("a pin, rule or policy came, changed or went meanwhile")
+            if not pending.since(connection).isdisjoint(each.planned.wanted for each in leaving):
+                raise ConflictError("a promotion was asked for meanwhile")
 
         if not leaving:
             return []
