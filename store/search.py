@@ -118,7 +118,8 @@ class SearchIndex:
             rows = await self._database.read(partial(_ordered, query=query))
         if rows is None:
             raise UnavailableError("the search took too long: more words would narrow it")
-        return Found(rows, len(rows) >= MATCH_MAX or (self.partial and bool(query.parts)))
+        fewer = query.bounded != query.terms or (self.partial and bool(query.parts))
+        return Found(rows, len(rows) >= MATCH_MAX or fewer)
 
     async def load(self, ids: Sequence[int]) -> list[Mapping[str, Any]]:
         """Documents by id, in that order."""

@@ -7,16 +7,19 @@ either language.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 NAMES, WORDS, FILENAMES = "names", "words", "filenames"
 PART_MIN = 3  # letters of a part of a name that may be looked for
+# A beginning costs memory and time for every document that has a word which begins so.
+BEGINNING_MIN = 3  # letters of a word that is looked for as the beginning of others
+BEGINNINGS_MAX = 3  # of them in one query
 WEIGHTS = {NAMES: "A", WORDS: "B", FILENAMES: "C"}  # PostgreSQL's, best first
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """Words that follow each other; the last one is a beginning unless ``whole``.
+    """Words that follow each other; the last one is a beginning unless ``whole`` or short.
 
     Each word is letters and digits only.  ``column`` is NAMES, WORDS, FILENAMES or "" for any.
     """
@@ -24,6 +27,11 @@ class Term:
     words: tuple[str, ...]
     column: str = ""
     whole: bool = False
+
+    @property
+    def begins(self) -> bool:
+        """Whether the last word is looked for as the beginning of others, too."""
+        return not self.whole and len(self.words[-1]) >= BEGINNING_MIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,14 @@ class Query:
     exact: str = ""  # a name to put first
 
     @property
+    def bounded(self) -> tuple[Term, ...]:
+        """The terms with no more beginnings than may be: the longest stay, others are whole."""
+        beginnings = [term for term in self.terms if term.begins]
+        beginnings.sort(key=lambda term: len(term.words[-1]), reverse=True)
+        cut = set(beginnings[BEGINNINGS_MAX:])
+        return tuple(replace(term, whole=True) if term in cut else term for term in self.terms)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """What names must hold for the terms to be parts of them; empty where that cannot be.
 
@@ -59,7 +75,7 @@ def fts5(terms: Iterable[Term]) -> str:
     """The terms in FTS5's language.  Words hold letters and digits only, so nothing is quoted."""
     parts = []
     for term in terms:
-        phrase = f'"{" ".join(term.words)}"' + ("" if term.whole else " *")
+        phrase = f'"{" ".join(term.words)}"' + (" *" if term.begins else "")
         parts.append(f"{term.column} : {phrase}" if term.column else phrase)
     return " AND ".join(parts)
 
@@ -70,7 +86,7 @@ def tsquery(terms: Iterable[Term]) -> str:
     for term in terms:
         weight = WEIGHTS.get(term.column, "")
         marks = [weight] * len(term.words)
-        if not term.whole:
+        if term.begins:
             marks[-1] = f"*{weight}"
         words = (
             f"'{word}'" + (f":{mark}" if mark else "")

@@ -180,18 +180,19 @@ def _by_words(connection: sa.Connection, query: Query) -> list[Match]:
     rank: Any = sa.literal(0.0)
     table: Any = search_documents
     conditions = _filters(query)
-    if query.terms and lite:
+    terms = query.bounded
+    if terms and lite:
         matching = sa.table("search_text", sa.column("rowid"))
         table = matching.join(search_documents, d.id == matching.c.rowid)
-        conditions.append(sa.text("search_text MATCH :match").bindparams(match=fts5(query.terms)))
+        conditions.append(sa.text("search_text MATCH :match").bindparams(match=fts5(terms)))
         rank = sa.literal_column("bm25(search_text, 10.0, 3.0, 1.0)")
-    elif query.terms:
-        asked = sa.func.to_tsquery(sa.text("'simple'::regconfig"), tsquery(query.terms))
+    elif terms:
+        asked = sa.func.to_tsquery(sa.text("'simple'::regconfig"), tsquery(terms))
         vector: sa.ColumnElement[Any] = sa.literal_column(f"({VECTOR})")
         conditions.append(vector.op("@@")(asked))
         rank = -sa.func.ts_rank(vector, asked)
     chosen = _selected(rank).select_from(table).where(*conditions)
-    if not query.terms:
+    if not terms:
         chosen = chosen.order_by(d.updated.desc())
     return [Match(*row) for row in connection.execute(chosen.limit(MATCH_MAX))]
 

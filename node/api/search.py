@@ -164,7 +164,10 @@ async def _by_digest(call: Call, asked: asking.Asked, limit: int) -> SearchAnswe
 
 @table.route("GET", "/search/quick", Access.OPEN, answer=FoundPackages, parameters=("q", "limit"))
 async def search_quick(call: Call) -> FoundPackages:
-    """Find packages by words of their name, of a file's name or of what is said of them."""
+    """Find packages by words of their name, of a file's name or of what is said of them.
+
+    Words of one and two letters are found as whole words only, not as the beginning of others.
+    """
     limit = max(1, call.number("limit", 20, PER_PAGE_MAX))
     text = call.query.get("q", "").strip()
     if not text:  # looking for nothing in particular would look at everything
@@ -201,7 +204,7 @@ async def search_checksum(call: Call) -> ArtifactList:
     "GET", "/search/suggest", Access.OPEN, answer=Suggestions, parameters=("prefix", "limit")
 )
 async def suggest(call: Call) -> Suggestions:
-    """Complete a package's name."""
+    """Complete a package's name; less than three letters are a whole word of it."""
     limit = max(1, call.number("limit", 10, 50))
     prefix = call.query.get("prefix", "").strip()
     if not prefix:

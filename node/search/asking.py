@@ -1,9 +1,9 @@
 """What people type into a search, as a query.  Pure.
 
-Words are all looked for, each as the beginning of a word; ``"quoted words"`` follow each other and
-are whole.  ``name:``, ``description:``, ``keyword:``, ``file:`` say where; ``version:``,
-``license:``, ``format:``, ``repository:``, ``tag:`` say what else must hold.  A digest, with its
-algorithm or by its length, finds files.
+Words are all looked for, those of three letters and more as the beginning of a word;
+``"quoted words"`` follow each other and are whole.  ``name:``, ``description:``, ``keyword:``,
+``file:`` say where; ``version:``, ``license:``, ``format:``, ``repository:``, ``tag:`` say what
+else must hold.  A digest, with its algorithm or by its length, finds files.
 """
 
 from __future__ import annotations
@@ -91,11 +91,14 @@ def needed(terms: Iterable[Term]) -> tuple[Term, ...]:
 
 
 def _implies(one: Term, other: Term) -> bool:
-    """Whether what matches ``one`` matches another term, the beginning of a single word."""
+    """Whether what matches ``one`` matches another term, a single word that nobody quoted."""
     if one == other or other.whole or len(other.words) > 1:
         return False
-    fits = other.column in {"", one.column}
-    return fits and any(word.startswith(other.words[0]) for word in one.words)
+    if other.column not in {"", one.column}:
+        return False
+    if other.begins:
+        return any(word.startswith(other.words[0]) for word in one.words)
+    return other.words[0] in (one.words[:-1] if one.begins else one.words)
 
 
 def _one(name: str, values: Sequence[str]) -> str:

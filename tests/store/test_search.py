@@ -233,6 +233,39 @@ def test_the_languages_hold_words_only(language: object) -> None:
         return str(language(terms))  # type: ignore[operator]
 
     assert asked([term("a b"), term("c", NAMES, whole=True)]) in {
-        '"a b" * AND names : "c"',
-        "('a' <-> 'b':*) & ('c':A)",
+        '"a b" AND names : "c"',
+        "('a' <-> 'b') & ('c':A)",
     }
+    assert asked([term("a bcd"), term("bcd", whole=True)]) in {
+        '"a bcd" * AND "bcd"',
+        "('a' <-> 'bcd':*) & ('bcd')",
+    }
+
+
+async def test_short_words_are_whole(index: SearchIndex) -> None:
+    await index.put([document("npm", "le-go", updated=6), document("npm", "go", updated=7)], turn=1)
+    found = await index.search(Query(ALL, (term("le"),)))
+    assert ([each.package for each in found.matches], found.more) == (["le-go"], False)
+    assert set(await names(index, Query(("npm",), (term("go"),)))) == {
+        "npm/go 1.0",
+        "npm/le-go 1.0",
+    }
+    assert await names(index, Query(ALL, (term("l"),))) == []
+    assert await names(index, Query(("npm",), (term("left pa"),))) == ["npm/left-pad 2.0"], "a part"
+
+
+async def test_few_words_of_a_query_are_beginnings_and_the_answer_says_so(
+    index: SearchIndex,
+) -> None:
+    words = "alpha bravos charlies deltas"
+    await index.put([document("npm", "phonetic", words=words, updated=6)], turn=1)
+    three = (term("bravo"), term("charlie"), term("delta"))
+    found = await index.search(Query(ALL, three))
+    assert ([each.package for each in found.matches], found.more) == (["phonetic"], False)
+    found = await index.search(Query(ALL, (term("alph"), *three)))
+    assert ([each.package for each in found.matches], found.more) == ([], True), "alph is whole"
+    found = await index.search(Query(ALL, (*three, term("alpha"))))
+    assert ([each.package for each in found.matches], found.more) == (["phonetic"], True)
+    wholes = (term("bravos", whole=True), *three[1:], term("alpha", whole=True))
+    found = await index.search(Query(ALL, wholes))
+    assert ([each.package for each in found.matches], found.more) == (["phonetic"], False)

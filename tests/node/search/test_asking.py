@@ -40,13 +40,16 @@ def test_what_other_words_imply_is_not_looked_for() -> None:
     def kept(text: str) -> list[str]:
         return [" ".join(term.words) for term in asking.read(text, READABLE).query.terms]
 
-    assert kept("g gr gro grow grown") == ["grown"]
+    assert kept("gro grow grown") == ["grown"]
+    assert kept("g gr g grown") == ["g", "gr", "grown"], "short words are whole"
     assert kept(" ".join(["same"] * 20)) == ["same"]
     assert kept('"left pad" left') == ["left pad"]
     assert kept('left "left"') == ["left"]
-    assert kept("left-pad le pa ft") == ["left pad", "ft"]
-    assert kept("name:left lef description:le") == ["left", "le"]
-    assert kept('name:left file:left "le"') == ["left", "left", "le"]
+    assert kept("left-pad le pa ft") == ["left pad", "le", "pa", "ft"]
+    assert kept("go-kit go") == ["go kit"]
+    assert kept('kit-go go "a go"') == ["kit go", "a go"]
+    assert kept("name:left lef description:lef") == ["left", "lef"]
+    assert kept('name:left file:left "lef"') == ["left", "left", "lef"]
 
 
 @pytest.mark.parametrize("length", [32, 40, 64, 128])
