@@ -18,6 +18,7 @@ from store.digest import Digest
 
 SETS_MAX = 1024  # keys whose generations are remembered
 SIZE_MAX = 1 << 30  # bytes of the documents that only older generations of one key have
+TOTAL_MAX = 4 << 30  # bytes of those of all keys together, but for the few that always stay
 Key = tuple[str, str]
 DocumentSet = Mapping[str, Ingested]
 
@@ -36,44 +37,69 @@ class Generations:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._kept: OrderedDict[Key, list[Generation]] = OrderedDict()
+        self._sizes: dict[Key, int] = {}  # bytes of what only older generations of a key have
+        self._total = 0
 
     def add(self, key: Key, documents: DocumentSet) -> None:
         """Note a set as the newest of a key, unless it is."""
         kept = self._kept.setdefault(key, [])
         self._kept.move_to_end(key)
         while len(self._kept) > SETS_MAX:
-            self._kept.popitem(last=False)
+            self._sized(self._kept.popitem(last=False)[0], 0)
         if kept and kept[0].documents == documents:
             return
         if kept:
             kept[0].left = self._clock()
         kept.insert(0, Generation(documents))
-        self._prune(kept)
+        self._prune(key)
+        self._bound()
 
     def of(self, key: Key) -> tuple[DocumentSet, ...]:
         """The sets of a key that are known still."""
-        kept = self._kept.get(key, [])
-        self._prune(kept)
-        return tuple(each.documents for each in kept)
+        self._prune(key)
+        return tuple(each.documents for each in self._kept.get(key, []))
 
     def blobs(self) -> Iterator[Digest]:
         """What all these sets are made of; some of it several times."""
-        for kept in self._kept.values():
-            self._prune(kept)
+        for key, kept in self._kept.items():
+            self._prune(key)
             for each in kept:
                 for blob in each.documents.values():
                     yield blob.digest
 
-    def _prune(self, kept: list[Generation]) -> None:
-        """Forget what is too old or too much."""
+    def _bound(self) -> None:
+        """Forget what was superseded longest ago until all keys together are small enough."""
+        if self._total <= TOTAL_MAX:
+            return
+        waiting = [
+            (each.left or 0.0, key)
+            for key, kept in self._kept.items()
+            for each in kept[GENERATIONS_MIN:]
+        ]
+        for _, key in sorted(waiting):  # of one key, the last is the one that left first
+            if self._total <= TOTAL_MAX:
+                return
+            self._kept[key].pop()
+            self._prune(key)
+
+    def _prune(self, key: Key) -> None:
+        """Forget what is too old or too much of a key, and note what the rest comes to."""
+        kept = self._kept.get(key, [])
         oldest = self._clock() - GENERATION_SECONDS
         held = {blob.digest for each in kept[:1] for blob in each.documents.values()}
         size = 0
         for place, each in enumerate(kept):
             own = {b.digest: b.size for b in each.documents.values() if b.digest not in held}
             held |= own.keys()
-            size += sum(own.values())
+            more = size + sum(own.values())
             aged = each.left is not None and each.left < oldest
-            if place >= GENERATIONS_MIN and (aged or place >= GENERATIONS_MAX or size > SIZE_MAX):
+            if place >= GENERATIONS_MIN and (aged or place >= GENERATIONS_MAX or more > SIZE_MAX):
                 del kept[place:]
-                return
+                break
+            size = more
+        self._sized(key, size)
+
+    def _sized(self, key: Key, size: int) -> None:
+        self._total += size - self._sizes.pop(key, 0)
+        if size:
+            self._sizes[key] = size

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from formats.contract import GENERATION_SECONDS, GENERATIONS_MAX, GENERATIONS_MIN
 from node.repositories import generations
 from node.repositories.generations import Generations
@@ -60,6 +62,32 @@ def test_number_and_size_are_bounded_whatever_happens_within_the_time() -> None:
     for each in large:
         known.add(KEY, each)
     assert list(known.of(KEY)) == large[:-4:-1], "the newest, and what fits beside it"
+
+
+def test_all_keys_together_are_bounded_and_the_longest_superseded_go_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(generations, "TOTAL_MAX", 70)
+    clock = Clock()
+    known = Generations(clock)
+
+    def sized(name: str) -> dict[str, Ingested]:
+        return {"Packages": Ingested(blob(name).digest, 10, {}, blob("").manifest)}
+
+    keys = [("debian", f"dists/{name}") for name in "ab"]
+    for number in range(6):
+        for name, key in zip("ab", keys, strict=True):
+            known.add(key, sized(f"{name}{number}"))
+            clock.now += 1.0
+    assert [len(known.of(key)) for key in keys] == [4, 5], "70 bytes of older ones, of 100"
+    assert known.of(keys[0])[-1] == sized("a2")
+    for number in range(20):
+        known.add(("debian", "c"), sized(f"c{number}"))
+    assert [len(known.of(key)) for key in keys] == [3, 3], "the newest few of each stay"
+    assert len(known.of(("debian", "c"))) == 4
+    monkeypatch.setattr(generations, "SETS_MAX", 1)
+    known.add(("debian", "d"), sized("d"))
+    assert known._total == 0, "what is forgotten is not counted"
 
 
 def test_what_was_there_before_is_the_newest_again() -> None:
