@@ -167,21 +167,30 @@ class Follower:
         came, self._came = self._came, {}
         self._noted = came
         reads, self._reads = self._reads, {}
+        try:
+            here, gone = await self._hold(came)
+            await self._demand(reads)
+            if came:
+                self._moved({**dict.fromkeys(here, True), **dict.fromkeys(gone, False)})
+                await self._judge([f"sha256:{blob.hex()}" for blob in here], named_only=True)
+        except BaseException:  # cancelled, too: it is not written down, or nobody was told
+            self._came = {**came, **self._came}
+            raise
+
+    async def _hold(self, came: dict[bytes, int]) -> tuple[dict[bytes, int], dict[bytes, int]]:
+        """Write down what came and what went; return both."""
         here = {blob: size for blob, size in came.items() if size >= 0}
         gone = {blob: 0 for blob, size in came.items() if size < 0}
-        for blob in list(gone):
-            with suppress(BlobUnknownError):  # in use after all: it was not collected
-                here[blob] = await self._store.size(Digest("sha256", blob.hex()))
-                del gone[blob]
         try:
+            for blob in list(gone):
+                with suppress(BlobUnknownError):  # in use after all: it was not collected
+                    here[blob] = await self._store.size(Digest("sha256", blob.hex()))
+                    del gone[blob]
             await self.inventory.hold(here)
             await self.inventory.hold(gone, held=False)
         finally:
             self._noted = {}
-        await self._demand(reads)
-        if came:
-            self._moved({**dict.fromkeys(here, True), **dict.fromkeys(gone, False)})
-            await self._judge([f"sha256:{blob.hex()}" for blob in here], named_only=True)
+        return here, gone
 
     async def _demand(self, reads: dict[bytes, tuple[int, float]]) -> None:
         """Note reads; where a rule asks for demand, they may change a placement."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import pytest
 import trio
 
 from node.config import Mesh
@@ -150,6 +151,36 @@ async def test_after_a_crash_the_store_is_compared(tmp_path: Path) -> None:
         assert (await fresh.inventory.rows([digest.raw]))[digest.raw].size == 4
         nursery.cancel_scope.cancel()
     assert (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("error", [OSError, trio.Cancelled])
+async def test_what_could_not_be_written_down_is_written_later(
+    tmp_path: Path, monkeypatch, error: type[BaseException]
+) -> None:
+    async with followed(tmp_path) as node:
+        follower = node.core.placer.follower
+        digest = await publish(node, "a", b"data")
+        await follower.step()
+        gone, came = Digest.of(b"gone"), await publish(node, "b", b"more")
+        follower.stored(gone, None)
+
+        async def broken(_: Digest) -> int:
+            follower.stored(gone, 3)  # news meanwhile outlive what could not be noted
+            if error is trio.Cancelled:
+                await trio.sleep_forever()
+            raise error("the disk")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(follower._store, "size", broken)
+            with suppress(OSError), trio.move_on_after(0):
+                await follower.flush()
+        assert follower.noting(came.raw)
+        assert not follower._noted
+        assert follower._came == {came.raw: 4, gone.raw: 3}
+        await follower.flush()
+        assert not follower.noting(came.raw)
+        rows = await follower.inventory.rows([digest.raw, came.raw])
+        assert {row.size for row in rows.values()} == {4}
 
 
 def test_only_sha256_is_followed() -> None:
