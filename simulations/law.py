@@ -230,6 +230,18 @@ class Law:
                 return entry
         return self._entries[document.id].get(author)
 
+    def closed(self, member: str) -> dict[int, int]:
+        """Return up to where all in force vouch for a member's chains under keys it gave up."""
+        found = []
+        for each in self.in_force:
+            now = self._entries[each.id].get(member)
+            pasts = self._past[each.id].items()
+            if now is not None:
+                ends = {place: [s for s, e in past if e.key != now.key] for place, past in pasts}
+                found.append({p[1]: max(e) for p, e in ends.items() if p[0] == member and e})
+        lives = set.intersection(*map(set, found)) if found else set()
+        return {life: min(each[life] for each in found) for life in lives}
+
     def allows(self, line: Line) -> bool:
         """Tell whether a record counts: by a document of its version, and by all in force."""
         named = [each for each in self.documents.values() if each.version == line.version]

@@ -7,7 +7,7 @@ for ``simulations.checkers``, from the plan and never from what the product answ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from simulations.checkers import Checker
@@ -62,20 +62,13 @@ class Membership:
         if not owner.alive:
             return
         heads = at_once(owner.life.ledger.heads())
+        closed = self.checker.law(owner).closed(victim)
         motion = self._propose(by, draft, rival=bool(rival))
         if motion is not None:
             seqs = {life: seq for (author, life), (seq, _) in heads.items() if author == victim}
-            for life, seq in self._vouched(owner, victim):
+            for life, seq in closed.items():  # a new key is taken over with where the old one ended
                 seqs[life] = max(seq, seqs.get(life, 0))
             self.checker.removals.setdefault(victim, {})[motion.id] = seqs
-
-    def _vouched(self, owner: Node, member: str) -> Iterator[tuple[int, int]]:
-        """Give where a member's chains ended under the keys that, as an owner knows, it gave up."""
-        for (node, _), rivals in self.checker.law(owner).rotations.items():
-            if node == member:
-                ends = [{c[0]: c[1] for c in each[9]} for each in rivals]
-                for life in set.intersection(*map(set, ends)):
-                    yield life, min(each[life] for each in ends)
 
     def vote(self, number: int) -> None:
         """An owner signs what waits for its signature."""

@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from fnmatch import translate
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 from store import settlement
@@ -79,7 +79,9 @@ class Authority:
         self._views = {
             id_: View(document, self.statements, reserved) for id_, document in documents.items()
         }
-        self._active = [view for id_, view in self._views.items() if id_ not in replaced]
+        active = {id_: d for id_, d in self.documents.items() if id_ not in replaced}
+        self._in_force = settlement.in_order(active)
+        self._active = [self._views[id_] for id_ in self._in_force]  # the newest last
         self._versions: dict[int, list[View]] = {}
         self._keys: dict[str, set[bytes]] = {}
         for view in self._views.values():
@@ -96,14 +98,13 @@ class Authority:
 
     @property
     def in_force(self) -> dict[bytes, RootDocument]:
-        """The documents that nothing replaces.  More than one means rivals: settle them."""
-        active = {id(view) for view in self._active}
-        return {i: view.document for i, view in self._views.items() if id(view) in active}
+        """The documents that nothing replaces, newest last.  Several are rivals: settle them."""
+        return dict(self._in_force)
 
     @property
     def newest(self) -> RootDocument:
         """The document in force with the highest version; among rivals the one created last."""
-        return max((view.document for view in self._active), key=settlement.rank)
+        return self._active[-1].document
 
     @property
     def contested(self) -> bool:
@@ -112,12 +113,11 @@ class Authority:
 
     def members(self) -> dict[str, Member]:
         """The members that every document in force lists; entries of the newest one."""
-        active = sorted(self._active, key=lambda view: view.document.version)
         return {
             node: member
-            for view in active
+            for view in self._active
             for node, member in view.people.items()
-            if all(node in other.members for other in active)
+            if all(node in other.members for other in self._active)
         }
 
     def is_member(self, node: str) -> bool:
@@ -183,20 +183,34 @@ class Authority:
 
     def vouched(self) -> list[Epoch]:
         """What the next document may vouch for of the past: of rivals, what all of them give."""
-        return settlement.agreed_epochs(self._in_order())
+        return settlement.agreed_epochs(self._active)
+
+    def branched(self) -> dict[tuple[str, int], int]:
+        """Where documents in force pin different records first, by author and incarnation."""
+        return settlement.branched(self._active)
 
     def present(self) -> list[Member]:
         """The members and what they may do now, by all documents in force."""
-        return settlement.agreed_people(self._in_order())
+        return settlement.agreed_people(self._active)
 
-    def _in_order(self) -> list[View]:
-        return sorted(self._active, key=lambda view: settlement.rank(view.document))
+    def entries(self, node: str, documents: Iterable[bytes] | None = None) -> list[Member]:
+        """What documents, by default all in force, give a node now; the newest last."""
+        ids = self._in_force if documents is None else documents
+        views = [self._views[id_].people for id_ in ids]
+        return [people[node] for people in views if node in people]
 
     def people(self) -> dict[str, Member]:
-        """The members that any document in force lists and none evicts, for drafting the next."""
-        active = sorted(self._active, key=lambda view: view.document.version)
-        found = {node: member for view in active for node, member in view.people.items()}
-        return {node: member for node, member in found.items() if node not in self.evicted()}
+        """The members that any document in force lists and none evicts, for drafting the next.
+
+        With what those that list them all give, and the key LOCKED where they name different ones.
+        """
+        listed = dict.fromkeys(node for view in self._active for node in view.people)
+        out = self.evicted()
+        return {
+            node: reduce(settlement.meet, reversed(self.entries(node)))
+            for node in listed
+            if node not in out
+        }
 
     def roles(self, node: str) -> frozenset[str]:
         """The roles that a member has now, in every document in force."""

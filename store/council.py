@@ -337,7 +337,8 @@ class Council:
 def owner_keys(authority: Authority) -> Mapping[bytes, str]:
     """The owners' keys in every document in force, and which member holds each, "" if none does."""
     holders = {epoch.key: epoch.node for epoch in authority.epochs()}
-    holders |= {member.key: member.node for member in authority.people().values()}
+    people = authority.people()
+    holders |= {each.key: node for node in people for each in authority.entries(node)}
     keys: Iterable[bytes] = (k for d in authority.in_force.values() for k in d.owners)
     return {key: holders.get(key, "") for key in keys}
 

@@ -41,7 +41,7 @@ class Desk:
         gone = self.authority.evicted().get(member.node)
         if gone is not None:
             raise RejectedError(f"{member.node[:12]} was evicted and stays out: {gone.reason}")
-        return self._draft([*self._members(), member])
+        return self._draft([*self._members(without=member.node), member])
 
     def change(
         self,
@@ -53,7 +53,10 @@ class Desk:
         name: str | None = None,
         key: bytes | None = None,
     ) -> RootDocument:
-        """Change what a member may do, or settle which key is its own."""
+        """Change what a member may do, or settle which key is its own.
+
+        Where rivals give others new keys too, those have the newest one's until they are named.
+        """
         unknown = set(roles or ()) - set(root.ROLES)
         if unknown:
             raise RejectedError(f"no such role: {', '.join(sorted(unknown))}")
@@ -61,15 +64,16 @@ class Desk:
         said["roles"] = None if roles is None else tuple(sorted(set(roles)))
         changes = {field: value for field, value in said.items() if value is not None}
         changed = msgspec.structs.replace(self._member(node), **changes)
-        rest = [member for member in self._members() if member.node != node]
-        return self._draft([*rest, changed])
+        changed = changed if key is not None else self._keyed(changed)
+        return self._draft([*self._members(without=node, lenient=key is not None), changed])
 
     def evict(self, node: str, reason: str = "") -> RootDocument:
         """Shut a member out for good; whom it admitted is out with it."""
         member = self._member(node)
         authority = self.authority
-        rest = [each for each in self._members() if each.node != node]
+        rest = self._members(without=node)
         retired = {e.key for e in authority.epochs() if e.node == node} | {member.key}
+        retired |= {each.key for each in authority.entries(node)}
         owners = tuple(key for key in self._owners() if key not in retired)
         if not owners:
             raise ConflictError(
@@ -117,9 +121,8 @@ class Desk:
         if kept == self._delegations():
             raise NotFoundError(f"{node[:12]} may not admit anybody")
         theirs = [n for n, by in self.authority.admitted().items() if by == node]
-        people = self.authority.members()
-        members = [*self._members(), *(people[each] for each in theirs if each in people)]
-        return self._draft(members, delegations=kept)
+        kin = (self._keyed(self._member(n)) for n in theirs if self.authority.is_member(n))
+        return self._draft([*self._members(), *kin], delegations=kept)
 
     def reserve(self, reserved: Iterable[Reserved]) -> RootDocument:
         """Change which names and repositories belong to which sites."""
@@ -141,29 +144,29 @@ class Desk:
             changes.setdefault("reserved", settlement.agreed_reserved(rivals))
             changes.setdefault("delegations", self._delegations())
         changes.setdefault("epochs", authority.vouched())
+        apart = authority.branched()
         return root.revise(
             authority.mesh,
             authority.in_force,
             members=list(members),
-            heads=self.heads,
+            heads={p: end for p, end in self.heads.items() if p not in apart or end[0] < apart[p]},
             now=self.now,
             present=authority.present(),
             **changes,
         )
 
-    def _parted(self) -> tuple[list[RootDocument], RootDocument]:
-        """The documents in force, oldest first, and the last one before they parted."""
+    def _parted(self) -> tuple[list[RootDocument], list[RootDocument]]:
+        """The documents in force, oldest first, and the last ones before they parted."""
         authority = self.authority
-        rivals = sorted(authority.in_force.values(), key=settlement.rank)
-        return rivals, settlement.parting(authority.documents, authority.in_force)
+        bases = settlement.partings(authority.documents, authority.in_force)
+        return list(authority.in_force.values()), list(bases.values())
 
     def _owners(self) -> tuple[bytes, ...]:
         """The owners' keys; of rivals, without those that one of them dropped.
 
         Raises ConflictError when nobody would be left.
         """
-        rivals, base = self._parted()
-        owners = settlement.agreed_owners(rivals, base, self.authority.evicted())
+        owners = settlement.agreed_owners(*self._parted(), self.authority.evicted())
         if not owners:
             raise ConflictError("rivals have dropped all owners between them")
         return owners
@@ -171,28 +174,55 @@ class Desk:
     def _delegations(self) -> tuple[Delegation, ...]:
         return settlement.agreed_delegations(*self._parted())
 
-    def _members(self) -> list[Member]:
-        """Those whom owners signed in, with the keys they have now; of rivals, what both give."""
-        authority = self.authority
-        admitted, found = authority.admitted(), list[Member]()
-        for node, member in authority.people().items():
-            if node in admitted:
-                continue
-            entries = [d.member(node) for d in authority.in_force.values()]
-            agreed = member
-            for entry in filter(None, entries):
-                agreed = settlement.meet(agreed, entry)
-            if member.key == LOCKED:  # only an owner's word unlocks it
-                signed = next(entry for entry in entries if entry is not None)
-                agreed = msgspec.structs.replace(agreed, key=signed.key)
-            found.append(agreed)
-        return found
+    def _members(self, *, without: str = "", lenient: bool = False) -> list[Member]:
+        """Those whom owners signed in, with the keys they have now; of rivals, what both give.
+
+        ``lenient``: of several keys in dispute only one can be named at a time.
+        """
+        admitted = self.authority.admitted()
+        return [
+            self._keyed(member, lenient=lenient)
+            for node, member in self.authority.people().items()
+            if node not in admitted and node != without
+        ]
+
+    def _keyed(self, member: Member, *, lenient: bool = False) -> Member:
+        return msgspec.structs.replace(member, key=self._key(member.node, lenient=lenient))
 
     def _member(self, node: str) -> Member:
-        people = {**self.authority.people(), **{m.node: m for m in self._members()}}
-        if node not in people:
+        member = self.authority.people().get(node)
+        if member is None:
             raise NotFoundError(f"no member {node[:12]}")
-        return people[node]
+        return member
+
+    def _key(self, node: str, *, lenient: bool = False) -> bytes:
+        """The key to write down for a member.  Raises ConflictError if an owner has to name it."""
+        authority = self.authority
+        now = [member.key for member in authority.entries(node)]
+        key: bytes | None = now[-1]
+        if len(set(now)) > 1:
+            bases = settlement.partings(authority.documents, authority.in_force)
+            before = {member.key for member in authority.entries(node, bases)}
+            key = settlement.agreed_key(now, before)
+            if key is None and lenient:
+                key = next(filter(None, reversed([k for k in now if k not in before] or now)), None)
+        if key == LOCKED:  # only an owner's word unlocks it
+            key = self._signed_key(node)
+        if not key:
+            known = " or ".join(sorted({each.hex() for each in now if each}))
+            raise ConflictError(
+                f"the key of {node[:12]} is in dispute: name {known or 'one'} "
+                f"(atoll mesh roles {node[:12]} --key KEY), or evict it"
+            )
+        return key
+
+    def _signed_key(self, node: str) -> bytes | None:
+        """The key that owners wrote down, last of all, for a node which two rotations lock."""
+        rivals, bases = self._parted()
+        before = {each.key for each in (base.member(node) for base in bases) if each is not None}
+        keys = [each.key for each in (d.member(node) for d in rivals) if each is not None]
+        fresh = [key for key in keys if key not in before] or keys
+        return fresh[-1] if fresh else None
 
     def _forked(self, epoch: root.Epoch) -> bool:
         fork = self.forks.get((epoch.node, epoch.incarnation))

@@ -380,20 +380,13 @@ def _covers(after: Member | None, before: Member) -> bool:
 
 
 def _close(member: Member, heads: Heads, epochs: list[Epoch], version: int) -> list[Epoch]:
-    """End a member's present rights where its chains end as far as we know."""
-    closed = {(epoch.node, epoch.incarnation, epoch.seq) for epoch in epochs}
+    """End a member's present rights where its chains end as far as we know, if it has a key."""
+    closed = dict[int, int]()  # how far rights have ended before, by incarnation
+    for epoch in (each for each in epochs if each.node == member.node):
+        closed[epoch.incarnation] = max(epoch.seq, closed.get(epoch.incarnation, 0))
+    rights = (member.key, member.roles, member.site, member.scopes)
     return [
-        Epoch(
-            member.node,
-            incarnation,
-            seq,
-            record,
-            member.key,
-            member.roles,
-            member.site,
-            member.scopes,
-            version,
-        )
+        Epoch(author, incarnation, seq, record, *rights, version)
         for (author, incarnation), (seq, record) in sorted(heads.items())
-        if author == member.node and (author, incarnation, seq) not in closed
+        if author == member.node and member.key and seq > closed.get(incarnation, -1)
     ]

@@ -25,9 +25,10 @@ def rank(document: RootDocument) -> tuple[int, int, bytes]:
 
 
 def meet(one: Member, other: Member) -> Member:
-    """What two entries of one node both give."""
+    """What two entries of one node both give; no key is its own where they differ."""
     return msgspec.structs.replace(
         one,
+        key=one.key if one.key == other.key else LOCKED,
         roles=tuple(sorted(set(one.roles) & set(other.roles))),
         scopes=_both(one.scopes, other.scopes),
         site=one.site if one.site == other.site else "",
@@ -45,23 +46,56 @@ def agreed_people(views: Sequence[View]) -> list[Member]:
     return found
 
 
+def agreed_key(now: Iterable[bytes], before: Container[bytes]) -> bytes | None:
+    """The key of a node after all; None where only an owner can tell.
+
+    A key that was there ``before`` rivals parted goes when one of them has replaced it: it may be
+    stolen.
+    """
+    keys = set(now)
+    fresh = keys if len(keys) == 1 else {key for key in keys if key not in before}
+    return fresh.pop() if len(fresh) == 1 else None
+
+
 def agreed_epochs(views: Sequence[View]) -> list[Epoch]:
     """What all documents vouch for of the past; ``views`` in order, the newest last."""
     if len(views) == 1:
         return list(dict.fromkeys(views[0].all_epochs()))
     places = sorted({place for view in views for place in view.epochs})
-    return [epoch for place in places for epoch in _agreed(views, *place)]
+    apart = branched(views)
+    return [epoch for place in places for epoch in _agreed(views, *place, apart.get(place))]
 
 
-def _agreed(views: Sequence[View], author: str, incarnation: int) -> Iterable[Epoch]:
+def branched(views: Sequence[View]) -> dict[tuple[str, int], int]:
+    """Where rivals pin different records first, by author and incarnation."""
+    found = dict[tuple[str, int], int]()
+    for place in {place for view in views for place in view.epochs}:
+        pins = [_pins(view, place) for view in views]
+        ends = {seq for pinned in pins for seq in pinned}
+        apart = [seq for seq in ends if len({p[seq] for p in pins if seq in p}) > 1]
+        if apart:
+            found[place] = min(apart)
+    return found
+
+
+def _pins(view: View, place: tuple[str, int]) -> dict[int, bytes]:
+    return {epoch.seq: epoch.record for epoch, _ in reversed(view.epochs.get(place, ()))}
+
+
+def _agreed(
+    views: Sequence[View], author: str, incarnation: int, apart: int | None
+) -> Iterable[Epoch]:
     """End a chain's rights wherever one of them does; give up to there what all of them give."""
     judges = [view for view in views if _speaks(view, views, author)]
     ends = {e.seq: e for v in judges for e, _ in v.epochs.get((author, incarnation), ())}
     for seq in sorted(ends):
         entries = [_entry(view, author, incarnation, seq) for view in judges]
-        if None in entries:
+        given = [entry for entry in entries if entry is not None]
+        if len(given) < len(entries):
             return  # one of them has shut its author out before that
-        yield _met(ends[seq], [entry for entry in entries if entry is not None])
+        if len({entry.key for entry in given}) > 1 or seq == apart:
+            return  # nobody's head there holds in all of them, and one later would reach back
+        yield _met(ends[seq], given)
 
 
 def _speaks(view: View, views: Sequence[View], author: str) -> bool:
@@ -91,7 +125,7 @@ def _met(end: Epoch, entries: Sequence[Epoch]) -> Epoch:
         scopes = _both(scopes, entry.scopes)
     return msgspec.structs.replace(
         end,
-        key=first.key if len({entry.key for entry in entries}) == 1 else LOCKED,
+        key=first.key,
         roles=tuple(sorted(roles)),
         scopes=scopes,
         site=first.site if len({entry.site for entry in entries}) == 1 else "",
@@ -112,32 +146,41 @@ def agreed_reserved(rivals: Iterable[RootDocument]) -> tuple[Reserved, ...]:
 
 
 def agreed_owners(
-    rivals: Sequence[RootDocument], base: RootDocument, out: Container[str]
+    rivals: Sequence[RootDocument], bases: Sequence[RootDocument], out: Container[str]
 ) -> tuple[bytes, ...]:
     """Who owns the mesh after all.  ``out`` are evicted nodes: what they held goes with them."""
-    papers = (base, *rivals)
+    papers = (*bases, *rivals)
     lost = {member.key for each in papers for member in each.members if member.node in out}
     lost |= {epoch.key for each in papers for epoch in each.epochs if epoch.node in out}
-    merged = _merged(base.owners, [rival.owners for rival in rivals])
+    merged = _merged([base.owners for base in bases], [rival.owners for rival in rivals])
     return tuple(key for key in merged if key not in lost)
 
 
 def agreed_delegations(
-    rivals: Sequence[RootDocument], base: RootDocument
+    rivals: Sequence[RootDocument], bases: Sequence[RootDocument]
 ) -> tuple[Delegation, ...]:
     """Who may let others in after all; of two that were both changed, the newest one's."""
-    merged = _merged(base.delegations, [rival.delegations for rival in rivals])
+    before = [base.delegations for base in bases]
+    merged = _merged(before, [rival.delegations for rival in rivals])
     return tuple({each.node: each for each in merged}.values())
 
 
-def _merged(base: Iterable[T], rivals: Sequence[Iterable[T]]) -> list[T]:
+def _merged(bases: Sequence[Iterable[T]], rivals: Sequence[Iterable[T]]) -> list[T]:
     """All that was there when they parted or came since, but for what one of them has dropped."""
-    gone = {each for each in base if any(each not in rival for rival in map(set, rivals))}
-    return [each for each in dict.fromkeys(chain(base, *rivals)) if each not in gone]
+    sides = [set(rival) for rival in rivals]
+    gone = {each for each in chain(*bases) if any(each not in side for side in sides)}
+    return [each for each in dict.fromkeys(chain(*bases, *rivals)) if each not in gone]
 
 
-def parting(documents: Mapping[bytes, RootDocument], rivals: Iterable[bytes]) -> RootDocument:
-    """Return the newest document that all of these come after."""
+def in_order(documents: Mapping[bytes, RootDocument]) -> dict[bytes, RootDocument]:
+    """Sort documents from the oldest to the newest, alike wherever and however they came."""
+    return dict(sorted(documents.items(), key=lambda item: (rank(item[1]), item[0])))
+
+
+def partings(
+    documents: Mapping[bytes, RootDocument], rivals: Iterable[bytes]
+) -> dict[bytes, RootDocument]:
+    """The newest documents that all of these come after: several where these settled rivals."""
     shared: set[bytes] | None = None
     for rival in rivals:
         before, front = set[bytes](), [rival]
@@ -147,5 +190,6 @@ def parting(documents: Mapping[bytes, RootDocument], rivals: Iterable[bytes]) ->
                 before.add(id_)
                 front += documents[id_].previous
         shared = before if shared is None else shared & before
-    common = (documents[id_] for id_ in shared or ())
-    return max(common, key=rank)
+    common = shared or set()
+    older = {previous for id_ in common for previous in documents[id_].previous}
+    return in_order({id_: documents[id_] for id_ in common - older})

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from store import canonical, root
+from store import canonical, root, statements
 from store.authority import Authority
 from store.drafts import Desk
 from store.errors import ConflictError
@@ -33,7 +34,8 @@ def add(documents: Documents, draft: Draft, seq: int = END, known: Documents | N
     """Put what an owner drafts, who knows of ``known``, among the documents."""
     authority = Authority(MESH, documents if known is None else known)
     made = draft(Desk(authority, heads(seq), NOW + len(documents), {}))
-    documents[hashlib.sha256(canonical.encode(made)).digest()] = made
+    data = canonical.encode(made)
+    documents[hashlib.sha256(data).digest()] = root.read_document(data)
 
 
 def founded(*owners: bytes) -> Documents:
@@ -122,8 +124,9 @@ def test_the_earlier_end_and_the_narrower_right_hold() -> None:
     assert settled.settled(TWO.node, LIFE) == 4
 
 
+ENDS = st.integers(0, END)
 STEPS = st.lists(
-    st.tuples(st.sampled_from([narrow, confine, shut_out, open_nothing]), st.integers(0, END)),
+    st.tuples(st.sampled_from([narrow, confine, shut_out, open_nothing]), ENDS),
     min_size=1,
     max_size=2,
     unique_by=lambda step: step[0],
@@ -141,6 +144,150 @@ def test_whatever_rivals_say_settling_them_widens_nothing(
     assert counted(settled, scope) == counted(contested, scope)
 
 
+# --- keys ----------------------------------------------------------------------------------------
+OLD = TWO.key
+NEW, OTHER = (TWO.rotate(bytes([number]) * 32).key for number in (20, 21))
+
+
+def rekey(desk: Desk) -> RootDocument:
+    return desk.change(TWO.node, key=NEW)
+
+
+def rekey_otherwise(desk: Desk) -> RootDocument:
+    return desk.change(TWO.node, key=OTHER)
+
+
+def ends(authority: Authority) -> list[tuple[int, bytes]]:
+    """Where the past of the second node ends, and under which key."""
+    return [(e.seq, e.key) for e in authority.newest.epochs if e.node == TWO.node]
+
+
+TURNS = st.lists(
+    st.tuples(st.sampled_from([rekey, narrow, confine, shut_out, open_nothing]), ENDS),
+    min_size=1,
+    max_size=3,
+    unique_by=lambda step: step[0],
+).filter(lambda steps: shut_out not in [draft for draft, _ in steps[:-1]])
+
+
+@given(TURNS, TURNS, st.sampled_from(["generic", "npm"]))
+def test_whatever_rivals_say_of_keys_settling_them_widens_nothing(
+    one: list[tuple[Draft, int]], other: list[tuple[Draft, int]], scope: str
+) -> None:
+    documents = rivals(tuple(one), tuple(other))
+    if len(Authority(MESH, documents).in_force) < 2:
+        return
+    contested, settled = settle(documents)
+    assert counted(settled, scope) <= counted(contested, scope)
+    if rekey in [draft for draft, _ in (*one, *other)]:
+        assert settled.current_key(TWO.node) in {NEW, None}
+
+
+@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize("other", [narrow, rekey, open_nothing])
+def test_where_the_key_is_undecided_nothing_of_the_past_is_vouched_for(
+    other: Draft, *, older: bool
+) -> None:
+    sides = [((rekey, 5),), ((other, 9),)]
+    documents = rivals(*(sides if older else sides[::-1]))
+    for draft in (shut_out, lambda desk: desk.govern((ONE.key, THREE.key)), open_nothing):
+        drafted = dict(documents)
+        add(drafted, draft)  # it can be read again
+        assert (5, OLD) in ends(Authority(MESH, drafted))
+    _, settled = settle(documents)
+    found = ends(settled)
+    assert [end for end in found if end[1] != NEW] == [(5, OLD)]
+    assert settled.current_key(TWO.node) == NEW
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_key_that_one_of_them_replaced_stays_gone_in_whatever_order_they_came(
+    order: tuple[int, ...],
+) -> None:
+    documents = rivals(((rekey, 6),), ((open_nothing, 9),))
+    items = list(documents.items())
+    found = dict(items[number] for number in order)
+    contested = Authority(MESH, found)
+    assert contested.current_key(TWO.node) is None
+    draft = Desk(contested, heads(END), NOW + 9, {}).settle()
+    assert draft == Desk(Authority(MESH, documents), heads(END), NOW + 9, {}).settle()
+    add(found, lambda desk: desk.settle())
+    settled = Authority(MESH, found)
+    assert settled.current_key(TWO.node) == NEW
+    assert ends(settled) == [(6, OLD)]
+
+
+def test_an_owner_chooses_between_two_new_keys_or_shuts_the_node_out() -> None:
+    documents = rivals(((rekey, 6),), ((rekey_otherwise, 9),))
+    for draft in (open_nothing, lambda desk: desk.settle(), narrow):
+        with pytest.raises(ConflictError, match=f"in dispute.*{NEW.hex()}.* --key KEY"):
+            add(documents, draft)
+    for draft, key in ((rekey, NEW), (rekey_otherwise, OTHER), (shut_out, None)):
+        chosen = dict(documents)
+        add(chosen, draft)
+        settled = Authority(MESH, chosen)
+        assert not settled.contested
+        assert settled.current_key(TWO.node) == key
+        assert (6, OLD) in ends(settled)
+        assert OLD not in [end[1] for end in ends(settled) if end[0] > 6]
+
+
+def test_of_two_nodes_whose_keys_are_in_dispute_an_owner_names_one_after_the_other() -> None:
+    keys = [THREE.rotate(bytes([number]) * 32).key for number in (30, 31)]
+    one, two = [lambda desk, key=key: desk.change(THREE.node, key=key) for key in keys]
+    documents = rivals(((rekey, 6), (one, 6)), ((rekey_otherwise, 9), (two, 9)))
+    with pytest.raises(ConflictError, match="in dispute"):
+        add(documents, shut_out)
+    add(documents, rekey)
+    add(documents, one)
+    settled = Authority(MESH, documents)
+    assert settled.current_key(TWO.node) == NEW
+    assert settled.current_key(THREE.node) == keys[0]
+
+
+def test_whoever_is_shut_out_owns_nothing_under_any_of_its_keys() -> None:
+    keys = (ONE.key, TWO.key, THREE.key)
+    sides = [
+        ((rekey, 6), (lambda desk: desk.succeed(OLD, NEW), 6)),
+        ((rekey_otherwise, 9), (lambda desk: desk.succeed(OLD, OTHER), 9)),
+    ]
+    documents = rivals(*sides, owners=keys)
+    add(documents, shut_out)
+    assert set(Authority(MESH, documents).newest.owners) == {ONE.key, THREE.key}
+
+
+def test_a_locked_node_gets_no_rights_without_a_key() -> None:
+    stolen = [statements.rotate(MESH, TWO, TWO.rotate(bytes([n]) * 32), (), now=n) for n in (1, 2)]
+    authority = Authority(MESH, founded(), stolen)
+    assert authority.current_key(TWO.node) is None
+    for draft in (shut_out, narrow):
+        made = draft(Desk(authority, heads(END), NOW, {}))
+        assert not root.read_document(canonical.encode(made)).epochs
+
+
+def test_what_has_ended_is_not_ended_again_before_that() -> None:
+    documents = founded()
+    add(documents, rekey, 9)
+    add(documents, narrow, 5)  # by an owner that has less of its chain
+    assert ends(Authority(MESH, documents)) == [(9, OLD)]
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_of_two_branches_that_rivals_pin_a_settlement_chooses_none(*, older: bool) -> None:
+    documents = founded()
+    sides = [(narrow, b"a"), (confine, b"b")]
+    for draft, branch in sides if older else sides[::-1]:
+        pinned = dict.fromkeys(heads(6), (6, branch * 32))
+        made = draft(Desk(Authority(MESH, founded()), pinned, NOW + len(documents), {}))
+        documents[hashlib.sha256(canonical.encode(made)).digest()] = made
+    for draft in (shut_out, lambda desk: desk.settle()):
+        settled = dict(documents)
+        add(settled, draft)
+        assert ends(Authority(MESH, settled)) == []
+        assert not {seq for node, seq in counted(Authority(MESH, settled)) if node == TWO.node}
+
+
+# --- the mesh itself -----------------------------------------------------------------------------
 @pytest.mark.parametrize("older", [True, False])
 def test_whom_one_of_them_evicts_owns_nothing_any_more(*, older: bool) -> None:
     keys = (ONE.key, TWO.key, THREE.key)
@@ -180,3 +327,28 @@ def test_a_delegation_that_one_of_them_withdrew_and_what_either_reserved() -> No
     _, settled = settle(rivals(*sides))
     assert settled.delegation(THREE.node) is None
     assert {each.prefix for each in settled.newest.reserved} == {"a", "b"}
+
+
+def test_what_a_second_round_of_rivals_drops_came_before_it() -> None:
+    keys = (ONE.key, TWO.key, THREE.key)
+    deputy = Delegation(TWO.node, ("mirror",), ("*",), ("*",), 10**15, 9)
+    sides = [
+        (
+            (lambda desk: desk.govern((*keys, FOUR.key)), 6),
+            (lambda desk: desk.delegate(deputy), 6),
+        ),
+        ((open_nothing, 9), (open_nothing, 9), (open_nothing, 9)),
+    ]
+    documents = rivals(*sides, owners=keys)
+    known = dict(documents)
+    add(documents, lambda desk: desk.settle())
+    assert FOUR.key in Authority(MESH, documents).newest.owners
+    assert Authority(MESH, documents).delegation(TWO.node) == deputy
+    for draft, taken in (
+        (lambda desk: desk.govern(keys), FOUR.key),
+        (lambda desk: desk.withdraw(TWO.node), deputy),
+    ):
+        second = dict(documents)
+        add(second, draft, known=known)
+        _, settled = settle(second)
+        assert taken not in (*settled.newest.owners, *settled.newest.delegations)
