@@ -23,7 +23,7 @@ from store import delta_forms
 from store.delta_forms import PLAIN, Form, Plain
 from store.delta_sample import promising
 from store.digest import Digest
-from store.errors import DeltaInvalidError, DigestInvalidError
+from store.errors import DeltaInvalidError, DeltaUnfitError, DigestInvalidError
 
 if TYPE_CHECKING:
     import zstandard
@@ -137,8 +137,9 @@ class Applier:
 
     ``basis`` is open while this is in use; what has to be unpacked lies in ``folder``, where it
     takes ``room`` bytes at most, and ``beat`` may stop that by raising.  Holds a frame, its window
-    twice, and what the form keeps.  Gives at most ``header.size`` bytes.
-    Raises DeltaInvalidError, StoreFullError.
+    twice, and what the form keeps.  Gives at most ``header.size`` bytes.  Raises StoreFullError;
+    DeltaUnfitError where the basis that is here, or our zlib, may be what is wrong, and any other
+    DeltaInvalidError only for what is malformed whatever the basis.
     """
 
     def __init__(
@@ -169,19 +170,19 @@ class Applier:
         self._basis.seek(frame.start)
         window = self._basis.read(frame.length)
         if len(window) != frame.length:
-            raise DeltaInvalidError("a delta that refers beyond its basis")
+            raise DeltaUnfitError("a delta that refers beyond its basis")
         return self._given(self._form.take(unpack(frame, window)))
 
     def finish(self) -> None:
         """The delta has ended.  Raises DeltaInvalidError if the target is not whole."""
         self._form.end()
         if self._left:
-            raise DeltaInvalidError("a delta of less than it says")
+            raise DeltaUnfitError("a delta of less than it says")
 
     def _given(self, data: bytes) -> bytes:
         self._left -= len(data)
         if self._left < 0:
-            raise DeltaInvalidError("a delta of more than it says")
+            raise DeltaUnfitError("a delta of more than it says")
         return data
 
     def close(self) -> None:
@@ -193,16 +194,19 @@ def unpack(frame: Frame, window: bytes) -> bytes:
     """Return what a frame makes.  Raises DeltaInvalidError."""
     import zstandard  # only who has a delta at hand pays for it
 
+    damaged: type[DeltaInvalidError] = DeltaInvalidError
     try:
         told = zstandard.get_frame_parameters(frame.packed)
         if told.content_size != frame.plain or told.window_size > 1 << WINDOW_LOG_MAX:
             raise DeltaInvalidError("a delta whose frame is of another size than it says")
+        if told.has_checksum:  # of what comes out, so of the window, too
+            damaged = DeltaUnfitError
         decoder = zstandard.ZstdDecompressor(
             dict_data=_prefix(window), max_window_size=1 << WINDOW_LOG_MAX
         )
         plain = decoder.decompress(frame.packed, allow_extra_data=False)
     except zstandard.ZstdError as error:
-        raise DeltaInvalidError("a delta with a damaged frame") from error
+        raise damaged("a delta with a damaged frame") from error
     if len(plain) != frame.plain:
         raise DeltaInvalidError("a delta whose frame is of another size than it says")
     return plain

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, BinaryIO, Protocol, cast
 
 from store.deflated import ENTRIES_MAX, Span, inflated, spans
-from store.errors import DeltaInvalidError, StoreFullError
+from store.errors import DeltaInvalidError, DeltaUnfitError, StoreFullError
 
 PLAIN, UNPACKED = 0, 1
 PACKINGS = tuple((level, memory) for memory in (8, 9) for level in (6, 9, 1, 5, 4, 7, 8, 3, 2))
@@ -155,7 +155,7 @@ class Unpacked:
             self._head.clear()
             self._pieces -= 1
             if not self._rest or self._pieces < 0:
-                raise DeltaInvalidError("a delta with an empty piece, or too many")
+                raise DeltaUnfitError("a delta with an empty piece, or too many")
             if self._tag != RAW:
                 self._packer = packer(self._tag)
         return view[needed:]
@@ -163,14 +163,14 @@ class Unpacked:
     def _pack(self, part: memoryview) -> bytes:
         self._left -= len(part)
         if self._left < 0:
-            raise DeltaInvalidError("a delta of more work than it says")
+            raise DeltaUnfitError("a delta of more work than it says")
         made = self._packer.compress(part)
         return made if self._rest else made + self._packer.flush()
 
     def end(self) -> None:
         """Every piece must be whole."""
         if self._rest or self._head:
-            raise DeltaInvalidError("a delta that ends within a piece")
+            raise DeltaUnfitError("a delta that ends within a piece")
 
     def close(self) -> None:
         """Remove what was unpacked."""
@@ -198,7 +198,7 @@ def of(
 def packer(tag: int) -> zlib._Compress:
     """Return what makes a deflate stream.  Raises DeltaInvalidError for an unknown tag."""
     if not 1 <= tag <= len(PACKINGS):
-        raise DeltaInvalidError("a delta with an unknown piece")
+        raise DeltaUnfitError("a delta with an unknown piece")
     level, memory = PACKINGS[tag - 1]
     return zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, memory)
 
@@ -220,7 +220,7 @@ class Ground:
         self._beat()
         end = self.file.tell() + len(block)
         if end > self._limit:
-            raise DeltaInvalidError("a file that holds too much")
+            raise DeltaUnfitError("a file that holds too much")
         if end > self._room:
             raise StoreFullError("no room to unpack a file for its delta")
         self.file.write(block)
@@ -229,7 +229,7 @@ class Ground:
         """Lay down what has been unpacked.  Raises what ``put`` does."""
         self._unpacked += len(block)
         if self._unpacked > self._limit:
-            raise DeltaInvalidError("a file that holds too much")
+            raise DeltaUnfitError("a file that holds too much")
         self.put(block)
 
 

@@ -79,6 +79,10 @@ class DeltaInvalidError(RejectedError):
     """A delta is damaged, or makes other bytes than it says (docs/delta.md)."""
 
 
+class DeltaUnfitError(DeltaInvalidError):
+    """A delta makes other bytes of the basis that is here: its own fault, the disk's or zlib's."""
+
+
 class NameInvalidError(RejectedError):
     """A package, version, tag or repository name breaks its ecosystem's rules."""
 

@@ -26,16 +26,16 @@ from mesh.ports import ShelfPort
 from mesh.shell.links import Links
 from mesh.shell.transfers import Transfers
 from mesh.shell.writing import Fetch
+from store.chunking import WHOLE_MAX
 from store.delta import Applier, Reader
 from store.digest import Digest
-from store.errors import DeltaInvalidError, NoHolderError, RegistryError
+from store.errors import DeltaInvalidError, DeltaUnfitError, NoHolderError, RegistryError
 from store.partial import PartialBlob
 
 AT_ONCE = 2  # deltas applied at a time: some 40 MB each
 STALL = 10.0  # seconds without a byte of a delta, after which the blob's own chunks are fetched
 LOOK = 1.0  # seconds between looks at that
 POUR = 1 << 20  # bytes written in one go, at least one chunk
-OTHER_BYTES = "it makes other bytes"
 log = structlog.get_logger(__name__)
 
 
@@ -104,7 +104,7 @@ class DeltaShell:
             if offer is not None:
                 self.judge.attempt(download.blob, offer.delta, TRIES_MAX)
                 self._release(download)
-                await self._blame(peer, download, offer, str(error))
+                await self._blame(peer, download, offer, error)
         except (RegistryError, OSError) as error:
             log.info("mesh.delta_failed", blob=download.blob.hex(), why=str(error))
         finally:
@@ -130,6 +130,8 @@ class DeltaShell:
         await fetch.opened.wait()
         if fetch.partial is None or self._exchange.downloads.get(download.blob) is not download:
             return None
+        if not download.authenticated:
+            return None  # what does not fit a manifest on hearsay may be right
         missing = download.size - download.verified
         found = best(missing, here, self._way(peer, download))
         if found is None:
@@ -276,14 +278,23 @@ class DeltaShell:
         make = bound(Applier, header, file, shelf.folder, room=shelf.room, beat=beat)
         return await trio.to_thread.run_sync(make)
 
-    async def _blame(self, peer: bytes, download: Download, offer: Delta, why: str) -> None:
-        """A delta was none.  A strike, unless it may be our own disk's fault, or our zlib's."""
+    async def _blame(
+        self, peer: bytes, download: Download, offer: Delta, error: DeltaInvalidError
+    ) -> None:
+        """A delta was none.  A strike, unless it may be our own disk's fault, or our zlib's.
+
+        What is malformed whatever the basis is the offerer's fault; of anything else only what
+        needs no packer, from a basis that is sound.  A delta of several chunks is applied before
+        its digest is known to be right: what was wrong with it may come from another holder.
+        """
         self.refused += 1
         self.judge.blame(peer)
         exchange, now = self._exchange, trio.current_time()
-        reason = f"gave a delta that is none: {why}"
-        log.warning("mesh.bad_delta", peer=peer.hex(), blob=download.blob.hex(), why=why)
-        if why == OTHER_BYTES and (offer.work or not await self._sound(offer.basis)):
+        reason = f"gave a delta that is none: {error}"
+        log.warning("mesh.bad_delta", peer=peer.hex(), blob=download.blob.hex(), why=str(error))
+        unfit = isinstance(error, DeltaUnfitError)
+        doubtful = offer.size > WHOLE_MAX or (unfit and offer.work > 0)
+        if doubtful or (unfit and not await self._sound(offer.basis)):
             exchange.journal.bad(download.blob, peer, reason, now)
             if peer in exchange.peers:
                 exchange.peers[peer].notes.append(reason)
@@ -323,7 +334,7 @@ class Pour:
         self._next = 0  # the chunk that the buffer begins with
 
     async def add(self, data: bytes) -> None:
-        """Take the next bytes.  Raises DeltaInvalidError if a chunk does not verify."""
+        """Take the next bytes.  Raises DeltaUnfitError if a chunk does not verify."""
         self._buffer += data
         manifest = self._partial.manifest
         base, count = manifest.offset(self._next), len(manifest.chunks)
@@ -341,10 +352,10 @@ class Pour:
             self._next, base = stop, manifest.offset(stop)
 
     async def end(self) -> None:
-        """Judge whether that was all.  Raises DeltaInvalidError."""
+        """Judge whether that was all.  Raises DeltaUnfitError."""
         await trio.lowlevel.checkpoint()
         if self._buffer or self._next < len(self._partial.manifest.chunks):
-            raise DeltaInvalidError("a delta of another size than its blob")
+            raise DeltaUnfitError("a delta of another size than its blob")
 
     async def _write(self, first: int, stop: int, data: bytes) -> None:
         if not self._partial.active:
@@ -352,4 +363,4 @@ class Pour:
         wrong = await self._partial.write_runs([(first, stop, data)])
         self._transfers.poured(self._fetch, self._partial, first, stop, wrong)
         if wrong:
-            raise DeltaInvalidError(OTHER_BYTES)
+            raise DeltaUnfitError("it makes other bytes")

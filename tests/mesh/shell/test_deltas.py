@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import zipfile
+import zlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,10 +16,12 @@ import trio.testing
 
 from mesh.deltas import OFFERS_MAX, TRIES_MAX, Delta, Deltas
 from mesh.download import Download
-from mesh.shell.deltas import OTHER_BYTES
 from store import delta
+from store.chunking import WHOLE_MAX
 from store.chunks import Manifest
+from store.delta_forms import Form, Unpacked
 from store.digest import Digest
+from store.errors import DeltaInvalidError, DeltaUnfitError
 from store.files import FileStore
 from tests.mesh.nodes import Fleet, Node, Offering, until
 from tests.mesh.test_service import linked
@@ -33,13 +37,26 @@ def edited(new: int = 100_000, mark: int = 1) -> bytes:
     return bytes(data[:2_000_000] + random.Random(2).randbytes(new) + data[2_000_000:])
 
 
-def made(old: bytes, new: bytes, told: tuple[bytes, bytes] | None = None) -> bytes:
+def made(
+    old: bytes,
+    new: bytes,
+    told: tuple[bytes, bytes] | None = None,
+    form: Form | None = None,
+) -> bytes:
     """Return a delta from ``old`` to ``new`` that says it is one of ``told``."""
     out = bytearray()
     names = [Digest.of(data) for data in told or (old, new)]
     pairs = [(names[0], io.BytesIO(old)), (names[1], io.BytesIO(new))]
-    delta.make(pairs[0], pairs[1], out.extend, limit=1 << 30)
+    delta.make(pairs[0], pairs[1], out.extend, limit=1 << 30, form=form)
     return bytes(out)
+
+
+def zipped(text: bytes, level: int = 6) -> bytes:
+    """Return a zip file of one member."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+        archive.writestr(zipfile.ZipInfo("member"), text, zipfile.ZIP_DEFLATED, level)
+    return out.getvalue()
 
 
 async def shelve(node: Node, data: bytes) -> Digest:
@@ -205,14 +222,66 @@ async def test_a_bad_disk_of_ones_own_is_not_the_peers_fault(tmp_path: Path) -> 
         assert await struck(b, 0)
 
 
-async def test_another_zlib_is_nobodys_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("why", ["a bad disk", "another zlib"])
+async def test_what_a_basis_or_a_packer_may_have_done_is_nobodys_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    rng = random.Random(4)
+    words = [rng.randbytes(6) for _ in range(5000)]
+    text = b" ".join(rng.choice(words) for _ in range(100_000))
+    old, new = zipped(text), zipped(text[:40_000] + b"new" + text[40_000:])
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        for node in (a, b):
+            await node.add(old)
+        form = Unpacked()
+        await shelve(a, made(old, new, form=form))
+        form.close()
+        monkeypatch.setattr("mesh.shell.deltas.best", lambda _, offers, __: next(iter(offers)))
+        if why == "a bad disk":
+            rots(b.store.locate(Digest.of(old)))
+        else:  # for the level 6, what another one makes: fewer bytes, or more
+            monkeypatch.setattr(
+                "store.delta_forms.packer", lambda _: zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+            )
+        assert await b.read(manifest) == new
+        await until(lambda: b.has(manifest))
+        assert (b.mesh.deltas.used, b.mesh.deltas.refused) == (0, 1)
+        await until(lambda: noted(b))
+        assert await struck(b, 0)
+
+
+@pytest.mark.parametrize(
+    ("error", "work", "size", "strikes"),
+    [
+        (DeltaUnfitError("it makes other bytes"), 0, 1000, 1),
+        (DeltaUnfitError("it makes other bytes"), 1, 1000, 0),
+        (DeltaUnfitError("a delta of less than it says"), 1, 1000, 0),
+        (DeltaInvalidError("a truncated delta"), 1, 1000, 1),
+        (DeltaInvalidError("a truncated delta"), 1, WHOLE_MAX + 1, 0),
+    ],
+)
+async def test_only_what_is_surely_the_offerers_fault_is_a_strike(
+    tmp_path: Path, error: DeltaInvalidError, work: int, size: int, strikes: int
+) -> None:
     async with pair(tmp_path, b"new") as (_, a, b, manifest):
         download = Download(manifest.blob.raw, manifest.size, b"", False, 0.0)
-        offer = Delta(Digest.of(OLD).raw, Digest.of(b"delta").raw, 1000, work=1)
-        for why, strikes in ((OTHER_BYTES, 0), ("a truncated delta", 1)):
-            await b.mesh.deltas._blame(a.id, download, offer, why)
-            (peer,) = b.mesh.peers()
-            assert peer.strikes == strikes
+        offer = Delta(Digest.of(OLD).raw, Digest.of(b"delta").raw, size, work)
+        await b.mesh.deltas._blame(a.id, download, offer, error)
+        assert await struck(b, strikes)
+
+
+async def test_a_manifest_on_hearsay_judges_no_delta(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        await shelve(a, made(OLD, new))
+        asked: list[object] = []
+        monkeypatch.setattr("mesh.shell.deltas.best", lambda *told: asked.append(told))
+        await b.mesh.fetch(manifest.blob, size=manifest.size)
+        assert await b.has(manifest)
+        assert not asked
+        assert (b.mesh.deltas.used, b.mesh.deltas.refused) == (0, 0)
 
 
 async def test_a_delta_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
