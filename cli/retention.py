@@ -36,6 +36,8 @@ def policies_table(items: Sequence[Mapping[str, Any]]) -> Table:
             if policy[name]
         ]
         criteria += [f"beyond the newest {policy['keep_last']}"] if policy["keep_last"] else []
+        below = policy["downloads_below"]
+        criteria += [f"less than {below} downloads"] if below else []
         which = ", ".join(policy["include"]) or "all"
         which += f" but {', '.join(policy['exclude'])}" if policy["exclude"] else ""
         which += ", pre-releases" if policy["prereleases"] else ""
@@ -92,6 +94,9 @@ def show_policies(data: str | None, *, as_json: bool) -> None:
 @click.option("--max-days", default=0.0, help="Days since the publish.")
 @click.option("--keep-last", default=0, help="The newest versions of each package stay.")
 @click.option("--unused-days", default=0.0, help="Days since anybody read it.")
+@click.option(
+    "--downloads-below", default=0, help="Less downloads on all nodes; needs one of the two days."
+)
 @click.option("--placed", is_flag=True, help="Also what a placement rule keeps somewhere.")
 @click.option("--off", "disabled", is_flag=True, help="Keep the policy, but do not apply it.")
 def set_policy(

@@ -31,7 +31,7 @@ from node.repositories.sessions import Sessions
 from node.repositories.virtual.answering import Counts, Merger, VirtualAnswers
 from node.repositories.virtual.members import OUTSIDE, Crew, gather
 from node.retention.service import Retention
-from node.retention.use import last_read, last_told
+from node.retention.use import last_read, told
 from node.search.service import Search
 from node.signing import Keyring
 from node.usage import UsageCounter
@@ -47,6 +47,7 @@ from store.partials import Partials
 from store.references import References
 from store.siblings import Siblings
 from store.staging import Staging
+from store.usage import Usage
 
 if TYPE_CHECKING:
     from mesh.service import Mesh  # started only with the network
@@ -104,13 +105,13 @@ class Core:
         self.merger = Merger(self.services, self.remote, Counts(self.metrics))
         self.promotions = Promotions(self, self.ledger)
         read = partial(last_read, self.placer.inventory)
-        self.retention = Retention(self, self.ledger, read, told=self._last_told)
+        self.retention = Retention(self, self.ledger, read, told=self._told)
         self.collector = Collector(self)
 
-    async def _last_told(
+    async def _told(
         self, repository: str, packages: Sequence[str], versions: Sequence[str]
-    ) -> Mapping[tuple[str, str], float]:
-        return await last_told(self.usage, repository, packages, versions)
+    ) -> Mapping[tuple[str, str], Usage]:
+        return await told(self.usage, repository, packages, versions)
 
     @property
     def identity(self) -> Identity:

@@ -97,24 +97,32 @@ class UsageLog:
             found[version] += downloads
         return {version: Usage(found[version], at / 1000) for version, at in last.items()}
 
-    async def last(
+    async def totals(
         self, repository: str, packages: Sequence[str], versions: Sequence[str] = ()
-    ) -> dict[tuple[str, str], float]:
-        """When each (package, version) was last used on any node, as far as is known; few queries.
+    ) -> dict[tuple[str, str], Usage]:
+        """How each (package, version) was used on all nodes, as far as is known; few queries.
 
-        Seconds since 1970; what never was is left out.  ``versions`` are the only ones wanted.
+        What never was is left out.  ``versions`` are the only ones wanted.
         """
-        found: dict[tuple[str, str], float] = {}
+        counted: dict[tuple[str, str, str], int] = {}
+        last: dict[tuple[str, str], int] = {}
+        mine = sa.literal(self._node)
         for part in bulk.chunks(packages):
             for some in bulk.chunks(versions) if versions else [[]]:
-                for table, port in ((u, self._facts), (o, self._local)):
-                    query = sa.select(table.package, table.version, table.last)
+                for table, node, port in ((u, u.node, self._facts), (o, mine, self._local)):
+                    query = sa.select(table.package, table.version, node, table.downloads)
+                    query = query.add_columns(table.last)
                     query = query.where(table.repository == repository, table.package.in_(part))
                     query = query.where(table.version.in_(some)) if some else query
-                    for package, version, at in await port.read(partial(_all, query=query)):
-                        key = (package, version)
-                        found[key] = max(at / 1000, found.get(key, 0.0))
-        return found
+                    rows = await port.read(partial(_all, query=query))
+                    for package, version, name, number, at in rows:
+                        key = (package, version, name)
+                        counted[key] = max(number, counted.get(key, 0))
+                        last[key[:2]] = max(at, last.get(key[:2], 0))
+        sums = dict.fromkeys(last, 0)
+        for (package, version, _), number in counted.items():
+            sums[package, version] += number
+        return {key: Usage(sums[key], at / 1000) for key, at in last.items()}
 
     async def most(self, repositories: Sequence[str], limit: int) -> list[tuple[str, str, Usage]]:
         """(repository, package, usage) of the packages downloaded most."""

@@ -40,6 +40,7 @@ class NewPolicy(msgspec.Struct):
     max_age: Seconds = 0.0
     keep_last: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     unused_for: Seconds = 0.0
+    downloads_below: Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)] = 0
     placed: bool = False
     disabled: bool = False
 
@@ -144,7 +145,10 @@ async def list_retention(call: Call) -> PolicyList:
 
 @table.route("POST", "/admin/lifecycle", Access.MANAGE, body=NewPolicy, answer=PolicyView)
 async def set_retention(call: Call) -> PolicyView:
-    """Make a retention policy, or replace the one with this id."""
+    """Make a retention policy, or replace the one with this id.
+
+    ``downloads_below`` needs ``max_age`` or ``unused_for`` beside it, unless the policy keeps.
+    """
     body: NewPolicy = call.body
     if not ID.match(body.id):
         raise NameInvalidError("an id is lower-case letters, digits, '.', '_' and '-'")
@@ -156,6 +160,8 @@ async def set_retention(call: Call) -> PolicyView:
     disabled = fields.pop("disabled")
     now, name = time.time(), call.caller.name
     policy = Policy(**fields)
+    if not policy.guarded:
+        raise RejectedError("downloads_below needs max_age or unused_for: others' are heard later")
     entry = RetentionEntry(
         id=body.id, policy=policy, disabled=disabled, created_at=now, created_by=name
     )

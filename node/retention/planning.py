@@ -15,15 +15,16 @@ from node.directory import Directory, PinEntry, RepositoryEntry, RetentionEntry
 from node.metrics import Metrics
 from node.placement.policy import rules_of, traits_of
 from node.retention.awaited import Awaited, Wanted
-from node.retention.policy import Judge, Policy, Verdict
+from node.retention.policy import Judge, Policy, Used, Verdict
 from node.retention.reading import Reading, read
 from store.catalog import Catalog
 from store.digest import Digest
+from store.usage import Usage
 
 ON_DEMAND = "on-demand"
 LastUsed = Callable[[Sequence[Digest]], Awaitable[Mapping[Digest, float]]]
-# Of a repository, packages, and (none: all) versions: when each (package, version) was used last.
-LastTold = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Mapping[tuple[str, str], float]]]
+# Of a repository, packages, and (none: all) versions: how each (package, version) was used.
+Told = Callable[[str, Sequence[str], Sequence[str]], Awaitable[Mapping[tuple[str, str], Usage]]]
 
 
 class Node(Protocol):
@@ -64,7 +65,7 @@ class Planner:
     """Judges versions.  ``clock`` is seconds since 1970."""
 
     def __init__(
-        self, node: Node, last_used: LastUsed, told: LastTold | None, clock: Callable[[], float]
+        self, node: Node, last_used: LastUsed, told: Told | None, clock: Callable[[], float]
     ) -> None:
         self._node, self._last_used, self._told, self.clock = node, last_used, told, clock
         self.awaited = Awaited(node.catalog)
@@ -138,25 +139,27 @@ class Planner:
 
     async def _used(
         self, key: str, reading: Reading, policies: Sequence[Policy]
-    ) -> Callable[[str, Edition], float]:
-        """When versions were last used, here or anywhere, if any policy asks for that."""
-        if not any(policy.unused_for for policy in policies):
-            return lambda *_: 0.0
+    ) -> Callable[[str, Edition], Used]:
+        """How versions were used, here or anywhere, if any policy asks for that."""
+        if not any(policy.unused_for or policy.downloads_below for policy in policies):
+            return lambda *_: Used()
         editions = [edition for held in reading.held for edition in held.editions]
         here = await self._last_used([file.digest for each in editions for file in each.files])
-        told: Mapping[tuple[str, str], float] = {}
+        told: Mapping[tuple[str, str], Usage] = {}
         if self._told is not None:
             large = any(held.large for held in reading.held)
             versions = {file.version for each in editions for file in each.files} if large else ()
             names = [held.package for held in reading.held]
             told = await self._told(key, names, sorted(versions))
 
-        def last(package: str, edition: Edition) -> float:
+        def used(package: str, edition: Edition) -> Used:
             known = [here.get(file.digest, 0.0) for file in edition.files]
-            known += [told.get((package, file.version), 0.0) for file in edition.files]
-            return max(known, default=0.0)
+            versions = {file.version for file in edition.files}
+            said = [told[package, each] for each in versions if (package, each) in told]
+            last = max([*known, *(each.last for each in said)], default=0.0)
+            return Used(last, sum(each.downloads for each in said))
 
-        return last
+        return used
 
 
 class Savers:

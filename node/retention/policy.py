@@ -30,7 +30,13 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     max_age: float = 0.0  # seconds since the newest file was published
     keep_last: int = 0  # of each package, the newest among those that the policy speaks of
     unused_for: float = 0.0  # seconds since anybody read a file of it
+    downloads_below: int = 0  # on all nodes together; only with one of the two times, to be heard
     placed: bool = False  # also what a placement rule keeps somewhere
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it waits before it judges by downloads: other nodes' are heard of later."""
+        return not self.downloads_below or self.keep or bool(self.max_age or self.unused_for)
 
     def speaks_of(self, package: str, edition: Edition) -> bool:
         """Whether the patterns match."""
@@ -44,6 +50,13 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
         )
 
 
+class Used(NamedTuple):
+    """How a version was used anywhere, as far as is known.  ``last`` is seconds since 1970."""
+
+    last: float = 0.0
+    downloads: int = 0
+
+
 class Verdict(NamedTuple):
     """What becomes of a version.  ``kept`` says what saves it; else ``why`` it goes."""
 
@@ -51,6 +64,14 @@ class Verdict(NamedTuple):
     policy: str
     why: str
     kept: str = ""
+
+
+class Facts(NamedTuple):
+    """What criteria look at; times in seconds."""
+
+    age: float
+    idle: float
+    downloads: int
 
 
 class Judge:
@@ -64,21 +85,25 @@ class Judge:
         self.package, self._now = package, now
         self._ranks = [0] * len(policies)  # of the next version that each policy speaks of
 
-    def judge(self, edition: Edition, used: float) -> Verdict | None:
+    def judge(self, edition: Edition, used: Used) -> Verdict | None:
         """The verdict of the first policy that would remove a version; None if none would."""
         going: Verdict | None = None
         saved = ""
-        idle = self._now - max(edition.published, used)
+        facts = Facts(
+            self._now - edition.published,
+            self._now - max(edition.published, used.last),
+            used.downloads,
+        )
         for number, policy in enumerate(self._policies):
             if not policy.speaks_of(self.package, edition):
                 continue
             rank = self._ranks[number]
             self._ranks[number] += 1
             if policy.keep:
-                if not saved and _saves(policy, edition, rank, idle, self._now):
+                if not saved and _saves(policy, rank, facts):
                     saved = f"policy {policy.id}"
             elif going is None:
-                why = _reason(policy, edition, rank, idle, self._now)
+                why = _reason(policy, rank, facts)
                 going = Verdict(edition, policy.id, why) if why else None
         return going and going._replace(kept=saved)
 
@@ -92,7 +117,7 @@ def judge(
     policies: Sequence[Policy],
     package: str,
     editions: Iterable[Edition],
-    used: Mapping[str, float],
+    used: Mapping[str, Used],
     now: float,
 ) -> list[Verdict]:
     """Every version that some policy would remove, with the first that does, oldest first."""
@@ -100,21 +125,25 @@ def judge(
     found = [
         verdict
         for each in newest_first(editions)
-        if (verdict := judging.judge(each, used.get(each.version, 0.0))) is not None
+        if (verdict := judging.judge(each, used.get(each.version, Used()))) is not None
     ]
     return found[::-1]
 
 
-def _reason(policy: Policy, edition: Edition, rank: int, idle: float, now: float) -> str:
+def _reason(policy: Policy, rank: int, facts: Facts) -> str:
     """Why the policy removes a version; "" if it does not."""
-    age, reasons = now - edition.published, list[str]()
+    reasons = list[str]()
     for bound, value, text in (
-        (policy.max_age, age, f"published {age / DAY:.1f} days ago"),
-        (policy.unused_for, idle, f"not read for {idle / DAY:.1f} days"),
+        (policy.max_age, facts.age, f"published {facts.age / DAY:.1f} days ago"),
+        (policy.unused_for, facts.idle, f"not read for {facts.idle / DAY:.1f} days"),
     ):
         if bound and value < bound:
             return ""
         reasons += [text] if bound else []
+    if policy.downloads_below:
+        if facts.downloads >= policy.downloads_below or not policy.guarded:
+            return ""
+        reasons.append(f"{facts.downloads} downloads")
     if policy.keep_last:
         if rank < policy.keep_last:
             return ""
@@ -122,12 +151,13 @@ def _reason(policy: Policy, edition: Edition, rank: int, idle: float, now: float
     return ", ".join(reasons)
 
 
-def _saves(policy: Policy, edition: Edition, rank: int, idle: float, now: float) -> bool:
+def _saves(policy: Policy, rank: int, facts: Facts) -> bool:
     """Whether a keeping policy saves a version: any of its criteria is enough, none saves all."""
-    if not (policy.max_age or policy.keep_last or policy.unused_for):
+    if not (policy.max_age or policy.keep_last or policy.unused_for or policy.downloads_below):
         return True
     return (
-        now - edition.published < policy.max_age
+        facts.age < policy.max_age
         or rank < policy.keep_last
-        or idle < policy.unused_for
+        or facts.idle < policy.unused_for
+        or 0 < policy.downloads_below <= facts.downloads
     )

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from formats.contract import Format, Repository
 from formats.releases import Release
 from node.directory import PinEntry, PlacementEntry, RepositoryEntry, RetentionEntry, kind_of
-from node.retention.planning import LastTold, LastUsed, Node, Planned, Planner, Savers
+from node.retention.planning import LastUsed, Node, Planned, Planner, Savers, Told
 from store import packaged, schema
 from store.appending import Appended, Check
 from store.bulk import chunks
@@ -70,7 +70,7 @@ class Retention:
         ledger: Ledger,
         last_used: LastUsed,
         *,
-        told: LastTold | None = None,
+        told: Told | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._node, self._ledger, self._clock = node, ledger, clock

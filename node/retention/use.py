@@ -1,4 +1,4 @@
-"""What this node knows of when a blob was last read."""
+"""What this node knows of when a blob was last read, and how often versions were downloaded."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from node.usage import UsageCounter
 from store.digest import Digest
 from store.inventory import Inventory
+from store.usage import Usage
 
 
 async def last_read(inventory: Inventory, digests: Sequence[Digest]) -> Mapping[Digest, float]:
@@ -19,9 +20,9 @@ async def last_read(inventory: Inventory, digests: Sequence[Digest]) -> Mapping[
     return {asked[blob]: row.used for blob, row in rows.items()}
 
 
-async def last_told(
+async def told(
     usage: UsageCounter, repository: str, packages: Sequence[str], versions: Sequence[str]
-) -> Mapping[tuple[str, str], float]:
-    """When each (package, version) was last sent by any node, as far as the ledger tells."""
+) -> Mapping[tuple[str, str], Usage]:
+    """How each (package, version) was used on all nodes, as far as the ledger tells."""
     await usage.keep()
-    return await usage.kept.last(repository, packages, versions)
+    return await usage.kept.totals(repository, packages, versions)

@@ -78,6 +78,24 @@ async def test_counts_add_up_over_nodes(kept: tuple[UsageLog, Ledger]) -> None:
     assert await log.usage("generic", "de\0mo") == (0, 0.0)
 
 
+async def test_totals_of_many_add_up_over_nodes(both: tuple[Database, Database]) -> None:
+    here, there = await mesh(2)
+    await here.append(publish("x"))
+    await deliver(here, there)
+    log = UsageLog(here.ledger._database, both[1], here.identity.node)
+    await log.add({ONE: (2, 5000), TWO: (1, 7000)})
+    assert await log.totals("generic", ["demo"]) == {ONE[1:]: (2, 5.0), TWO[1:]: (1, 7.0)}
+    await here.append(*log.facts(await log.untold()))
+    assert (await log.totals("generic", ["demo"]))[ONE[1:]] == (2, 5.0), "told, and counted once"
+    await there.append(Used("generic", there.identity.node, (Use("demo", "1", 9, 6000),)))
+    assert (await log.totals("generic", ["demo"]))[ONE[1:]] == (2, 5.0), "not heard yet"
+    await deliver(there, here)
+    assert (await log.totals("generic", ["demo", "x"], ["1"])) == {ONE[1:]: (11, 6.0)}
+    await log.add({ONE: (1, 8000)})
+    assert (await log.totals("generic", ["demo"]))[ONE[1:]] == (12, 8.0)
+    assert await log.totals("generic", ["demo"], ["3"]) == {}
+
+
 async def tell_twice(log: UsageLog, ledger: Ledger) -> None:
     """A crash after the append and before the note: the same totals again."""
     await log.add({ONE: (0, 1)})

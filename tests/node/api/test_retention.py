@@ -13,13 +13,30 @@ from tests.node.promotion.staged import staged
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"keep_last": -1}, {"keep_last": 1, "repositories": []}, {"id": "A", "keep_last": 1}],
+    [
+        {},
+        {"keep_last": -1},
+        {"keep_last": 1, "repositories": []},
+        {"id": "A", "keep_last": 1},
+        {"downloads_below": 3},
+        {"downloads_below": 3, "keep_last": 1},
+        {"downloads_below": -1, "max_age": 1.0},
+    ],
 )
 async def test_policies_that_say_nothing_are_refused(fields: Any, tmp_path: Path) -> None:
     async with staged(tmp_path, "generic") as stage:
         body = {"id": "p", "repositories": ["stage"], **fields}
         assert (await stage.node.api("POST", "/admin/lifecycle", body)).status == 400
         assert (await stage.call("lead", "GET", "/admin/lifecycle")).status == 403
+
+
+async def test_a_policy_by_downloads_is_shown_as_it_was_made(tmp_path: Path) -> None:
+    async with staged(tmp_path, "generic") as stage:
+        for fields in ({"max_age": 9.0}, {"unused_for": 9.0}, {"keep": True}):
+            body = {"id": "p", "repositories": ["stage"], "downloads_below": 3, **fields}
+            assert (await stage.node.api("POST", "/admin/lifecycle", body)).status == 200
+            shown = (await stage.node.api("GET", "/admin/lifecycle/p")).json["policy"]
+            assert shown["downloads_below"] == 3
 
 
 async def test_retention_and_collections_are_the_administrators(tmp_path: Path) -> None:

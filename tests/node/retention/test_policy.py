@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from formats.releases import Edition
-from node.retention.policy import DAY, Policy, judge
+from node.retention.policy import DAY, Policy, Used, judge
 
 NOW = 1_000 * DAY
 
@@ -16,7 +16,8 @@ def edition(version: str, age: float, *names: str, pre: bool = False) -> Edition
 
 
 def going(*policies: Policy, editions: list[Edition], **used: float) -> list[str]:
-    found = judge(policies, "demo", editions, {k: NOW - v * DAY for k, v in used.items()}, NOW)
+    times = {k: Used(NOW - v * DAY) for k, v in used.items()}
+    found = judge(policies, "demo", editions, times, NOW)
     return [each.edition.version for each in found if not each.kept]
 
 
@@ -27,10 +28,8 @@ def test_age_count_and_use() -> None:
     assert going(Policy(id="p", max_age=50 * DAY), editions=SOME) == ["1", "2"]
     assert going(Policy(id="p", keep_last=3), editions=SOME) == ["1"]
     assert going(Policy(id="p", keep_last=3, max_age=100 * DAY), editions=SOME) == []
-    used = {"1": 2.0}
-    found = judge(
-        [Policy(id="p", unused_for=20 * DAY)], "demo", SOME, {"1": NOW - used["1"] * DAY}, NOW
-    )
+    used = {"1": Used(NOW - 2.0 * DAY)}
+    found = judge([Policy(id="p", unused_for=20 * DAY)], "demo", SOME, used, NOW)
     assert [each.edition.version for each in found] == ["2", "3"]
     assert found[0].why == "not read for 60.0 days"
 
@@ -55,6 +54,28 @@ def test_what_one_policy_keeps_no_other_removes() -> None:
     assert {each.kept for each in saved} == {"policy z"}
 
 
+def test_downloads_beside_an_age() -> None:
+    counts = {"1": Used(downloads=3), "2": Used(downloads=2), "4": Used(downloads=0)}
+
+    def left(*policies: Policy) -> list[str]:
+        found = judge(policies, "demo", SOME, counts, NOW)
+        return [each.edition.version for each in found if not each.kept]
+
+    rare = Policy(id="p", downloads_below=3, max_age=10 * DAY)
+    assert left(rare) == ["2", "3"], "1 is read, and 4 is new"
+    found = judge([rare], "demo", SOME, counts, NOW)
+    assert found[0].why == "published 60.0 days ago, 2 downloads"
+    assert left(Policy(id="p", downloads_below=4, unused_for=40 * DAY, keep_last=3)) == ["1"]
+    for alone in (
+        Policy(id="p", downloads_below=3),
+        Policy(id="p", downloads_below=3, keep_last=1),
+    ):
+        assert left(alone) == [], "by downloads alone all that is new would go"
+    old = Policy(id="p", max_age=DAY)
+    assert left(old, Policy(id="k", keep=True, downloads_below=2)) == ["3"]
+    assert left(old, Policy(id="k", keep=True, downloads_below=2, keep_last=2)) == []
+
+
 versions = st.lists(
     st.builds(
         edition,
@@ -74,6 +95,7 @@ policies = st.builds(
     max_age=st.sampled_from([0.0, 100 * DAY]),
     keep_last=st.sampled_from([0, 1, 3]),
     unused_for=st.sampled_from([0.0, 200 * DAY]),
+    downloads_below=st.sampled_from([0, 2]),
 )
 
 

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from node import garbage
-from node.directory import RepositoryEntry
+from node.directory import RepositoryEntry, RetentionEntry
+from node.retention.policy import Policy
 from node.retention.service import Retention
 from node.retention.use import last_read
 from store.digest import Digest
+from store.facts import File, Publish
+from store.usage import Usage
 from tests.node.promotion.staged import KINDS, Staged, staged
+from tests.node.retention.parted import exchange, parted
 from tests.node.world import Answer
 
 DAY = 86400.0
@@ -155,13 +159,35 @@ async def test_age_and_use_by_a_clock(tmp_path: Path, monkeypatch: pytest.Monkey
 
         async def told(
             repository: str, packages: Sequence[str], versions: Sequence[str]
-        ) -> dict[tuple[str, str], float]:
+        ) -> dict[tuple[str, str], Usage]:
             assert (repository, list(packages), list(versions)) == ("stage", ["demo"], [])
-            return {("demo", ""): later - DAY}
+            return {("demo", ""): Usage(0, later - DAY)}
 
         read.clear()
         retention = Retention(core, core.ledger, used, told=told, clock=lambda: later)
         assert [each async for each in retention.plan()] == [], "some node has served it"
+
+
+async def test_downloads_of_other_nodes_count_once_they_are_heard_of(tmp_path: Path) -> None:
+    async with parted(tmp_path) as sites:
+        await sites.begin()
+        here, there = sites
+        files = [File(f"{name}/1.bin", "file", f"sha256:{name * 64}", 1) for name in "ab"]
+        await here.write(*(Publish("stage", each.path[0], "", (each,)) for each in files))
+        rare = Policy(id="p", repositories=("stage",), downloads_below=2, max_age=2 * DAY)
+        await here.write(here.core.directory.change("p", RetentionEntry(id="p", policy=rare)))
+        await exchange(here, there)
+        for site, name in ((here, "a"), (there, "a"), (there, "b")):
+            (row,) = await site.core.catalog.files("stage", prefix=name)
+            site.core.usage.sent(row, begun=True)
+        assert [each async for each in here.core.retention.plan()] == [], "there is time to hear"
+        sites.clock.pass_by(DAY)
+        assert await there.core.usage.tell() == 2
+        assert [each async for each in here.core.retention.plan()] == []
+        await exchange(there, here)
+        sites.clock.pass_by(2 * DAY)
+        (going,) = [each async for each in here.core.retention.plan()]
+        assert (going.package, going.verdict.why) == ("b", "published 3.0 days ago, 1 downloads")
 
 
 async def test_reads_are_known_from_the_inventory(tmp_path: Path) -> None:
