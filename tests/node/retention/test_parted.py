@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -23,8 +24,9 @@ from hypothesis import strategies as st
 
 from node import garbage
 from node.directory import PinEntry, PlacementEntry, RetentionEntry
+from node.promotion import book
+from node.retention import planning
 from node.retention.policy import Policy
-from node.retention.service import Retention
 from store import counting, hlc, schema
 from store.digest import Digest
 from store.errors import RegistryError
@@ -387,16 +389,12 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def blind(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let retention overlook pins."""
-    monkeypatch.setattr(Retention, "_pins", lambda *_: [])
+    monkeypatch.setattr(planning, "Pin", lambda *_: SimpleNamespace(covers=lambda *_: False))
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let retention overlook who waits for a promotion."""
-
-    async def none(_: Retention) -> set[tuple[str, str, str]]:
-        return set()
-
-    monkeypatch.setattr(Retention, "_pending", none)
+    monkeypatch.setattr(book, "undecided", lambda *_: (set(), []))
 
 
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
