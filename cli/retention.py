@@ -37,7 +37,7 @@ def policies_table(items: Sequence[Mapping[str, Any]]) -> Table:
         ]
         criteria += [f"beyond the newest {policy['keep_last']}"] if policy["keep_last"] else []
         below = policy["downloads_below"]
-        criteria += [f"less than {below} downloads"] if below else []
+        criteria += [f"fewer than {below} downloads"] if below else []
         which = ", ".join(policy["include"]) or "all"
         which += f" but {', '.join(policy['exclude'])}" if policy["exclude"] else ""
         which += ", pre-releases" if policy["prereleases"] else ""
@@ -95,7 +95,9 @@ def show_policies(data: str | None, *, as_json: bool) -> None:
 @click.option("--keep-last", default=0, help="The newest versions of each package stay.")
 @click.option("--unused-days", default=0.0, help="Days since anybody read it.")
 @click.option(
-    "--downloads-below", default=0, help="Less downloads on all nodes; needs one of the two days."
+    "--downloads-below",
+    default=0,
+    help="Fewer downloads on all nodes; needs a day or more of age or of no use.",
 )
 @click.option("--placed", is_flag=True, help="Also what a placement rule keeps somewhere.")
 @click.option("--off", "disabled", is_flag=True, help="Keep the policy, but do not apply it.")

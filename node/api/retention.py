@@ -147,7 +147,8 @@ async def list_retention(call: Call) -> PolicyList:
 async def set_retention(call: Call) -> PolicyView:
     """Make a retention policy, or replace the one with this id.
 
-    ``downloads_below`` needs ``max_age`` or ``unused_for`` beside it, unless the policy keeps.
+    ``downloads_below`` needs ``max_age`` or ``unused_for`` of a day or more, unless the policy
+    keeps: other nodes' downloads are heard of later.
     """
     body: NewPolicy = call.body
     if not ID.match(body.id):
@@ -161,7 +162,7 @@ async def set_retention(call: Call) -> PolicyView:
     now, name = time.time(), call.caller.name
     policy = Policy(**fields)
     if not policy.guarded:
-        raise RejectedError("downloads_below needs max_age or unused_for: others' are heard later")
+        raise RejectedError("downloads_below needs max_age or unused_for of a day or more")
     entry = RetentionEntry(
         id=body.id, policy=policy, disabled=disabled, created_at=now, created_by=name
     )

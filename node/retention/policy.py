@@ -11,6 +11,7 @@ import msgspec
 from formats.releases import Edition
 
 DAY = 86400.0
+HEARD = DAY  # seconds that other nodes have to tell of downloads; they do so every hour
 
 
 class Policy(msgspec.Struct, kw_only=True, frozen=True):
@@ -30,13 +31,16 @@ class Policy(msgspec.Struct, kw_only=True, frozen=True):
     max_age: float = 0.0  # seconds since the newest file was published
     keep_last: int = 0  # of each package, the newest among those that the policy speaks of
     unused_for: float = 0.0  # seconds since anybody read a file of it
-    downloads_below: int = 0  # on all nodes together; only with one of the two times, to be heard
+    downloads_below: int = (
+        0  # on all nodes together; only with one of the two times of a day or more
+    )
     placed: bool = False  # also what a placement rule keeps somewhere
 
     @property
     def guarded(self) -> bool:
         """Whether it waits before it judges by downloads: other nodes' are heard of later."""
-        return not self.downloads_below or self.keep or bool(self.max_age or self.unused_for)
+        waits = max(self.max_age, self.unused_for) >= HEARD
+        return not self.downloads_below or self.keep or waits
 
     def speaks_of(self, package: str, edition: Edition) -> bool:
         """Whether the patterns match."""

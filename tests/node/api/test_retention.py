@@ -20,7 +20,8 @@ from tests.node.promotion.staged import staged
         {"id": "A", "keep_last": 1},
         {"downloads_below": 3},
         {"downloads_below": 3, "keep_last": 1},
-        {"downloads_below": -1, "max_age": 1.0},
+        {"downloads_below": 3, "max_age": 3600.0},
+        {"downloads_below": -1, "max_age": 1e6},
     ],
 )
 async def test_policies_that_say_nothing_are_refused(fields: Any, tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ async def test_policies_that_say_nothing_are_refused(fields: Any, tmp_path: Path
 
 async def test_a_policy_by_downloads_is_shown_as_it_was_made(tmp_path: Path) -> None:
     async with staged(tmp_path, "generic") as stage:
-        for fields in ({"max_age": 9.0}, {"unused_for": 9.0}, {"keep": True}):
+        for fields in ({"max_age": 1e5}, {"unused_for": 1e5}, {"keep": True}):
             body = {"id": "p", "repositories": ["stage"], "downloads_below": 3, **fields}
             assert (await stage.node.api("POST", "/admin/lifecycle", body)).status == 200
             shown = (await stage.node.api("GET", "/admin/lifecycle/p")).json["policy"]

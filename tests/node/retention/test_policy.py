@@ -71,6 +71,7 @@ def test_downloads_beside_an_age() -> None:
         Policy(id="p", downloads_below=3, keep_last=1),
     ):
         assert left(alone) == [], "by downloads alone all that is new would go"
+    assert left(Policy(id="p", downloads_below=3, max_age=DAY / 2)) == [], "others may not be heard"
     old = Policy(id="p", max_age=DAY)
     assert left(old, Policy(id="k", keep=True, downloads_below=2)) == ["3"]
     assert left(old, Policy(id="k", keep=True, downloads_below=2, keep_last=2)) == []
