@@ -179,11 +179,12 @@ class Desk:
 
         ``lenient``: of several keys in dispute only one can be named at a time.
         """
-        admitted = self.authority.admitted()
+        documents = self.authority.in_force.values()
+        signed = {member.node for document in documents for member in document.members}
         return [
             self._keyed(member, lenient=lenient)
             for node, member in self.authority.people().items()
-            if node not in admitted and node != without
+            if node in signed and node != without
         ]
 
     def _keyed(self, member: Member, *, lenient: bool = False) -> Member:

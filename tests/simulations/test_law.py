@@ -133,3 +133,20 @@ async def test_a_document_is_read_as_it_was_written() -> None:
     assert [each.version for each in found] == [1, 2]
     assert set(found[1].members) == {one.ledger.node, two.ledger.node}
     assert found[1].id in one.ledger.authority.documents
+
+
+async def test_only_keys_that_led_to_the_present_one_close_a_past() -> None:
+    owner, other = await mesh(2)
+    await other.append(publish("before"))
+    node, life = other.ledger.node, other.ledger.incarnation
+    assert (await law_of(owner)).closed(node) == {}
+    await other.ledger.council.rotate(b"\7" * 32)
+    for paper in await other.ledger.roots():
+        await owner.ledger.adopt(paper)
+    assert (await law_of(owner)).closed(node) == {life: 1}
+    law = await law_of(owner)
+    stranger = law.rotations.pop((node, other.identity.key))
+    law.rotations[node, b"x" * 32] = stranger
+    law._past = {each.id: law._pasts(each) for each in law.in_force}
+    law._entries = {each.id: law._members(each) for each in law.in_force}
+    assert law.closed(node) == {}

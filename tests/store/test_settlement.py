@@ -352,3 +352,21 @@ def test_what_a_second_round_of_rivals_drops_came_before_it() -> None:
         add(second, draft, known=known)
         _, settled = settle(second)
         assert taken not in (*settled.newest.owners, *settled.newest.delegations)
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_whom_owners_signed_in_while_a_rival_leaves_it_to_a_delegate_stays(*, older: bool) -> None:
+    guest = root.member_of(FOUR, roles=("mirror",), site="reef")
+    admission = statements.admit(MESH, THREE, 1, guest)
+    base, documents = founded(), founded()
+    sides: list[Draft] = [lambda desk: desk.withdraw(THREE.node), narrow]
+    for draft in sides if older else sides[::-1]:
+        made = draft(Desk(Authority(MESH, base, [admission]), {}, NOW + len(documents), {}))
+        documents[hashlib.sha256(canonical.encode(made)).digest()] = made
+    contested = Authority(MESH, documents, [admission])
+    assert contested.is_member(FOUR.node)
+    made = Desk(contested, {}, NOW + 9, {}).settle()
+    documents[hashlib.sha256(canonical.encode(made)).digest()] = made
+    settled = Authority(MESH, documents, [admission])
+    assert settled.is_member(FOUR.node)
+    assert not settled.evicted()
