@@ -34,10 +34,17 @@ class Stream(Protocol):
 
 @runtime_checkable
 class Counting(Protocol):
-    """A stream whose transport counts what it sends again."""
+    """A stream whose transport counts what it sends."""
 
     def segments(self) -> tuple[int, int] | None:
         """Return how many segments were sent again and sent, or None if that is not known."""
+        ...
+
+    def delivered(self) -> tuple[int, float, int] | None:
+        """Return the bytes that have arrived, the seconds that took, and the best rate seen.
+
+        None if that is not known.
+        """
         ...
 
 

@@ -14,6 +14,8 @@ RATE_WINDOW = 10.0  # seconds, or RATE_SAMPLES samples, over which the maximum r
 RATE_SAMPLES = 10
 RATE_GAIN = 0.2  # weight of a new sample in the average
 METER_MIN = 1.0  # seconds that a meter averages over, at least
+DELIVERED_MIN = 512 << 10  # bytes that have to arrive to tell a rate: fewer tell the round trip
+DELIVERED_IN = 120.0  # seconds within which they have to: small talk only tells the round trip
 RTT_PRIOR = 0.05  # seconds, until the first answer
 RATE_PRIOR = 1_000_000.0  # bytes per second, until the first run has arrived
 
@@ -93,12 +95,17 @@ class RateEstimator:
 
 
 class Outflow:
-    """Rate at which one peer can be sent chunks: sampled only while it always had some to come."""
+    """Rate at which one peer can be sent chunks.
+
+    Sampled while it always had some to come, and of what TCP says has arrived: a short transfer is
+    over before there were any at two looks.
+    """
 
     def __init__(self) -> None:
         self.rate = RateEstimator(0.0)
         self._at: float | None = None
         self._total = 0
+        self._acked, self._busy, self._since = 0, 0.0, 0.0
 
     def look(self, total: int, queued: int, now: float) -> None:
         """See how many bytes have left in all, and how many still wait; call it now and then."""
@@ -106,6 +113,20 @@ class Outflow:
             self.rate.add(total - self._total, now - self._at, now)
         self._at = now if queued else None
         self._total = total
+
+    def arrived(self, acked: int, busy: float, best: float, now: float) -> None:
+        """See how many bytes have arrived in all, in how many seconds with some on their way.
+
+        ``best`` is the rate that TCP has seen: while a path fills, bytes by time are less.
+        """
+        if acked < self._acked or busy < self._busy:
+            self._acked, self._busy, self._since = 0, 0.0, now  # another socket
+        size, elapsed = acked - self._acked, busy - self._busy
+        enough = size >= DELIVERED_MIN and elapsed > 0
+        if enough:
+            self.rate.add(size, min(elapsed, size / max(best, 1.0)), now)
+        if enough or now > self._since + DELIVERED_IN:
+            self._acked, self._busy, self._since = acked, busy, now
 
 
 class Meter:

@@ -32,6 +32,7 @@ BACKLOG = 128
 NOTSENT_LOWAT = 128 * 1024  # bytes: what waits in the kernel can no longer be reordered
 USER_TIMEOUT_MS = 30_000  # unacknowledged for so long: the connection is dead
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+TCP_INFO_RATES = 176  # with what tells its rate
 TCP_INFO_SIZE = 160  # bytes of struct tcp_info that reach as far as is read here
 TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
@@ -155,6 +156,11 @@ class Counted(SecureStream):
         raw = self.transport
         return segments(raw.socket) if isinstance(raw, trio.SocketStream) else None
 
+    def delivered(self) -> tuple[int, float, int] | None:
+        """Return what ``delivered`` does, or None if nobody counts."""
+        raw = self.transport
+        return delivered(raw.socket) if isinstance(raw, trio.SocketStream) else None
+
 
 def tune(sock: trio.socket.SocketType, congestion: str) -> None:
     """Set what makes links responsive and outages short.  What a kernel refuses, it refuses."""
@@ -183,6 +189,22 @@ def segments(sock: Any) -> tuple[int, int] | None:
         if len(info) >= TCP_INFO_SIZE and sys.platform == "linux":
             again, sent = struct.unpack_from("=I", info, 100), struct.unpack_from("=I", info, 156)
             return again[0], sent[0]
+    return None
+
+
+def delivered(sock: Any) -> tuple[int, float, int] | None:
+    """Read from TCP_INFO what has arrived; None where it is not Linux's.
+
+    That is: bytes acknowledged, seconds in which some were on their way, and the best delivery rate
+    seen, in bytes per second.  ``struct tcp_info``: tcpi_bytes_acked, tcpi_busy_time,
+    tcpi_delivery_rate.
+    """
+    with suppress(OSError, AttributeError):
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_RATES)
+        if len(info) >= TCP_INFO_RATES and sys.platform == "linux":
+            (acked,) = struct.unpack_from("=Q", info, 120)
+            best, busy = struct.unpack_from("=QQ", info, 160)
+            return acked, busy / 1e6, best
     return None
 
 

@@ -25,6 +25,10 @@ class Watch:
             belief = self._exchange.peers.get(peer)
             if belief is not None:
                 belief.outflow.look(connection.sent.total, connection.serving.backlog, now)
+                stream = connection.stream
+                counted = stream.delivered() if isinstance(stream, Counting) else None
+                if counted is not None:
+                    belief.outflow.arrived(*counted, now)
         if self._at is not None and now - self._at < EVERY:
             return
         elapsed = 0.0 if self._at is None else now - self._at
@@ -35,6 +39,6 @@ class Watch:
             belief.history.look(elapsed, local.tm_hour, up=belief.linked)
             bulk = self._links.bulk.get(peer)
             if bulk is not None and isinstance(bulk.stream, Counting):
-                counted = bulk.stream.segments()
-                if counted is not None:
-                    belief.history.counted(*counted)
+                resent = bulk.stream.segments()
+                if resent is not None:
+                    belief.history.counted(*resent)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.profile import RTT_WINDOW, Meter, RateEstimator, RttEstimator
+from mesh.profile import (
+    DELIVERED_IN,
+    DELIVERED_MIN,
+    RTT_WINDOW,
+    Meter,
+    Outflow,
+    RateEstimator,
+    RttEstimator,
+)
 
 
 def test_round_trips_are_smoothed_and_the_minimum_forgets() -> None:
@@ -33,6 +41,27 @@ def test_a_path_that_was_not_full_only_raises_the_estimate() -> None:
     assert rate.average == 5_000_000
     rate.add(9_000_000, 1.0, 2.0, limited=True)
     assert rate.maximum == 9_000_000
+
+
+def test_a_short_transfer_tells_the_rate_of_a_path() -> None:
+    outflow = Outflow()
+    for now in range(6):  # nothing waits when one looks
+        outflow.look(0, 0, float(now))
+        outflow.arrived(now * 400_000, 0.8 * now, 300_000.0, float(now))
+    assert outflow.rate.measured
+    assert outflow.rate.average == pytest.approx(500_000)
+    outflow.arrived(4_000_000, 6.0, 9e6, 7.0)  # while it fills, bytes by time are less
+    assert outflow.rate.maximum == pytest.approx(9e6)
+    outflow.arrived(DELIVERED_MIN, 0.5, 1.0, 8.0)  # another socket
+    assert outflow.rate.average < 9e6
+
+
+def test_small_talk_tells_no_rate() -> None:
+    outflow = Outflow()
+    for number in range(100):
+        now = number * DELIVERED_IN / 2
+        outflow.arrived(number * DELIVERED_MIN // 4, 0.1 * number, 1000.0, now)
+    assert not outflow.rate.measured
 
 
 def test_a_meter_shows_the_present_rate() -> None:

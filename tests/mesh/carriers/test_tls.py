@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import sys
 
 import pytest
 import trio
@@ -10,8 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from mesh.carrier import Accepted
-from mesh.carriers.tls import TlsCarrier, certificate, format_address, parse_address
+from mesh.carriers.tls import TlsCarrier, certificate, delivered, format_address, parse_address
 from tests.mesh.keys import Signer
+from tests.mesh.nodes import until
 
 A, B = Signer("a"), Signer("b")
 
@@ -36,6 +38,33 @@ def test_the_certificate_carries_the_node_key() -> None:
     key = x509.load_pem_x509_certificate(certificate(A.seed)).public_key()
     assert isinstance(key, Ed25519PublicKey)
     assert key.public_bytes_raw() == A.key
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
+async def test_the_kernel_tells_what_has_arrived(nursery: trio.Nursery) -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    address = listener.socket.getsockname()
+    sender = await trio.open_tcp_stream(*address)
+    receiver = await listener.accept()
+    nursery.start_soon(sender.send_all, bytes(1_000_000))
+    here = 0
+    while here < 1_000_000:
+        here += len(await receiver.receive_some())
+
+    async def acknowledged() -> bool:
+        told = delivered(sender.socket)
+        return told is not None and told[0] >= here
+
+    await until(acknowledged)
+    found = delivered(sender.socket)
+    assert found is not None
+    acked, busy, best = found
+    assert here <= acked <= here + 1  # the greeting counts
+    assert 0 <= busy < 5  # counted in ticks of the kernel
+    assert best > 1_000_000
+    assert delivered(None) is None
+    for stream in (sender, receiver, listener):
+        await stream.aclose()
 
 
 async def test_plain_text_gets_nowhere(nursery: trio.Nursery) -> None:
