@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import textwrap
+from functools import partial
 
 import sqlalchemy as sa
 import trio
 
-from store import schema
+from store import schema, search_text
 from store.database import open_database
 from store.search import SearchIndex
 from store.search_query import Query, Term
@@ -77,3 +78,27 @@ async def test_a_kill_in_the_middle_loses_nothing(sqlite_url: str) -> None:
         await local.write(lambda connection: connection.exec_driver_sql(check).rowcount)
         await index.prepare()  # at the next start there is nothing left to do
         assert not index.partial
+
+
+async def test_the_index_is_asked_once_and_not_for_each_document(sqlite_url: str) -> None:
+    def plans(connection: sa.Connection, query: Query) -> list[str]:
+        asked: list[tuple[str, object]] = []
+
+        @sa.event.listens_for(connection, "before_cursor_execute")
+        def note(_: object, __: object, text: str, values: object, *___: object) -> None:
+            asked.append((text, values))
+
+        search_text.matches(connection, query)
+        first = []
+        for text, values in asked[:2]:
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)  # type: ignore[arg-type]
+            first.append(str(rows.all()[0].detail))
+        return first
+
+    async with open_database(sqlite_url, schema.local) as local:
+        await SearchIndex(local).prepare()
+        for term in (Term(("left",)), Term(("left",), "names")):
+            query = Query(("npm",), (term,))
+            words, parts = await local.read(partial(plans, query=query))
+            assert words.startswith("SCAN search_text ")
+            assert parts.startswith("SCAN search_parts ")
