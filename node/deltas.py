@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mesh.service import Mesh
 
 RATIO = 0.98  # of the blob's size, that a delta may have at most
-MAKE_MAX = 256 << 20  # bytes of a blob: a larger one would take its process too long
+MAKE_MAX = 256 << 20  # bytes of a blob: what may be made of a larger one in its time does not pay
 MAKE_RATE = 1e6  # bytes per second of the blob that deltas are made at
 FORMS = (PLAIN, UNPACKED)
 BASES = 2  # older blobs that deltas are made from
@@ -50,7 +50,7 @@ TIDY = 600.0  # seconds between looks for deltas that are of no use any more
 AGAIN = 15.0  # seconds between looks at blobs that nobody could use a delta of when published
 AGAIN_MAX = 5  # such looks: it takes a while until all know what the others have
 ROOT = Path(__file__).resolve().parents[1]  # where the other process finds ``store``
-TIME_MAX = 900.0  # seconds that one may take
+TIME_MAX = 300.0  # seconds that one may take: of a core it has a fifth of that
 log = structlog.get_logger(__name__)
 Make = Callable[[Digest, Digest, Path, int], Awaitable[None]]
 Useful = Callable[[Digest, Digest], Awaitable[bool]]  # of a basis and a blob
@@ -69,6 +69,7 @@ class DeltaKeeper:
         self.allowance, self.payback = Allowance(), Payback()
         self._seen: OrderedDict[bytes, None] = OrderedDict()
         self._later: OrderedDict[bytes, int] = OrderedDict()  # blob → looks at it so far
+        self._waiting: set[bytes | tuple[str, str]] = set()
         self._sender, self._queue = trio.open_memory_channel[bytes | tuple[str, str]](QUEUE)
 
     def attach(self, mesh: Mesh, holders: Holders) -> None:
@@ -99,6 +100,8 @@ class DeltaKeeper:
                     await self._grant(wish)
                 except (RegistryError, OSError) as error:
                     log.warning("deltas.not_made", why=str(error))
+                finally:
+                    self._waiting.discard(wish)
 
     async def _tidy_forever(self) -> None:
         while True:
@@ -164,10 +167,13 @@ class DeltaKeeper:
                 self._put((cell.repository, cell.name))
 
     def _put(self, wish: bytes | tuple[str, str]) -> None:
+        if wish in self._waiting:
+            return  # one place each, however often it is asked for
         try:
             self._sender.send_nowait(wish)
         except trio.WouldBlock:
             return  # whoever asks for it will ask again
+        self._waiting.add(wish)
 
     async def _grant(self, wish: bytes | tuple[str, str]) -> None:
         """Make the deltas of one blob, unless they were thought of already."""
@@ -180,29 +186,41 @@ class DeltaKeeper:
             return  # it may come
         fits = 2 * SPARED_MIN <= size <= MAKE_MAX
         bases = await self._bases(blob) if fits else []
-        wanted = [basis for basis in bases if await self.useful(basis, blob)]
-        if bases and not wanted:
-            self._look_again(blob)
-            return  # somebody may come
-        self._later.pop(blob.raw, None)
         family = await self._siblings.family(blob)
-        if wanted and self.payback.resting(family, trio.current_time()):
-            return  # it may be tried later
-        self._note(blob)
-        if wanted:
+        if bases:
+            wanted = await self._wanted(bases, blob, family)
+            pause = self.allowance.wait(trio.current_time())
+            if wanted and pause:
+                await trio.sleep(pause)  # meanwhile who would use it may get the blob, or leave
+                wanted = await self._wanted(bases, blob, family)
+            if not wanted:
+                return  # it may be tried later
             await self._try(wanted, blob, size, family)
+        self._note(blob)
+
+    async def _wanted(self, bases: Sequence[Digest], blob: Digest, family: str) -> Sequence[Digest]:
+        """Return the bases of which somebody could use a delta, if such have paid lately."""
+        wanted = [basis for basis in bases if await self.useful(basis, blob)]
+        if not wanted:
+            self._look_again(blob)
+            return []  # somebody may come
+        self._later.pop(blob.raw, None)
+        return [] if self.payback.resting(family, trio.current_time()) else wanted
 
     async def _try(self, bases: Sequence[Digest], blob: Digest, size: int, family: str) -> None:
-        """Make the deltas of a blob, once there is some of a core to spend on them."""
-        await trio.sleep(self.allowance.wait(trio.current_time()))
+        """Make the deltas of a blob, as long as there is some of a core to spend on them."""
         known = {each.basis for each in self.shelf.of(blob.raw)}
         for basis in bases:
             if basis in known or not await self._store.has(basis):
                 continue
+            if self.allowance.wait(trio.current_time()):
+                break  # one is enough, and others wait
             before = spent()
             try:
                 if await self._add(basis, blob, int(size * RATIO)):
                     self.tell(blob.raw)
+            except (RegistryError, OSError) as error:  # it has cost as much as one that was made
+                log.warning("deltas.not_made", why=str(error))
             finally:
                 self.allowance.spend(spent() - before, trio.current_time())
         least = min((each.size for each in self.shelf.of(blob.raw)), default=size)

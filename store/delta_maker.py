@@ -14,12 +14,14 @@ import hashlib
 import os
 import resource
 import sys
+import time
+from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from store import delta
-from store.delta_forms import Plain, Unpacked
+from store.delta_forms import PLAIN, UNPACKED, Form, Plain, Unpacked
 from store.digest import Digest
 from store.errors import StoreFullError
 
@@ -28,7 +30,9 @@ Known = tuple[Digest, BinaryIO]
 GAIN = 0.9  # of the plain one, that an unpacked one may have at most
 NICE = 19
 MEMORY_MAX = 1 << 30  # bytes of address space
-CPU_MAX = 600  # seconds
+CPU_MAX = 60  # seconds, for both forms
+SHARE_MAX = 27.0  # of them, that one form may take: some 30 MB of what packs worst
+SURE = 5.0  # seconds after which it can be told from what is done how long the rest takes
 BLOCK = 1 << 20  # bytes hashed at a time
 
 
@@ -49,17 +53,39 @@ def main(arguments: list[str]) -> int:
 
 def make(pair: tuple[Known, Known], stem: Path, most: int, room: int) -> None:
     """Write those of ``most`` bytes at most that are of use."""
-    for form in (Plain(), Unpacked(folder=stem.parent, room=room)):
+    for kind in (PLAIN, UNPACKED):
+        watch = Watch()
+        unpacked = Unpacked(folder=stem.parent, room=room, beat=watch.beat)
+        form: Form = Plain() if kind == PLAIN else unpacked
         file = Path(f"{stem}.{form.number}")
         with closing(form), file.open("wb") as out:
             try:
-                size = delta.make(*pair, out.write, limit=most, form=form, sample=True)
-            except StoreFullError:
+                size = delta.make(
+                    *pair, out.write, limit=most, form=form, sample=True, beat=watch.beat
+                )
+            except (StoreFullError, TooLongError):
                 size = None
         if size is None:
             file.unlink()
         else:
             most = int(size * GAIN)
+
+
+class TooLongError(Exception):
+    """A form costs more of a core than it may."""
+
+
+class Watch:
+    """Stops a form that has taken its share of the time, or as soon as it is seen that it will."""
+
+    def __init__(self, now: Callable[[], float] = time.process_time) -> None:
+        self._now, self._begun = now, now()
+
+    def beat(self, done: float = 1.0) -> None:
+        """``done`` of the frames, 0 to 1, are made.  Raises TooLongError."""
+        taken = self._now() - self._begun
+        if taken > SHARE_MAX or (taken > SURE and taken > SHARE_MAX * done):
+            raise TooLongError
 
 
 def digest_of(file: BinaryIO) -> Digest:

@@ -13,7 +13,7 @@ import trio
 
 from mesh.status import LinkStatus
 from node.deltas import AGAIN_MAX, BASES, DeltaKeeper, worth
-from node.payback import SAVED_MAX, SHARE, Payback
+from node.payback import SAVED_MAX, SHARE, Allowance, Payback
 from store import schema
 from store.changes import changes
 from store.database import open_database
@@ -28,6 +28,7 @@ from store.shelf import Shelf
 from store.siblings import Siblings
 from tests.mesh.nodes import until
 from tests.node.placement import fleet as whole
+from tests.store.partial_blobs import manifest_of
 
 OLD = random.Random(1).randbytes(400_000)
 
@@ -160,6 +161,57 @@ async def test_what_making_costs_is_bounded(tmp_path: Path) -> None:
         assert keeper.allowance.wait(trio.current_time()) > 900
 
 
+async def test_after_the_wait_it_is_asked_again_who_could_use_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with desk(tmp_path) as found:
+        keeper, tries = found.keeper, list[Digest]()
+        usual = keeper.make
+
+        async def make(basis: Digest, blob: Digest, stem: Path, limit: int) -> None:
+            tries.append(blob)
+            await usual(basis, blob, stem, limit)
+
+        async def bases(_: Digest) -> list[Digest]:
+            return [first]
+
+        first = await found.publish("p-1.1.whl", version(1))
+        late = await found.publish("p-1.2.whl", version(2))
+        other = await found.publish("p-1.3.whl", version(3))
+        gone = {late}
+
+        async def asked(_: Digest, blob: Digest) -> bool:
+            looks.append(blob)
+            return blob not in gone or looks.count(blob) == 1
+
+        looks: list[Digest] = []
+        keeper.make, keeper.useful = make, asked
+        monkeypatch.setattr(keeper, "_bases", bases)
+        keeper.allowance.spend(SAVED_MAX + SHARE * 0.2, trio.current_time())
+        for each in (late, late, other):
+            keeper.asked(each.raw)
+        await found.settled(lambda: bool(keeper.offers(other.raw)))
+        assert tries == [other]
+        assert looks.count(late) == 2
+        gone.clear()
+        keeper.allowance = Allowance()
+        keeper.asked(late.raw)  # it is not forgotten
+        await found.settled(lambda: late in tries)
+
+
+async def test_what_has_overdrawn_makes_no_second_one(tmp_path: Path) -> None:
+    async with desk(tmp_path) as found:
+        keeper, costs = found.keeper, iter((0.0, SAVED_MAX + 1, SAVED_MAX + 1))
+        for number in (1, 2):
+            await found.publish(f"p-1.{number}.whl", version(number))
+        new = await found.publish("p-1.3.whl", version(3))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("node.deltas.spent", lambda: next(costs, 2 * SAVED_MAX))
+            keeper.asked(new.raw)
+            await found.settled(lambda: new.raw in keeper._seen)
+        assert keeper.made == 1
+
+
 async def test_it_is_looked_again_for_who_could_use_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -216,9 +268,12 @@ async def test_none_is_made_that_no_member_could_use(tmp_path: Path) -> None:
         await found.settled(lambda: bool(found.keeper.offers(third.raw)))
         assert [each[0] for each in found.keeper.offers(third.raw)] == [first.raw]
         assert found.keeper.offers(second.raw) == []
-        found.keeper.asked(second.raw)  # somebody may have come
-        found.keeper.asked(second.raw)
-        await found.settled(lambda: bool(found.keeper.offers(second.raw)))
+
+        def offered() -> bool:
+            found.keeper.asked(second.raw)  # somebody may have come
+            return bool(found.keeper.offers(second.raw))
+
+        await found.settled(offered)
 
 
 async def test_what_is_elsewhere_or_small_or_unnamed_gets_none(tmp_path: Path) -> None:
@@ -252,6 +307,7 @@ async def test_a_process_that_fails_is_told_and_the_next_is_made(tmp_path: Path)
         found.keeper.asked(third.raw)
         await found.settled(lambda: bool(found.keeper.offers(third.raw)))
         assert failed == [second]
+        assert len(found.keeper.payback) == 1  # it has not paid
 
 
 async def test_a_blob_of_the_node_is_never_taken_for_a_delta(tmp_path: Path) -> None:
@@ -294,7 +350,7 @@ async def test_whole_nodes_move_the_delta_of_what_was_published(tmp_path: Path) 
             return bool(shelf.offers(second.raw))
 
         await until(offered, 20.0)
-        await mesh.fetch(second, size=len(OLD))
+        await mesh.fetch(second, size=len(OLD), manifest_id=manifest_of(version(2)).id)
         assert await two.has(second)
         assert (
             sum(peer.received for peer in mesh.peers()) - before < 60_000
@@ -331,7 +387,7 @@ async def test_who_made_a_blob_of_a_delta_offers_it_to_a_third_node(tmp_path: Pa
             return bool(shelf.offers(second.raw))
 
         await until(offered, 20.0)
-        await meshes[1].fetch(second, size=len(OLD))
+        await meshes[1].fetch(second, size=len(OLD), manifest_id=manifest_of(version(2)).id)
 
         async def onward() -> bool:
             third = meshes[1].deltas.shelf
@@ -340,7 +396,7 @@ async def test_who_made_a_blob_of_a_delta_offers_it_to_a_third_node(tmp_path: Pa
         await until(onward)
         await nodes.stop(one)
         before = sum(peer.received for peer in meshes[2].peers())
-        await meshes[2].fetch(second, size=len(OLD))
+        await meshes[2].fetch(second, size=len(OLD), manifest_id=manifest_of(version(2)).id)
         assert await three.has(second)
 
         async def used() -> bool:

@@ -70,3 +70,26 @@ def test_what_unpacks_to_more_than_there_is_room_for_gets_the_plain_one(tmp_path
 
 def test_nothing_is_left_where_nothing_is_of_use(tmp_path: Path) -> None:
     assert run(tmp_path, BYTES, random.Random(2).randbytes(100_000), 90_000) == []
+
+
+def test_what_would_take_too_long_is_given_up_early() -> None:
+    now = 0.0
+    watch = delta_maker.Watch(lambda: now)
+    now = delta_maker.SURE - 1
+    watch.beat(0.01)  # too soon to tell
+    now = delta_maker.SURE + 1
+    watch.beat(now / delta_maker.SHARE_MAX)
+    watch.beat()
+    with pytest.raises(delta_maker.TooLongError):
+        watch.beat(0.9 * now / delta_maker.SHARE_MAX)
+    now = delta_maker.SHARE_MAX + 1
+    with pytest.raises(delta_maker.TooLongError):
+        watch.beat()
+    assert 2 * delta_maker.SHARE_MAX < delta_maker.CPU_MAX
+
+
+def test_a_form_that_takes_too_long_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta_maker, "SHARE_MAX", -1.0)
+    assert run(tmp_path, BYTES, BYTES[:-1] + b"x", 100_000) == []
