@@ -13,7 +13,8 @@ from operator import or_
 
 from mesh import bits
 from mesh.beliefs import ABSENT, OPEN, OPENING, PeerBelief
-from mesh.download import CLAIM_MAX, PAGE_TIMEOUT, Download
+from mesh.claims import CLAIM_MAX
+from mesh.download import PAGE_TIMEOUT, Download
 from mesh.effects import Effect, OpenBulk, Tell
 from mesh.limits import Limits, Terms
 from mesh.messages import PARTIAL, POLICY, SEEKING, ManifestGet
@@ -60,8 +61,8 @@ class Asking:
     def arrived(self, belief: PeerBelief, download: Download, now: float) -> list[Effect]:
         """Plan anew once a peer has room for a request worth its message.
 
-        With thousands of small blobs under way a look at each, for every chunk of any, would be
-        most of the work: what is on its way already is looked at by itself and by the clock.
+        Costs a look at every blob under way, and plans those only of which something was asked of
+        nobody: to plan thousands of small ones for every chunk would be most of the work.
         """
         source = belief.source(0, average(download), self.site)
         room = source.room >= min(RUN_MAX, source.window) // 2
@@ -147,9 +148,9 @@ class Asking:
         if not sources:
             return
         self._spare_the_stalled(download, sources)
-        self._spare_the_awaited(download, sources, now)
         claimed, twice = self.requests.claimed(download)
         blob = download.view(claimed, self._place(download))
+        self._spare_the_awaited(download, sources, bits.of(blob.readers), now)
         asks = plan(blob, sources, self._budget, self.rng)
         for ask in [*asks, *self._late(download, blob, asks, sources, twice)]:
             cap = self._terms(self.peers[ask.peer]).down
@@ -157,21 +158,26 @@ class Asking:
                 cap.spend(ask.size, now)
             yield from self.requests.issue(download, ask, now)
 
-    def _spare_the_awaited(self, download: Download, sources: Sequence[Source], now: float) -> None:
+    def _spare_the_awaited(
+        self, download: Download, sources: Sequence[Source], urgent: int, now: float
+    ) -> None:
         """Ask nobody for what is on its way to others, who will give it on.
 
-        For four times as long as the source itself would take, and never for one who stalls.
+        For four times as long as the source itself would take, never for one who stalls, and never
+        what a waiting client needs next.
         """
         claims = [
-            claim
+            (at, chunks & ~holder.chunks & ~urgent)
             for peer, holder in download.holders.items()
             if holder.state == PARTIAL and holder.manifest == download.manifest_id
             if not holder.bad and self.peers[peer].usable(now) and self.peers[peer].trusted(now)
-            for claim in holder.claims()
+            for at, chunks in download.claims.of(peer)
         ]
         for source in sources:
             since = now - min(max(CLAIM_MIN, 4 * source.eta(0)), CLAIM_MAX)
             source.spared = reduce(or_, (chunks for at, chunks in claims if at > since), 0)
+        left = reduce(or_, (source.spared & source.has for source in sources), 0)
+        download.claims.leave(left & download.missing, now)
 
     def _spare_the_stalled(self, download: Download, sources: Sequence[Source]) -> None:
         """Ask nobody who stalls for what another one stalls with, if somebody else has it.

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mesh import bits
+from mesh.claims import Claims
 from mesh.messages import CHUNKS_MAX, COMPLETE, COURIER, NONE, PARTIAL
 from mesh.profile import Meter
 from mesh.scheduler import Blob, Place
@@ -24,8 +25,6 @@ PAGE_TIMEOUT = 3.0  # seconds, before another holder is asked for the page
 EMPTY = Digest.of(b"").raw
 DEFERRED_MAX = 256  # redirections of one holder that are remembered
 ASK_AGAIN = 1.0  # seconds after a claim that did not hold, until a holder is asked once more
-CLAIM_STEP = 0.5  # seconds over which what a peer says to await is taken together
-CLAIM_MAX = 5.0  # seconds after which nobody waits for what it awaits
 LIES_MAX = 3  # claims of a holder that did not hold, until it no longer counts for this blob
 
 
@@ -45,24 +44,6 @@ class Holder:
     lies: int = 0
     redirected: int = 0  # chunks for which it has sent us to others, which it may do once
     deferred: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
-    coming: int = 0  # chunks that it awaits
-    awaited: int = 0  # chunks that it has ever awaited
-    _claims: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
-
-    def awaits(self, chunks: int, now: float) -> None:
-        """It says what is on its way to it.  A chunk counts from when it was first said to be."""
-        fresh, self.coming, self.awaited = chunks & ~self.awaited, chunks, self.awaited | chunks
-        if fresh and self._claims and now < self._claims[-1][0] + CLAIM_STEP:
-            self._claims[-1] = (self._claims[-1][0], self._claims[-1][1] | fresh)
-        elif fresh:
-            kept = [claim for claim in self._claims if claim[0] > now - CLAIM_MAX]
-            self._claims = [*kept, (now, fresh)]
-
-    def claims(self) -> Iterator[tuple[float, int]]:
-        """Iterate over when it began to await which of the chunks that it still awaits."""
-        for at, chunks in self._claims:
-            if mine := chunks & self.coming & ~self.chunks:
-                yield at, mine
 
     def defer(self, chunks: int, until: float) -> None:
         """Do not ask it for these chunks until then: others shall have them sooner."""
@@ -136,6 +117,7 @@ class Download:
         default_factory=dict[int, tuple[bytes, float]]
     )
     holders: dict[bytes, Holder] = field(default_factory=dict[bytes, Holder])
+    claims: Claims = field(default_factory=Claims)  # what others await
     requests: dict[int, Request] = field(default_factory=dict[int, Request])
     readers: tuple[int, ...] = ()  # the chunk that each waiting client needs next
     meter: Meter = field(default_factory=lambda: Meter(halflife=5.0))  # bytes that were of use
@@ -232,6 +214,7 @@ class Download:
                 holder.bad = holder.bad or holder.manifest == self.manifest_id
         self.manifest, self.root, self.manifest_id, self.early = None, None, b"", b""
         self.have = self.writing = self.news = 0
+        self.claims.restart()
         self.open = self.opening = self.finishing = False
         return culprits
 

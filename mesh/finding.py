@@ -171,7 +171,7 @@ class Finding:
             coming = bits.from_flat(said.coming, download.count)
             if coming is None:
                 raise RemoteProtocolError("awaits chunks beyond the end of the blob")
-            holder.awaits(coming, now)
+            download.claims.hear(peer, coming, download.missing & ~holder.chunks, now)
 
     # --- the interests of others ---------------------------------------------------------------
     def hear_find(self, peer: bytes, find: Find, now: float) -> Iterator[Effect]:
@@ -291,6 +291,7 @@ class Finding:
             self.drop_interest(peer, blob)
         for download in self.downloads.values():
             download.holders.pop(peer, None)
+            download.claims.unlinked(peer)
 
     def expire(self, now: float) -> None:
         """Let interests lapse that nobody has renewed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.download import CLAIM_MAX, CLAIM_STEP, EMPTY, Download, Holder
+from mesh.download import EMPTY, Download, Holder
 from mesh.messages import COMPLETE
 from store.chunks import Manifest
 from store.digest import Digest
@@ -101,22 +101,3 @@ def test_who_has_not_answered_yet_has_not_lied() -> None:
     assert download.forget_manifest() == set()
     assert not any(holder.bad for holder in download.holders.values())
     assert not download.refused
-
-
-def test_what_a_holder_awaits_counts_from_when_it_first_said_so() -> None:
-    holder = Holder()
-    holder.awaits(0b011, 1.0)
-    holder.awaits(0b111, 3.0)  # saying it again makes it no younger
-    assert list(holder.claims()) == [(1.0, 0b011), (3.0, 0b100)]
-    holder.awaits(0b110, 3.2)  # one it no longer awaits
-    holder.chunks = 0b100  # and one that has come
-    assert list(holder.claims()) == [(1.0, 0b010)]
-    holder.awaits(0b111, 3.3)
-    assert list(holder.claims()) == [(1.0, 0b011)]
-
-
-def test_little_is_remembered_of_what_a_holder_awaits() -> None:
-    holder = Holder()
-    for step in range(1000):
-        holder.awaits(1 << step, step / 100)
-    assert len(holder._claims) <= CLAIM_MAX / CLAIM_STEP + 1

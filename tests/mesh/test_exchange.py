@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from mesh import messages as m
 from mesh.asking import CLAIM_MIN, Asking
+from mesh.claims import CLAIM_MAX
 from mesh.download import Download
 from mesh.effects import Effect
 from mesh.finding import HOP_WAIT, HOPS_MAX
@@ -356,6 +358,37 @@ def test_what_a_neighbour_awaits_is_left_to_it_for_a_while() -> None:
     assert len(b.arrived) < 20
     world.run(20, lambda: has(b, raw))
     assert alone.done_at[raw] < b.done_at[raw] < alone.done_at[raw] + CLAIM_MIN + 0.3
+
+
+def test_who_awaits_all_by_ever_new_links_delays_a_blob_once() -> None:
+    """Three in turn, each of which comes back by a new link, and says that all is on its way."""
+    world, held = World(), blob(40)
+    a, b, *liars = (world.node(name) for name in "abcde")
+    world.give(a, held)
+    world.link(a, b, rate=1e6)
+    raw = held[0].blob.raw
+
+    def lie(liar: Node) -> None:
+        if (liar.name, b.name) in world.wires:
+            world.cut(liar, b)
+        world.link(liar, b)
+        said = m.Have(raw, held[0].id, (), (0, 40))
+        world.after(0.1, lambda: b.perform(b.core.received(liar.name, said, world.now)))
+
+    for number in range(60):
+        world.after(0.2 + 0.7 * number, partial(lie, liars[number % 3]))
+    b.want(held[0])
+    world.run(40, lambda: has(b, raw))
+    assert has(b, raw)
+    assert b.done_at[raw] < 0.2 + 40 * CHUNK / 1e6 + CLAIM_MAX + 0.5
+
+
+def test_what_a_client_needs_next_is_left_to_nobody() -> None:
+    world, b, raw = beside_one_that_awaits((0.3,))
+    world.after(0.8, lambda: b.perform(b.core.readers(raw, [30], world.now)))
+    world.run(1.4)
+    assert 30 in b.arrived
+    assert len(b.arrived) < 25  # all else is
 
 
 def test_neighbours_hear_what_is_on_its_way() -> None:
