@@ -248,34 +248,6 @@ async def test_a_pin_set_between_the_look_and_the_transaction_counts(
         assert (await stage.get("/demo/1.0.bin", "stage")).status == 200
 
 
-async def test_a_promotion_asked_for_since_the_plan_or_the_look_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with staged(tmp_path, "generic") as stage:
-        for version in ("1.0", "2.0", "3.0"):
-            await stage.publish(version)
-        await policy(stage, keep_last=1)
-        retention = stage.node.core.retention
-        planned = [each async for each in retention.plan()]
-        assert [each.verdict.edition.version for each in planned] == ["1.0.bin", "2.0.bin"]
-        asked = (await stage.ask("dev", ("demo", "1.0.bin"))).json
-        gone = await retention._remove_all(planned, "t")
-        assert [each.verdict.edition.version for each in gone] == ["2.0.bin"]
-        taken_back = await stage.call(
-            "dev", "POST", f"/approval/{asked['promotion_id']}/reject", {}
-        )
-        assert taken_back.status == 200, taken_back.body
-
-        async def ask() -> None:
-            again = await stage.ask("dev", ("demo", "1.0.bin"))
-            assert again.status == 200, again.body
-
-        with monkeypatch.context() as patch:
-            meanwhile(retention, patch, ask)
-            assert not await retention._remove(planned[0], "t")
-        assert (await stage.get("/demo/1.0.bin", "stage")).status == 200
-
-
 async def test_a_tag_set_after_the_look_keeps_what_policies_keep_for_it(tmp_path: Path) -> None:
     async with staged(tmp_path, "docker") as stage:
         await stage.publish("1.0")
