@@ -49,7 +49,11 @@ async def tried(inventory: Inventory, seconds: float) -> int:
         return {name: [] for name in names}
 
     follower = SimpleNamespace(
-        changed=trio.Event(), fresh=deque(), inventory=inventory, judge=judge
+        changed=trio.Event(),
+        fresh=deque(),
+        inventory=inventory,
+        judge=judge,
+        noting=lambda _: False,
     )
     follower.wake = lambda: Follower.wake(follower)  # type: ignore[arg-type]
     repair = Repair(follower, SimpleNamespace(of=uses), fetch, met)  # type: ignore[arg-type]
