@@ -269,7 +269,7 @@ class Porter:
             if blob not in self.disk.whole:
                 self.cargo.gone(blob, now)
             elif kept:
-                del self.disk.whole[blob]
+                self.disk.drop(blob)
                 self.cargo.gone(blob, now)
                 self.shell.dropped(blob)
 

@@ -172,6 +172,13 @@ class Disk:
         for index in range(len(manifest.chunks)):
             self._chunks.setdefault(manifest.chunks.sha256(index), (blob, index))
 
+    def drop(self, blob: bytes) -> None:
+        """Let go of a whole blob: nothing is taken over from it any more."""
+        del self.whole[blob]
+        self._chunks.clear()
+        for manifest, data in list(self.whole.values()):
+            self.store(manifest, data)
+
     @contextmanager
     def accessing(self, *, writing: bool) -> Iterator[None]:
         """Surround an access: before and after it are moments to die.

@@ -268,7 +268,7 @@ class Play:
         self._append(number, Setting("user", name, text))
 
     def _do_want(self, number: int, blob: int, signed: int, reading: int) -> None:
-        if blob in self.published and self.nodes[number].alive:
+        if blob in self.published and (self.nodes[number].alive or self.voyages.ends_at(number)):
             self.wants[number, blob] = (signed, reading)
             self._want(number, blob)
 
@@ -278,7 +278,7 @@ class Play:
         named = (manifest.size, manifest.id) if signed else (0, b"")
         if reading == LACKING:
             node.lacking[manifest.blob.raw] = named
-        else:
+        elif node.alive:
             node.life.transfers.want(manifest.blob.raw, *named, reading=bool(reading))
 
     def _do_unwant(self, number: int, blob: int) -> None:

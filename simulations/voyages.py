@@ -40,13 +40,19 @@ class Voyages:
     def owed(self, number: int, blob: bytes) -> bool:
         """Tell whether a node that wants a blob lacks what it is to get.
 
-        Couriers carry what a visible file names: not what was deleted, nor what lost to a rival.
+        Couriers carry what a visible file names (not what was deleted, nor what lost to a rival),
+        from where they call: what nobody wants there, or not any more, need not come there first.
         """
         node = self._nodes[number]
-        by_courier = any(voyage.far == number for voyage in self._voyages)
-        return blob not in node.disk.whole and (
-            not by_courier or node.life.porter.named(blob) is not None
-        )
+        homes = [self._nodes[each.home] for each in self._voyages if each.far == number]
+        if blob in node.disk.whole or not homes:
+            return blob not in node.disk.whole
+        called_at = any(blob in home.disk.whole for home in homes)
+        return called_at and node.life.porter.named(blob) is not None
+
+    def ends_at(self, number: int) -> bool:
+        """Tell whether couriers call at a node: what is wanted there is, while it is down, too."""
+        return any(number in (voyage.home, voyage.far) for voyage in self._voyages)
 
     def _cut(self, voyage: Voyage, end: int, change: int) -> None:
         one, two = self._nodes[voyage.courier].name, self._nodes[end].name

@@ -72,6 +72,31 @@ def test_what_no_file_names_is_not_carried(step: Step) -> None:
     assert len(carried) == 1
 
 
+def beyond(*steps: Step) -> Plan:
+    """Couriers call at n0, where a blob of n3 is wanted; n1 lacks it."""
+    plan = sea(blobs=1)
+    published, *rest = plan.steps
+    nodes, links = (*plan.nodes, NodeSpec(CORE)), (*plan.links, LinkSpec(0, 3, 0.005))
+    steps = (replace(published, args=(3, 0, "p0")), *rest, *steps)
+    return replace(plan, nodes=nodes, links=links, steps=steps)
+
+
+def test_what_is_wanted_at_a_node_that_is_down_comes_there_later_and_on_by_courier() -> None:
+    told = play(beyond(Step(1.0, "crash", (0, 3.0)), Step(2.0, "want", (0, 0, 1, 0))))
+    assert not told.failure
+    assert any("n1: has all of blob" in line for line in told.history)
+
+
+def test_nothing_need_come_from_where_couriers_call_and_nobody_wants_it() -> None:
+    told = play(beyond())
+    assert not told.failure
+    assert not any("n1: has all of blob" in line for line in told.history)
+
+
+def test_a_courier_takes_on_anew_what_it_let_go_of() -> None:
+    assert not play(draw(5276)).failure
+
+
 def test_a_courier_is_never_within_reach_of_both() -> None:
     plan = sea(2)
 

@@ -56,6 +56,18 @@ def test_chunks_that_lie_elsewhere_are_taken_over():
     assert data.startswith(DATA)
 
 
+def test_nothing_is_taken_over_from_what_was_let_go_of():
+    disk = Disk()
+    longer, data = make_blob(DATA + b"and more")
+    disk.store(MANIFEST, DATA)
+    disk.store(longer, data)
+    disk.drop(BLOB)
+    assert disk.open(MANIFEST).have.bit_count() >= COUNT - 1  # from the other
+    disk.parts.clear()
+    disk.drop(longer.blob.raw)
+    assert disk.open(MANIFEST).have == 0
+
+
 def test_only_what_was_flushed_survives_a_crash():
     disk = begun(2)
     disk.flush()
