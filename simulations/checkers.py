@@ -333,7 +333,8 @@ class Checker:
         who = f"{node.name}: counts record {line.seq} of"
         if record in self.stolen:
             author, key = self.stolen[record]
-            if (author, key) in law.rotations:
+            kept = law.checkpointed(author, line.incarnation, line.seq, key)
+            if (author, key) in law.rotations and not kept:
                 raise ViolationError(f"{who} {author[:8]}, by a key that was given up")
         elif record not in self.written and record not in self.unacknowledged:
             raise ViolationError(f"{who} {line.author[:8]}, which had no right to be")
@@ -341,7 +342,7 @@ class Checker:
             raise ViolationError(f"{who} {line.author[:8]}, which its papers do not give")
         removals = self.removals.get(line.author, {})
         seqs = [removals[id_].get(line.incarnation, 0) for id_ in removals if id_ in law.documents]
-        if seqs and line.seq > min(seqs):
+        if seqs and line.seq > min(seqs) and record not in self.stolen:
             raise ViolationError(f"{who} removed {line.author[:8]}")
 
     def _check_chains(self, node: Subject) -> None:

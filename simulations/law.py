@@ -18,6 +18,7 @@ import msgspec
 import store.identity
 
 Array = list[Any]
+Past = tuple[str, int, int, bytes, "Entry"]  # node, incarnation, seq, record, what held up to there
 DOCUMENT = (
     *("tag", "mesh", "version", "previous", "owners", "threshold", "members", "epochs"),
     *("reserved", "created", "nonce", "delegations", "evicted"),
@@ -99,7 +100,7 @@ class Document:
         self.members = {m[0]: _member(m) for m in fields["members"]}
         self.delegations: Array = fields.get("delegations", [])
         self.evicted = {each[0] for each in fields.get("evicted", [])}
-        self.epochs: list[tuple[str, int, int, bytes, Entry]] = [
+        self.epochs: list[Past] = [
             (e[0], e[1], e[2], e[3], Entry(e[0], e[4], frozenset(e[5]), tuple(e[7]), e[6]))
             for e in fields["epochs"]
         ]
@@ -174,9 +175,9 @@ class Law:
             self.admissions.setdefault(fields[2], []).append([*fields, data])
 
     # --- rights --------------------------------------------------------------------------------
-    def _turned(self, entry: Entry) -> tuple[Entry, list[tuple[str, int, int, bytes, Entry]]]:
-        """Follow a member's keys: what it is now, and what each key before vouches for."""
-        past: list[tuple[str, int, int, bytes, Entry]] = []
+    def _turned(self, entry: Entry) -> tuple[Entry, list[Past], set[bytes]]:
+        """Follow a member's keys: what it is now, what each before vouches for, and those keys."""
+        past: list[Past] = []
         known = {entry.key}
         while rivals := self.rotations.get((entry.node, entry.key)):
             ends = [{c[0]: (c[1], c[2]) for c in each[9]} for each in rivals]
@@ -187,7 +188,7 @@ class Law:
             key = new.pop() if len(new) == 1 else b""
             entry = entry._replace(key=b"" if key in known else key)
             known.add(key)
-        return entry, past
+        return entry, past, known - {entry.key}
 
     def _members(self, document: Document) -> dict[str, Entry]:
         found = {node: self._turned(entry)[0] for node, entry in document.members.items()}
@@ -210,18 +211,37 @@ class Law:
         return found
 
     def _pasts(self, document: Document) -> dict[tuple[str, int], list[tuple[int, Entry]]]:
-        found: dict[tuple[str, int], list[tuple[int, Entry]]] = {}
-        turned = [e for member in document.members.values() for e in self._turned(member)[1]]
+        people = dict(document.members)
         for node, given in self.admissions.items():
             if any(each[0] == node for each in document.delegations):
                 admitted = {each[4][0]: _member(each[4]) for each in given}
                 counted = self._entries[document.id]
-                for who, entry in admitted.items():
-                    if who in counted and who not in document.members:
-                        turned += self._turned(entry)[1]
-        for node, life, seq, _, entry in [*document.epochs, *turned]:
+                people |= {
+                    who: entry
+                    for who, entry in admitted.items()
+                    if who in counted and who not in document.members
+                }
+        said = [each for each in document.epochs if each[0] not in people]
+        for entry in people.values():
+            said += self._past_of(entry, [e for e in document.epochs if e[0] == entry.node])
+        found: dict[tuple[str, int], list[tuple[int, Entry]]] = {}
+        for node, life, seq, _, entry in said:
             found.setdefault((node, life), []).append((seq, entry))
         return {place: sorted(about, key=lambda e: e[0]) for place, about in found.items()}
+
+    def _past_of(self, entry: Entry, pinned: list[Past]) -> list[Past]:
+        """Let a member's keys end where it says, whatever owners pinned who did not know of it.
+
+        Rights that end below where rights have ended already are none.
+        """
+        _, turned, gone = self._turned(entry)
+        ends = {(old.key, life): seq for _, life, seq, _, old in turned}
+        found: list[Past] = []
+        for node, life, seq, record, old in [*sorted(pinned, key=lambda e: e[1:3]), *turned]:
+            last = min(seq, ends.get((old.key, life), 0)) if old.key in gone else seq
+            if all(each[2] < last for each in found if each[1] == life) and last:
+                found.append((node, life, last, record, old))
+        return found
 
     def entry(self, document: Document, author: str, incarnation: int, seq: int) -> Entry | None:
         """Return what held when ``author`` wrote this, as far as one document tells."""
@@ -241,6 +261,12 @@ class Law:
                 found.append({p[1]: max(e) for p, e in ends.items() if p[0] == member and e})
         lives = set.intersection(*map(set, found)) if found else set()
         return {life: min(each[life] for each in found) for life in lives}
+
+    def checkpointed(self, author: str, incarnation: int, seq: int, key: bytes) -> bool:
+        """Tell whether owners who evicted a node chose to keep what was signed with a key there."""
+        out = [each for each in self.in_force if author in each.evicted]
+        entries = [self.entry(each, author, incarnation, seq) for each in out]
+        return any(entry is not None and entry.key == key for entry in entries)
 
     def allows(self, line: Line) -> bool:
         """Tell whether a record counts: by a document of its version, and by all in force."""

@@ -65,7 +65,11 @@ class Membership:
         closed = self.checker.law(owner).closed(victim)
         motion = self._propose(by, draft, rival=bool(rival))
         if motion is not None:
-            seqs = {life: seq for (author, life), (seq, _) in heads.items() if author == victim}
+            seqs = {
+                life: seq - (record in self.checker.stolen)  # which ends where its key does
+                for (author, life), (seq, record) in heads.items()
+                if author == victim
+            }
             for life, seq in closed.items():  # a new key is taken over with where the old one ended
                 seqs[life] = max(seq, seqs.get(life, 0))
             self.checker.removals.setdefault(victim, {})[motion.id] = seqs

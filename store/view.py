@@ -101,6 +101,32 @@ class Turned:
 
     key: bytes
     epochs: tuple[Epoch, ...]
+    retired: frozenset[bytes]  # the keys before
+
+    def past(self, pins: Iterable[Epoch]) -> list[Epoch]:
+        """What a document pins of the member's chains and its keys vouch for, each in rising order.
+
+        Owners who had not heard of a new key may have pinned what a thief wrote with the old one:
+        no pin of a key that the document takes for the present one reaches beyond its end.  And no
+        rights end below where they have ended before.
+        """
+        ends = {(epoch.key, epoch.incarnation): epoch for epoch in self.epochs}
+        reach, found = dict[int, int](), list[Epoch]()
+        for epoch in (*sorted(pins, key=_place), *self.epochs):
+            if epoch.key in self.retired:
+                end = ends.get((epoch.key, epoch.incarnation))
+                if end is None:
+                    continue
+                if end.seq <= epoch.seq:
+                    epoch = msgspec.structs.replace(epoch, seq=end.seq, record=end.record)
+            if epoch.seq > reach.get(epoch.incarnation, 0):
+                reach[epoch.incarnation] = epoch.seq
+                found.append(epoch)
+        return found
+
+
+def _place(epoch: Epoch) -> tuple[int, int]:
+    return epoch.incarnation, epoch.seq
 
 
 def follow(member: Member, statements: Statements, version: int) -> Turned:
@@ -126,7 +152,7 @@ def follow(member: Member, statements: Statements, version: int) -> Turned:
         if key in seen or len(seen) > CHAIN_MAX:  # a key that was given up never comes back
             key = LOCKED
         seen.add(key)
-    return Turned(key, tuple(epochs))
+    return Turned(key, tuple(epochs), frozenset(seen - {key}))
 
 
 def _common(rivals: Iterable[Rotation]) -> dict[int, tuple[int, bytes]]:
@@ -157,28 +183,30 @@ class View:
         self.pinned: dict[tuple[str, int], dict[int, bytes]] = {}  # by the owners themselves
         self._reserved = reserved
         self.evicted = {each.node: each for each in document.evicted}
+        self._pins: dict[str, list[Epoch]] = {}
         for epoch in document.epochs:
             self.pinned.setdefault((epoch.node, epoch.incarnation), {})[epoch.seq] = epoch.record
-            self._add_epoch(epoch)
+            self._pins.setdefault(epoch.node, []).append(epoch)
         for member in document.members:
             self._add_member(member, statements)
         for delegation in document.delegations:
             for admission in statements.admissions.get(delegation.node, ()):
                 self._admit(delegation, admission, statements)
-        for place in self.epochs.values():
-            place.sort(key=lambda pair: pair[0].seq)
+        for node, pins in self._pins.items():
+            if node not in self.people:
+                self._add_past(sorted(pins, key=_place))
         self.members = {
             node: Rights.of(member, document.reserved) for node, member in self.people.items()
         }
 
-    def _add_epoch(self, epoch: Epoch) -> None:
-        place = self.epochs.setdefault((epoch.node, epoch.incarnation), [])
-        place.append((epoch, Rights.of(epoch, self._reserved.get(epoch.version, ()))))
+    def _add_past(self, epochs: Iterable[Epoch]) -> None:
+        for epoch in epochs:
+            place = self.epochs.setdefault((epoch.node, epoch.incarnation), [])
+            place.append((epoch, Rights.of(epoch, self._reserved.get(epoch.version, ()))))
 
     def _add_member(self, member: Member, statements: Statements) -> None:
         turned = follow(member, statements, self.document.version)
-        for epoch in turned.epochs:
-            self._add_epoch(epoch)
+        self._add_past(turned.past(self._pins.get(member.node, ())))
         self.people[member.node] = msgspec.structs.replace(member, key=turned.key)
 
     def _admit(self, delegation: Delegation, admission: Admission, statements: Statements) -> None:

@@ -12,7 +12,7 @@ from simulations.law import Document, Law, Line, Unlawful
 from store import canonical, root
 from store.drafts import Desk
 from store.root import Delegation
-from tests.store.ledgers import Node, identity, mesh, publish
+from tests.store.ledgers import Node, clone, deliver, identity, mesh, publish
 
 PUBLISH, SETTING = (1, "", ""), (8, "user", "x")
 
@@ -150,3 +150,32 @@ async def test_only_keys_that_led_to_the_present_one_close_a_past() -> None:
     law._past = {each.id: law._pasts(each) for each in law.in_force}
     law._entries = {each.id: law._members(each) for each in law.in_force}
     assert law.closed(node) == {}
+
+
+@pytest.mark.parametrize("out", [True, False])
+async def test_a_key_ends_where_it_says_whatever_owners_pinned_who_do_not_evict(
+    *, out: bool
+) -> None:
+    owner, other = await mesh(2)
+    await other.append(publish("before"))
+    thief = await clone(other)
+    await thief.append(publish("stolen"))
+    await deliver(thief, owner)
+    await other.ledger.council.rotate(b"\7" * 32)
+    node, life, old = other.ledger.node, other.ledger.incarnation, other.identity.key
+    await owner.ledger.council.propose(
+        lambda desk: desk.evict(node) if out else desk.change(node, roles=("mirror",))
+    )
+    before = await law_of(owner)
+    assert before.signs(node, life, 2, old)
+    assert before.checkpointed(node, life, 2, old) is out
+    for paper in await other.ledger.roots():
+        await owner.ledger.adopt(paper)
+    law = await law_of(owner)
+    assert law.rotations
+    assert law.signs(node, life, 1, old)
+    assert law.signs(node, life, 2, old) is out
+    assert law.checkpointed(node, life, 2, old) is out
+    assert not law.checkpointed(node, life, 3, old)
+    assert law.allows(line(other, 1, law, scope="generic")._replace(version=2))
+    assert law.allows(line(other, 2, law, scope="generic")._replace(version=2)) is out

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from store import canonical, root
 from store import identity as keyfile
-from store import root
 from store.council import Motion, can_sign, owner_keys
 from store.drafts import Desk
 from store.errors import ConflictError, DeniedError, NotFoundError, RejectedError
 from store.ledger import Ledger
 from store.root import Delegation, Reserved
-from tests.store.ledgers import Node, clone, deliver, mesh, publish, single
+from store.statements import rotate
+from tests.store.ledgers import Node, clone, deliver, identity, mesh, publish, single
 
 
 async def owned(count: int, owners: int, threshold: int) -> list[Node]:
@@ -280,6 +282,69 @@ async def test_a_thief_with_the_old_key_is_undone_where_it_was_believed() -> Non
     assert "not its author's" in outcomes[-1].refused
     await deliver(stolen, deceived)
     assert files(deceived) == ["mine", "mine too"]
+
+
+ANY_ORDER = [*itertools.permutations(range(4))]
+
+
+@pytest.mark.parametrize("order", ANY_ORDER)
+async def test_owners_who_had_not_heard_of_a_new_key_vouch_for_no_thief(
+    order: tuple[int, ...],
+) -> None:
+    owner, victim, reader = await mesh(3)
+    await victim.append(publish("mine"))
+    await meet([owner, victim, reader])
+    stolen = await clone(victim)
+    await stolen.append(publish("malware"))
+    await deliver(stolen, owner)
+    rotation = await victim.ledger.council.rotate()
+    own = await victim.append(publish("mine too"))
+    await owner.ledger.council.propose(
+        lambda desk: desk.change(victim.ledger.node, site="elsewhere")
+    )
+    (pin,) = owner.ledger.authority.newest.epochs
+    assert (pin.seq, pin.key) == (2, rotation.old)
+    batches = await victim.batches(), await stolen.batches()
+    document = (await owner.ledger.roots())[-1]
+    news: list[Callable[[], Awaitable[object]]] = [
+        lambda: reader.ledger.adopt(canonical.encode(rotation)),
+        lambda: reader.ledger.adopt(document),
+        lambda: reader.ledger.apply(batches[0]),
+        lambda: reader.ledger.apply(batches[1]),
+    ]
+    for each in order:
+        await news[each]()
+    await meet([owner, victim, reader])
+    for node in (owner, victim, reader):
+        assert files(node) == ["mine", "mine too"]
+        assert own in {row["id"] for row in node.rows("records") if row["status"] == "valid"}
+        assert await node.ledger.forks() == []
+        assert [(each.seq, each.key) for each in node.ledger.authority.vouched()] == [
+            (1, rotation.old)
+        ]
+    await owner.ledger.council.propose(lambda desk: desk.change(victim.ledger.node, name="v"))
+    (pin,) = owner.ledger.authority.newest.epochs
+    assert (pin.seq, pin.key) == (1, rotation.old)  # who knows of the key writes it down so
+
+
+async def test_a_thief_takes_back_nothing_of_who_was_evicted_or_whose_key_owners_took_over() -> (
+    None
+):
+    owner, victim, evicted, reader = await mesh(4)
+    for node in (victim, evicted):
+        await node.append(publish(f"of {node.number}"))
+    taken = await victim.ledger.council.rotate()
+    await meet([owner, victim, evicted, reader])
+    await owner.ledger.council.propose(lambda desk: desk.change(victim.ledger.node, site="reef"))
+    await evict(owner, evicted)
+    mesh_id, theirs = owner.ledger.mesh, identity(9)
+    for old in (victim.identity, evicted.identity):
+        said = rotate(mesh_id, old, old.rotate(theirs.seed), [], now=owner.clock() + 9)
+        await owner.ledger.adopt(canonical.encode(said))
+    await meet([owner, victim, reader])
+    for node in (owner, victim, reader):
+        assert files(node) == ["of 2", "of 3"]
+        assert node.ledger.authority.current_key(victim.ledger.node) == taken.new
 
 
 async def test_two_rotations_of_one_key_lock_the_node_until_an_owner_names_its_key() -> None:

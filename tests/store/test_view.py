@@ -85,6 +85,38 @@ def test_rotations_follow_each_other() -> None:
     assert keys == [TWO.key, NEXT.key, again.key]
 
 
+def pin(seq: int, key: bytes = TWO.key, life: int = 1, *roles: str) -> Epoch:
+    return Epoch(TWO.node, life, seq, bytes([seq]) * 32, key, roles or ("writer",), "", ("*",), 1)
+
+
+def ends(*pins: Epoch, key: bytes = TWO.key, said: tuple[statements.Rotation, ...] = ()) -> list:
+    member = msgspec.structs.replace(root.member_of(TWO, roles=("mirror",)), key=key)
+    found = view(document(member, epochs=pins), *(said or (rotation(),)))
+    return [(e.incarnation, e.seq, e.key, e.roles[0]) for e in found.all_epochs()]
+
+
+def test_no_pin_of_a_key_reaches_beyond_the_end_of_it_that_its_owners_had_not_heard_of() -> None:
+    assert ends(pin(3), pin(9)) == [(1, 3, TWO.key, "writer"), (1, 5, TWO.key, "writer")]
+    assert ends(pin(9)) == [(1, 5, TWO.key, "writer")]
+    assert ends(pin(9, TWO.key, 2)) == [(1, 5, TWO.key, "mirror")]  # a life that it never led
+    found = view(document(root.member_of(TWO), epochs=(pin(9),)), rotation())
+    assert [each.record for each in found.all_epochs()] == [END.record]
+
+
+def test_pins_of_owners_who_knew_of_the_end_hold_whatever_is_said_later() -> None:
+    assert ends(pin(9), key=NEXT.key) == [(1, 9, TWO.key, "writer")]
+    gone = document(epochs=(pin(9), pin(3)), evicted=(Evicted(TWO.node, "", 0),))
+    assert [each.seq for each in view(gone, rotation()).all_epochs()] == [3, 9]
+
+
+def test_a_key_ends_nothing_below_where_one_before_it_has_ended() -> None:
+    again = rotation(NEXT, NEXT.rotate(b"3" * 32), Closing(1, 2, b"s" * 32), now=2.0)
+    assert ends(said=(rotation(), again)) == [(1, 5, TWO.key, "mirror")]
+    assert ends(pin(4, ONE.key), pin(9), said=(rotation(TWO, NEXT, Closing(1, 3, b"s" * 32)),)) == [
+        (1, 4, ONE.key, "writer")
+    ]
+
+
 def delegated(**changes: object) -> RootDocument:
     delegation = Delegation(TWO.node, ("mirror", "writer"), ("npm-*",), ("reef",), 5000, 2)
     return document(
