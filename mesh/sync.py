@@ -188,7 +188,8 @@ class LedgerSync:
     ) -> list[Effect]:
         """The ledger has judged a batch; ``reach`` is how far it now has this author.
 
-        ``resend_from`` is set when it needs earlier records first; ``pause`` follows a refusal.
+        ``grown`` comes first.  ``resend_from`` is set when it needs earlier records first;
+        ``pause`` follows a refusal.
         """
         known = self._peers.get(peer)
         asked = self._asked.get(key)
@@ -198,6 +199,8 @@ class LedgerSync:
             return self._pull(now)
         if refused:
             known.refuse(key, now, pause, grows=pause >= REFUSED_PAUSE)
+        elif resend_from is None and self._reach(key) < reach:  # not ours to pass on: no head came
+            known.refuse(key, now, OUTAGE_PAUSE, grows=False)
         if resend_from is not None and known.rewinds.get(key, 0) < REWINDS_MAX:
             known.rewinds[key] = known.rewinds.get(key, 0) + 1
             upto = max(reach, resend_from)

@@ -220,6 +220,7 @@ class Ledgers:
         except UnavailableError as error:
             pause = sync.OUTAGE_PAUSE
             outcomes = [Outcome(refused=str(error)) for _ in effects]
+        self.catch_up()  # before the core asks for more
         for effect, outcome in zip(effects, outcomes, strict=True):
             key = (effect.author, effect.incarnation)
             named = (outcome.author, outcome.incarnation) == (key[0].hex(), key[1])
@@ -240,7 +241,6 @@ class Ledgers:
             )
         if any(outcome.forked is not None for outcome in outcomes):
             self._tell_forks()
-        self.catch_up()
 
     def _adopt(self, effect: sync.AdoptRoot) -> None:
         try:

@@ -51,6 +51,7 @@ class Outcome:
     reach: int = 0
     accepted: int = 0  # records that are new here and valid
     stored: int = 0  # records that are new here
+    headed: bool = False  # a signed head came for records that were here without one
     resend_from: int | None = None
     forked: int | None = None
     results: list[Result] = field(default_factory=list[Result])
@@ -120,7 +121,9 @@ class Applying:
             known = self._overlap(author, incarnation, first.seq, found[-1].header.seq)
             if not self._same_chain(batch, found, known, outcome):
                 return
-            found = self._supply_bodies(found, known, outcome)
+            last, found = found[-1], self._supply_bodies(found, known, outcome)
+            if not found:
+                self._supply_head(batch, last, outcome)
         if not found:
             return
         fork = self._fork(author, incarnation)
@@ -209,6 +212,18 @@ class Applying:
             if verdict.status == VALID:
                 self._claims.extend(projection.claims_of(record, verdict.facts))
         return [record for record in found if record.header.seq not in known]
+
+    def _supply_head(self, batch: Batch, last: Record, outcome: Outcome) -> None:
+        """Keep the head of records that are here without one, or nobody can have them from us.
+
+        A root document or a rotation vouches for records within a batch whose own head is refused.
+        """
+        if last.id != batch.head.record:
+            return
+        place = (batch.head.author, batch.head.incarnation, batch.head.seq)
+        if not chain.has_head(self._connection, *place):
+            self._heads.append(chain.head_row(batch.head))
+            outcome.headed = True
 
     def _quarantine(self, batch: Batch, seq: int, outcome: Outcome) -> None:
         """Two records at one seq: keep the proof, and count nothing of the author from there on."""

@@ -211,7 +211,7 @@ class Ledger:
         self._rejections.note(outcomes, now)
         if any(result.status == HELD for each in outcomes for result in each.results):
             await self._plan_recheck()
-        if any(outcome.stored for outcome in outcomes) or touched:
+        if any(outcome.stored or outcome.headed for outcome in outcomes) or touched:
             await self._listeners.tell(touched)
         return outcomes
 

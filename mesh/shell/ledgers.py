@@ -213,6 +213,8 @@ class Ledgers:
             pause = sync.OUTAGE_PAUSE
             log.warning("mesh.not_applied", why=str(error))
             outcomes = [Outcome(refused=str(error)) for _ in effects]
+        with outage("catching up"):
+            await self._catch_up()  # before the core asks for more
         for effect, outcome in zip(effects, outcomes, strict=True):
             key = (effect.author, effect.incarnation)
             named = (outcome.author, outcome.incarnation) == (key[0].hex(), key[1])
@@ -233,8 +235,6 @@ class Ledgers:
             )
         if any(outcome.forked is not None for outcome in outcomes):
             await self._tell_forks()
-        with outage("catching up"):
-            await self._catch_up()
 
     async def _tell_forks(self) -> None:
         """A fork has come to light: who is linked already must hear of it too."""

@@ -361,6 +361,23 @@ def test_what_our_own_store_could_not_take_is_asked_again_in_time() -> None:
     assert core.tick(moment) == [Send(NAMES[1], m.Range(NAMES[1], 1, 0, 3))]
 
 
+def test_what_was_taken_is_not_asked_for_twice() -> None:
+    core = wanting()
+    key = (NAMES[1], 1)
+    core.grown({key: (3, bytes(32))}, 1.0)
+    assert core.applied(NAMES[1], key, 3, refused=False, now=1.0) == []
+
+
+def test_records_without_a_head_are_asked_for_again_but_not_at_once() -> None:
+    """A root document vouched for them: they are stored, and nobody can have them from us yet."""
+    core = wanting()
+    key = (NAMES[1], 1)
+    core.grown({key: (0, b"")}, 1.0)
+    assert core.applied(NAMES[1], key, 3, refused=False, now=1.0) == [], "or it asks without end"
+    asked = core.tick(1.0 + OUTAGE_PAUSE)
+    assert asked == [Send(NAMES[1], m.Range(*key, 0, 3))]
+
+
 def test_root_documents_that_never_come_are_asked_for_again() -> None:
     core = LedgerSync(NAMES[0], {}, (1, b"one"), random.Random(1))
     core.linked(NAMES[1], 0.0)

@@ -11,14 +11,17 @@ import trio
 
 from mesh.effects import Write
 from mesh.exchange import Exchange
-from mesh.messages import GONE, OVERLOADED, Nope
+from mesh.messages import GONE, OVERLOADED, Head, Heads, Nope, Range
 from mesh.serving import Piece
 from mesh.shell.ledgers import RETRY, Ledgers
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Transfers
 from mesh.shell.writing import Fetch
+from mesh.sync import ApplyRecords
+from store import canonical
 from store.digest import Digest
 from store.errors import BlobUnknownError, NoHolderError, UnavailableError
+from tests.store.ledgers import mesh, publish
 
 BLOB = Digest.of(b"blob")
 
@@ -96,6 +99,28 @@ async def test_what_a_silent_ledger_could_not_tell_is_asked_again(autojump_clock
     await ledgers._catch_up_at_last()
     assert ledgers.core.heads == {(b"\xab", 7): (3, b"r")}
     assert autojump_clock.current_time() - began >= 2 * RETRY
+
+
+async def test_the_next_question_begins_where_what_was_taken_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The core hears how far the chain reaches before it looks for the next question."""
+    owner, reader = await mesh(2)
+    await owner.append(publish("one"))
+    (batch,) = await owner.batches_of(1 << 20)
+    head, sent = batch.head, list[Any]()
+    monkeypatch.setattr("mesh.sync.RANGE_MAX", head.seq)
+    peer, key = b"p" * 32, (bytes.fromhex(head.author), head.incarnation)
+    links: Any = SimpleNamespace(control={}, send=lambda peer, message: sent.append(message))
+    ledgers = Ledgers(reader.ledger, links, random.Random(1))
+    await ledgers._catch_up()
+    version, digest = ledgers.core.root
+    ledgers.core.linked(peer, 0.0)
+    said = Heads((Head(*key, head.seq + 1, b"r" * 32),), version, digest)
+    ledgers._perform(ledgers.core.received(peer, said, 0.0))
+    assert sent.pop() == Range(*key, 0, head.seq)
+    await ledgers._apply([ApplyRecords(peer, *key, canonical.encode(batch))])
+    assert sent == [Range(*key, head.seq, head.seq + 1)]
 
 
 @pytest.mark.parametrize(
