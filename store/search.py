@@ -21,11 +21,22 @@ from store.database import Database
 from store.errors import UnavailableError
 from store.paging import storable
 from store.schema_followers import search_digests, search_documents
+from store.search_matching import (
+    ENOUGH,
+    LOOKED_MAX,
+    MATCH_MAX,
+    LookedUp,
+    Match,
+    Place,
+    look,
+    matches,
+)
 from store.search_query import Query
-from store.search_text import MATCH_MAX, Match, fill_parts, matches, prepare, reset
+from store.search_text import fill_parts, prepare, reset
 from store.search_writing import Document, DocumentKey, fill, put
 
-SECONDS_MAX = 10.0  # that one query may take: it looks at too much, or the machine is too busy
+SECONDS_MAX = 10.0  # that one query may take: the machine is too busy
+LOOK_SECONDS_MAX = 3.0  # after which documents are looked through no further
 DIGESTS = ("sha1", "md5")  # those of a file that the catalog has no index of
 
 d = search_documents.c
@@ -113,13 +124,28 @@ class SearchIndex:
         texts = (query.package, query.version, query.tag, *query.formats, *query.licenses)
         if not query.repositories or not storable(*texts):
             return Found()
-        rows: list[Match] | None = None
+        looked_up: LookedUp | None = None
         with trio.move_on_after(SECONDS_MAX):
-            rows = await self._database.read(partial(_ordered, query=query))
-        if rows is None:
+            looked_up = await self._database.read(partial(matches, query=query))
+        if looked_up is None:
             raise UnavailableError("the search took too long: more words would narrow it")
+        rows, ended = looked_up
+        if not ended and len(rows) < ENOUGH:
+            rows, ended = await self._look(query, rows)
         fewer = query.bounded != query.terms or (self.partial and bool(query.parts))
-        return Found(rows, len(rows) >= MATCH_MAX or fewer)
+        return Found(_ordered(rows, query), not ended or len(rows) >= MATCH_MAX or fewer)
+
+    async def _look(self, query: Query, known: Sequence[Match]) -> tuple[list[Match], bool]:
+        """Look through what may be read until that is enough; whether nothing was left out."""
+        found = {each.id: each for each in known}
+        place, most = Place.first(query), LOOKED_MAX
+        with trio.move_on_after(LOOK_SECONDS_MAX):
+            while not place.ended and len(found) < ENOUGH:
+                unit = partial(look, query=query, place=place, most=most)
+                rows, place = await self._database.read(unit)
+                found = {each.id: each for each in rows} | found
+                most *= 2  # a long way is gone in few steps: each begins by passing what was seen
+        return list(found.values())[:MATCH_MAX], place.ended
 
     async def load(self, ids: Sequence[int]) -> list[Mapping[str, Any]]:
         """Documents by id, in that order."""
@@ -206,10 +232,7 @@ def _key(key: DocumentKey) -> list[sa.ColumnElement[bool]]:
     ]
 
 
-def _ordered(connection: sa.Connection, query: Query) -> list[Match]:
-    """A unit: what matches, best first."""
+def _ordered(found: Sequence[Match], query: Query) -> list[Match]:
+    """What matches, best first."""
     exact = query.exact or None
-    return sorted(
-        matches(connection, query),
-        key=lambda m: (m.package.lower() != exact, m.rank, -m.updated, m),
-    )
+    return sorted(found, key=lambda m: (m.package.lower() != exact, m.rank, -m.updated, m))

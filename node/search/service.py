@@ -26,8 +26,8 @@ from store.followers import Followers
 from store.journal import Journal
 from store.ledger import Ledger
 from store.search import SearchIndex
+from store.search_matching import MATCH_MAX
 from store.search_query import Query
-from store.search_text import MATCH_MAX
 from store.search_writing import DocumentKey
 
 WARM_AFTER = 1.0  # seconds after the start: the first requests have the processor to themselves

@@ -10,7 +10,7 @@ from functools import partial
 import sqlalchemy as sa
 import trio
 
-from store import schema, search_text
+from store import schema, search_matching
 from store.database import open_database
 from store.search import SearchIndex
 from store.search_query import Query, Term
@@ -81,24 +81,33 @@ async def test_a_kill_in_the_middle_loses_nothing(sqlite_url: str) -> None:
 
 
 async def test_the_index_is_asked_once_and_not_for_each_document(sqlite_url: str) -> None:
-    def plans(connection: sa.Connection, query: Query) -> list[str]:
+    def plans(connection: sa.Connection, query: Query) -> list[list[str]]:
         asked: list[tuple[str, object]] = []
 
         @sa.event.listens_for(connection, "before_cursor_execute")
         def note(_: object, __: object, text: str, values: object, *___: object) -> None:
             asked.append((text, values))
 
-        search_text.matches(connection, query)
-        first = []
-        for text, values in asked[:2]:
+        search_matching.matches(connection, query)
+        search_matching.look(connection, query, search_matching.Place.first(query), 10)
+        found = []
+        for text, values in [each for each in asked if "search_documents.format" in each[0]]:
             rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)  # type: ignore[arg-type]
-            first.append(str(rows.all()[0].detail))
-        return first
+            found.append([str(row.detail) for row in rows])
+        return found
 
+    by_id = "SEARCH search_documents USING INTEGER PRIMARY KEY (rowid=?)"
     async with open_database(sqlite_url, schema.local) as local:
-        await SearchIndex(local).prepare()
+        index = SearchIndex(local)
+        await index.prepare()
+        named = Document(DocumentKey("npm", "left", "1"), "npm", names="left")
+        await index.put([named], turn=1)
         for term in (Term(("left",)), Term(("left",), "names")):
             query = Query(("npm",), (term,))
-            words, parts = await local.read(partial(plans, query=query))
-            assert words.startswith("SCAN search_text ")
-            assert parts.startswith("SCAN search_parts ")
+            words, parts, looked = await local.read(partial(plans, query=query))
+            assert words[0].startswith("SCAN search_text ")
+            assert any(each.startswith("SCAN search_parts ") for each in parts)
+            assert any("repository=? AND package>? AND package<?" in each for each in looked)
+            for plan in (words, parts, looked):
+                assert by_id in plan
+                assert not any(each.startswith("SCAN search_documents") for each in plan)
