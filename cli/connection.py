@@ -159,7 +159,7 @@ class Offline:
     def _run(self) -> None:
         try:
             trio.run(self._work)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+        except BaseException as error:  # noqa: BLE001  raised again in the caller's thread
             self.error = sole(error)
         finally:
             self._ready.set()

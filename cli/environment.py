@@ -75,7 +75,7 @@ def enter(requirements: Path, module: str) -> None:
         _stop(f"{sys.prefix} lost libraries; delete it and try again")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(python, [str(python), "-m", module, *sys.argv[1:]])  # noqa: S606
+    os.execv(python, [str(python), "-m", module, *sys.argv[1:]])  # noqa: S606  our own interpreter and arguments
 
 
 def prepare(requirements: Path) -> Path:

@@ -69,7 +69,7 @@ def list_tokens(data: str | None, *, as_json: bool) -> None:
 @token.command(epilog="Example: atoll token revoke --data ./node 0f3c…")
 @data_option
 @click.argument("id")
-def revoke(data: str | None, id: str) -> None:  # noqa: A002 - the API's word
+def revoke(data: str | None, id: str) -> None:  # noqa: A002  the API's word
     """Revoke a token, everywhere this is heard."""
     with connect(data) as node:
         node.call("DELETE", f"/auth/tokens/{id}")

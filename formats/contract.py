@@ -290,7 +290,7 @@ def plain_error(error: RegistryError) -> Response:
 
 def json_response(document: object, *, status: int = 200, **extra: object) -> Response:
     """A JSON answer.  ``extra`` is passed on to Response."""
-    return Response(status, msgspec.json.encode(document), "application/json", **extra)  # type: ignore[arg-type]
+    return Response(status, msgspec.json.encode(document), "application/json", **extra)  # type: ignore[arg-type]  # keywords of Response
 
 
 def document_response(

@@ -185,7 +185,7 @@ class RemoteBlob(io.RawIOBase):
 
     def readinto(self, buffer: object) -> int:
         """Fetch the next bytes through the event loop."""
-        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]
+        view = memoryview(buffer).cast("B")  # type: ignore[arg-type]  # a buffer, whatever its type
         stop = min(self._size, self._at + len(view))
         if stop <= self._at:
             return 0

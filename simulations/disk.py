@@ -77,7 +77,7 @@ class MemoryPort:
         """Clone the database, as a thief of the disk would."""
         clone = MemoryPort()
         source, target = self.engine.raw_connection(), clone.engine.raw_connection()
-        source.driver_connection.backup(target.driver_connection)  # type: ignore[union-attr]
+        source.driver_connection.backup(target.driver_connection)  # type: ignore[union-attr]  # an open connection has a driver's
         return clone
 
     def close(self) -> None:

@@ -181,7 +181,7 @@ class Play:
                 stolen = self.membership.stolen
                 self.forgers[number] = Forger(node, self.checker, stolen)
         for step in self.plan.steps:
-            self.world.after(step.at, lambda step=step: self._step(step))  # type: ignore[misc]
+            self.world.after(step.at, lambda step=step: self._step(step))  # type: ignore[misc]  # mypy infers no type for lambdas with defaults
         self.world.after(SURVEY, self._survey)
 
     def run(self) -> float:

@@ -181,7 +181,7 @@ class QuickPort:
         self._database.execute("BEGIN")
         try:
             result = unit(cast("sa.Connection", self._connection))
-        except BaseException:
+        except BaseException:  # cancelled, too
             self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")

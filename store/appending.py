@@ -188,7 +188,7 @@ def complete(fact: Fact, old: Mapping[str, list[Claim]]) -> Fact:
             return fact
         about = old.get(fold.cell_keys(fact)[0], [])
         state = fold.resolve(fold.cell_keys(fact)[0], about) if about else None
-        return msgspec.structs.replace(fact, seen=state.records if state else ())  # type: ignore[union-attr]
+        return msgspec.structs.replace(fact, seen=state.records if state else ())  # type: ignore[union-attr]  # only such facts have seen
     if isinstance(fact, Delete | Restore | Resolve):
         about = old.get(fold.cell_keys(fact)[0], [])
         seen = set(fact.seen) | set(_concerned(fact, about))

@@ -86,17 +86,17 @@ class Missing(Collection[int]):
         self._bitmap = bitmap
 
     def __len__(self) -> int:
-        return len(self._bitmap._flags) - len(self._bitmap)  # noqa: SLF001 - one thing in two views
+        return len(self._bitmap._flags) - len(self._bitmap)  # noqa: SLF001  one thing in two views
 
     def __contains__(self, index: object) -> bool:
         return isinstance(index, int) and index not in self._bitmap
 
     def __iter__(self) -> Iterator[int]:
-        return self._bitmap._scan(b"\0")  # noqa: SLF001
+        return self._bitmap._scan(b"\0")  # noqa: SLF001  one thing in two views
 
     def runs(self) -> Iterator[range]:
         """Yield maximal runs of missing indexes."""
-        flags = self._bitmap._flags  # noqa: SLF001
+        flags = self._bitmap._flags  # noqa: SLF001  one thing in two views
         start = flags.find(b"\0")
         while start >= 0:
             stop = flags.find(b"\1", start)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 try:
     from pyfastcdc import FastCDC
 except ImportError:  # a platform without a wheel or a compiler
-    FastCDC = None  # type: ignore[assignment, misc]
+    FastCDC = None  # type: ignore[assignment, misc]  # not installed: the slow one does it
 
 Buffer = bytes | bytearray | memoryview
 

@@ -154,7 +154,7 @@ class Applier:
         self._form = delta_forms.of(header.form, header.work, folder, room, beat)
         try:
             self._basis = self._form.view(basis, SIZE_MAX)
-        except BaseException:
+        except BaseException:  # cancelled, too
             self._form.close()
             raise
         self._left, self._plain, self._frames = header.size, SIZE_MAX, FRAMES_MAX

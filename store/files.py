@@ -337,7 +337,7 @@ class FileStore:
                         temporary.replace(target)
                 for folder in {target.parent for _, target in written}:
                     disk.sync_folder(folder)
-            except BaseException:
+            except BaseException:  # cancelled, too
                 for temporary, _ in written:
                     with suppress(OSError):  # the next start sweeps what a failing disk keeps
                         temporary.unlink(missing_ok=True)
@@ -353,7 +353,7 @@ class FileStore:
                 copy.flush()
                 os.fsync(copy.fileno())
                 self.publish(temporary, target)
-            except BaseException:
+            except BaseException:  # cancelled, too
                 temporary.unlink(missing_ok=True)
                 raise
 

@@ -188,7 +188,7 @@ class Inventory:
         self, blobs: Iterable[bytes], change: Callable[[bytes, Row | None], Row | None]
     ) -> None:
         for part in bulk.chunks(blobs):
-            moved = await self._database.write(lambda c, part=part: _apply(c, part, change))  # type: ignore[misc]
+            moved = await self._database.write(lambda c, part=part: _apply(c, part, change))  # type: ignore[misc]  # mypy infers no type for lambdas with defaults
             self.tally.merge(moved)
 
     # --- asking ----------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ class Inventory:
         """Return the rows of some blobs."""
         found: dict[bytes, Row] = {}
         for part in bulk.chunks(blobs):
-            found |= await self._database.read(lambda c, part=part: _rows(c, part))  # type: ignore[misc]
+            found |= await self._database.read(lambda c, part=part: _rows(c, part))  # type: ignore[misc]  # mypy infers no type for lambdas with defaults
         return found
 
     async def missing(self, after: bytes = b"", limit: int = 100) -> list[Row]:

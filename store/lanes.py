@@ -157,7 +157,7 @@ class Lanes:
         if self._error is None:
             try:
                 self._sinks[lane](block.view)
-            except BaseException as caught:  # noqa: BLE001 - raised again by free() or join()
+            except BaseException as caught:  # noqa: BLE001  raised again by free() or join()
                 error = caught
         with self._lock:
             self._error = self._error or error

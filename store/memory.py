@@ -116,8 +116,8 @@ class MemoryStore:
 
     async def adopt(self, file: Path, digest: Digest) -> None:
         """Take over a complete, already verified local file.  Consumes it."""
-        await self.keep(file.read_bytes(), digest)  # noqa: ASYNC240 - no thread, on purpose
-        file.unlink()  # noqa: ASYNC240
+        await self.keep(file.read_bytes(), digest)  # noqa: ASYNC240  no thread, on purpose
+        file.unlink()  # noqa: ASYNC240  no thread, on purpose
 
     async def keep(self, data: bytes, digest: Digest) -> None:
         """Publish a small blob that is already verified.  Raises StoreFullError."""

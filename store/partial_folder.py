@@ -98,7 +98,7 @@ class PartialFolder:
                     disk.sync_folder(folder)
                     disk.sync_folder(folder.parent)
                 self._recover()
-            except BaseException:
+            except BaseException:  # cancelled, too
                 os.close(fd)
                 raise
         return self

@@ -25,7 +25,7 @@ DRAIN = 5.0  # seconds that calls in flight get when a portal closes
 DRAIN_INTERVAL = 0.002  # seconds between looks at whether they have ended
 
 
-class Withdrawn(Exception):  # noqa: N818 - a signal between the two threads, not an error
+class Withdrawn(Exception):  # noqa: N818  a signal between the two threads, not an error
     """The call was dropped because its caller was cancelled; nothing has happened."""
 
 
@@ -117,7 +117,7 @@ class Portal:
                 result: outcome.Outcome[T] = outcome.Value(await function(*args))
             except asyncio.CancelledError:
                 result = outcome.Error(Withdrawn())
-            except Exception as error:  # noqa: BLE001 - carried to the caller, whatever it is
+            except Exception as error:  # noqa: BLE001  carried to the caller, whatever it is
                 result = outcome.Error(error)
             self.answer([(reply, result)])
 
@@ -147,7 +147,7 @@ class Portal:
 
     async def _finish(self, drain: float) -> None:
         deadline = self.loop.time() + drain
-        while self._pending and self.loop.time() < deadline:  # noqa: ASYNC110 - rare; no signal
+        while self._pending and self.loop.time() < deadline:  # noqa: ASYNC110  rare; no signal
             await asyncio.sleep(DRAIN_INTERVAL)
         rest = [t for t in asyncio.all_tasks() if t is not asyncio.current_task()]
         for task in rest:
@@ -168,7 +168,7 @@ def reschedule(ready: list[tuple[trio.lowlevel.Task, outcome.Outcome[Any]]]) -> 
 async def open_portal(*, drain: float = DRAIN) -> AsyncGenerator[Portal]:
     """Start the thread; leaving the block drains calls in flight for ``drain`` seconds."""
     portal = Portal()
-    portal._thread.start()  # noqa: SLF001 - the constructor's other half
+    portal._thread.start()  # noqa: SLF001  the constructor's other half
     try:
         yield portal
     finally:

@@ -135,7 +135,7 @@ class Worker(aiosqlite.Connection):
             raise
 
     async def _on_thread(self, function: Callable[[], T]) -> T:
-        result: T = await self._execute(function)  # type: ignore[no-untyped-call]
+        result: T = await self._execute(function)  # type: ignore[no-untyped-call]  # aiosqlite has no types there
         return result
 
     async def close(self) -> None:

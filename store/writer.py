@@ -90,7 +90,7 @@ class Writer:
         for run in (run_together, run_apart):
             try:
                 return await self._transact(partial(run, units=units))
-            except Exception as error:  # noqa: BLE001 - carried to the caller, whatever it is
+            except Exception as error:  # noqa: BLE001  carried to the caller, whatever it is
                 if len(units) == 1 or isinstance(error, UnknownOutcomeError):
                     return [outcome.Error(error) for _ in units]
         return [result for unit in units for result in await self._commit([unit])]

@@ -72,7 +72,7 @@ def demo(size: int, seed: int | None, *, keep: bool) -> None:
     click.echo(f"Outages by seed {seed}; data in {folder}")
     story = Story()
     try:
-        trio.run(_run, folder, story, size * 1_000_000, random.Random(seed))  # noqa: S311
+        trio.run(_run, folder, story, size * 1_000_000, random.Random(seed))  # noqa: S311  cuts cables, guards no secret
     except BaseExceptionGroup as group:
         error = sole(group)
         if not isinstance(error, RegistryError):

@@ -85,7 +85,7 @@ class RelayedCarrier:
         try:
             await stream.do_handshake()
             return Dialled(stream, public_key(stream), address)
-        except BaseException:
+        except BaseException:  # cancelled, too
             await trio.aclose_forcefully(stream.transport)
             raise
 

@@ -75,7 +75,7 @@ class TlsCarrier:
         try:
             await stream.do_handshake()
             return Dialled(stream, public_key(stream), address)
-        except BaseException:
+        except BaseException:  # cancelled, too
             await trio.aclose_forcefully(raw)
             raise
 

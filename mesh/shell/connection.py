@@ -155,7 +155,7 @@ class Connection:
                     await self._guard(self._write)  # ends when the last words are out
                     nursery.cancel_scope.cancel()
             self.detached = self.detached and not self._scope.cancelled_caught
-        except BaseException:
+        except BaseException:  # cancelled, too
             self.detached = False
             raise
         finally:

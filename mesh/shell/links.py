@@ -250,7 +250,7 @@ class Links:
                 clock=clock(),
                 ticket=ticket,
             )
-        except BaseException:
+        except BaseException:  # cancelled, too
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 await dialled.stream.aclose()
             raise

@@ -158,7 +158,7 @@ class Relays:
         stream = Joined(connection.stream, connection.link.rest())
         try:
             await stream.send_all(token)
-        except BaseException:
+        except BaseException:  # cancelled, too
             await trio.aclose_forcefully(stream)
             raise
         return stream

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         Ed25519PublicKey,
     )
 
-TOKEN_PREFIX = "atoll_"  # noqa: S105 - not a secret: lets scanners recognise leaked tokens
+TOKEN_PREFIX = "atoll_"  # noqa: S105  not a secret: lets scanners recognise leaked tokens
 AUDIENCE = "atoll"
 LOGIN_LIFE = 90 * 86400.0  # seconds that the token of a client that logs in (npm, docker) lives
 EXPIRED_KEPT = 86400.0  # seconds that an expired token is still listed

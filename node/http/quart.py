@@ -78,7 +78,7 @@ class Connection(TrioASGIHTTPConnection):
 
         await super().__call__(receive, send_and_note)
 
-    async def handle_messages(  # type: ignore[override]
+    async def handle_messages(  # type: ignore[override]  # Quart's has no bound
         self, nursery: trio.Nursery, request: Request, receive: ASGIReceiveCallable
     ) -> None:
         """Feed the body as the handler consumes it; the client leaving ends the request.

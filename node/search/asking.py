@@ -110,7 +110,7 @@ def _one(name: str, values: Sequence[str]) -> str:
 def _chosen(readable: Sequence[str], patterns: Iterable[str]) -> list[str]:
     """The readable repositories that were asked for; others are as good as not there."""
     named = list(patterns)
-    match: Callable[[str], bool] = lambda key: any(fnmatchcase(key, p) for p in named)  # noqa: E731
+    match: Callable[[str], bool] = lambda key: any(fnmatchcase(key, p) for p in named)  # noqa: E731  one line says it
     return [key for key in readable if not named or match(key)]
 
 

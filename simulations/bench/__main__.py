@@ -59,7 +59,7 @@ def registry(
     clients: int,
     uploads: int | None,
     growth: int,
-    quick: bool,  # noqa: FBT001
+    quick: bool,  # noqa: FBT001  a flag of the command
     file: Path | None,
     plots: Path | None,
 ) -> None:
@@ -96,7 +96,7 @@ def mesh(
     mib: tuple[int, ...],
     congestion: str,
     again: int,
-    quick: bool,  # noqa: FBT001
+    quick: bool,  # noqa: FBT001  a flag of the command
     file: Path | None,
     plot: Path | None,
 ) -> None:

@@ -136,7 +136,7 @@ class Site(Server):
         began = time.monotonic()
         try:
             self._join()
-        except BaseException:
+        except BaseException:  # cancelled, too
             self.stop()
             raise
         return time.monotonic() - began

@@ -29,7 +29,7 @@ def read_report(text: str) -> dict[str, float]:
     connects = int(failed[1]) if failed else 0
     rate, transfer = RATE.search(text), TRANSFER.search(text)
     if wrong or connects or rate is None or transfer is None:
-        raise LoadError((wrong or failed or re.match("(?s).*", text))[0])  # type: ignore[index]
+        raise LoadError((wrong or failed or re.match("(?s).*", text))[0])  # type: ignore[index]  # it matches any text
     done = DONE.search(text)
     found = {
         "requests": float(done[1]) if done else 0.0,

@@ -65,7 +65,7 @@ class Namespaces:
         try:
             for index, name in enumerate(self.names):
                 self._make(index, name)
-        except BaseException:
+        except BaseException:  # cancelled, too
             self.close()
             raise
         return self

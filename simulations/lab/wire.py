@@ -28,7 +28,7 @@ class Wire(Net):
                 subprocess.run(["ip", "netns", "add", self.namespace(index)], check=True)
                 self._made.append(self.namespace(index))
             self._join()
-        except BaseException:
+        except BaseException:  # cancelled, too
             self.__exit__()
             raise
         return self

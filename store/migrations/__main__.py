@@ -29,7 +29,7 @@ def draft(name: str, message: str) -> None:
             )
         engine.dispose()
     slug = re.sub(r"\W+", "_", message).lower()
-    print(f"check {slug} and name {name}{number:04} in store.migrations.HEADS")  # noqa: T201
+    print(f"check {slug} and name {name}{number:04} in store.migrations.HEADS")  # noqa: T201  a command for contributors
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ POLL_SECONDS = 0.02
 OUTPUT_TAIL = 4000  # characters of a node's log shown when it fails
 
 
-class NodeFailure(AssertionError):  # noqa: N818 - a failed node is a failed assertion
+class NodeFailure(AssertionError):  # noqa: N818  a failed node is a failed assertion
     """A node did not start, did not stop cleanly, or wrote a traceback."""
 
 

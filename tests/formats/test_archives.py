@@ -90,8 +90,8 @@ def test_a_zip_written_to_a_pipe_is_read() -> None:
             return True
 
         def write(self, data: object, /) -> int:
-            self.data += bytes(data)  # type: ignore[call-overload]
-            return len(bytes(data))  # type: ignore[call-overload]
+            self.data += bytes(data)  # type: ignore[call-overload]  # any buffer
+            return len(bytes(data))  # type: ignore[call-overload]  # any buffer
 
     pipe = Pipe()
     with zipfile.ZipFile(pipe, "w") as archive:

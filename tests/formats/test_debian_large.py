@@ -32,7 +32,7 @@ class DiskIngest:
     """Bytes on their way into a file."""
 
     def __init__(self, checksums: Iterable[str]) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 - the repository keeps it
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115  the repository keeps it
         self.hashes = {name: hashlib.new(name) for name in {*checksums, "sha256"}}
         self.size = 0
         self.result = cast("Ingested", None)

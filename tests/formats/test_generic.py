@@ -221,7 +221,7 @@ async def test_a_deep_tree_is_skipped_when_its_parent_is_listed() -> None:
         blob = repository.add_blob(b"")
         repository.files[path] = _artifact(path, blob.digest.hex)
     await put(repository, "/small/x")
-    repository.packages = counting  # type: ignore[method-assign, assignment]
+    repository.packages = counting  # type: ignore[method-assign, assignment]  # a fake in its place
     entries = json.loads((await get(repository, "/?list")).body)["entries"]
     assert [each["name"] for each in entries] == ["big", "small"]
     assert asked <= 3

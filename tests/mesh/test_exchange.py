@@ -405,7 +405,7 @@ def test_neighbours_hear_what_is_on_its_way() -> None:
             said.append(message)
         return heard(peer, message, now)
 
-    c.core.received = listen  # type: ignore[method-assign]
+    c.core.received = listen  # type: ignore[method-assign]  # a fake in its place
     b.want(held[0])
     c.want(held[0])
     world.run(20, lambda: has(c, held[0].blob.raw))

@@ -204,6 +204,6 @@ def test_this_program_takes_the_same_papers() -> None:
 def test_a_changed_byte_is_noticed(at: int) -> None:
     data = bytearray(block("Signed by a, as it travels"))
     data[at] ^= 1
-    with pytest.raises((msgspec.DecodeError, AssertionError, ValueError)):  # noqa: PT012
+    with pytest.raises((msgspec.DecodeError, AssertionError, ValueError)):  # noqa: PT012  reading and looking are one question
         _, signed = signers(bytes(data))
         assert signed == {A}

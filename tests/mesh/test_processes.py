@@ -192,7 +192,7 @@ class Hostile:
             await trio.sleep_forever()
             raise AssertionError
 
-        transfers.read = {"corrupt": corrupt, "stall": stall}[vice]  # type: ignore
+        transfers.read = {"corrupt": corrupt, "stall": stall}[vice]  # type: ignore  # one of two faults in its place
 
 
 @pytest.mark.parametrize("vice", ["corrupt", "stall"])

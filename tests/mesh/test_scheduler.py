@@ -26,7 +26,7 @@ SIZE = 64 * 1024
 
 
 def blob(needed: int, count: int = 64, **more: object) -> Blob:
-    return Blob(count, lambda i: i * SIZE, needed, **more)  # type: ignore[arg-type]
+    return Blob(count, lambda i: i * SIZE, needed, **more)  # type: ignore[arg-type]  # keywords of the tuple
 
 
 def source(
@@ -45,7 +45,7 @@ def source(
         room,
         rtt,
         rate,
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # keywords of the tuple
     )
 
 

@@ -33,7 +33,7 @@ async def stranger(fleet: Fleet, node: Node) -> tuple[trio.abc.Stream, m.Challen
         decoder.feed(await stream.receive_some(4096))
         for said in decoder:
             assert isinstance(said, m.Challenge)
-            return stream, said  # type: ignore[return-value]
+            return stream, said  # type: ignore[return-value]  # a fake of it
 
 
 async def answer(stream: trio.abc.Stream, data: bytes) -> list[m.Message]:

@@ -110,7 +110,7 @@ async def test_the_api_is_built_once_however_many_ask() -> None:
     lazy = LazyApp(build)
     async with trio.open_nursery() as nursery:
         for number in range(3):
-            nursery.start_soon(lazy, {"path": f"/{number}"}, None, None)  # type: ignore[arg-type]
+            nursery.start_soon(lazy, {"path": f"/{number}"}, None, None)  # type: ignore[arg-type]  # a fake of it
     assert built == [1]
     assert sorted(answered) == ["/0", "/1", "/2"]
 

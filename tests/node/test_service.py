@@ -74,7 +74,7 @@ async def test_a_start_that_was_killed_midway_is_made_up_for(
 ) -> None:
     """The marker was written before the repositories: they never came."""
 
-    class Killed(Exception):  # noqa: N818 - it stands for a signal
+    class Killed(Exception):  # noqa: N818  it stands for a signal
         pass
 
     with monkeypatch.context() as patch:

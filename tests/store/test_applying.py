@@ -254,7 +254,7 @@ async def test_a_restored_backup_takes_its_own_records_back_from_peers() -> None
     author, reader, batches = await pair(3)
     await reader.ledger.apply(batches)
     restored = Node(1, author.clock)
-    author.port.engine.raw_connection().driver_connection.backup(  # type: ignore[union-attr]
+    author.port.engine.raw_connection().driver_connection.backup(  # type: ignore[union-attr]  # an open connection has a driver's
         restored.port.engine.raw_connection().driver_connection
     )
     await restored.ledger.initialise(renew=True)

@@ -51,7 +51,7 @@ async def test_entries_are_filtered(log: AuditLog, clock: Clock) -> None:
     await log.write("eve", "delete", "a", "refused")
 
     async def targets(**wanted: str) -> list[tuple[str, str]]:
-        return [(row.actor, row.action) for row in await log.entries(**wanted)]  # type: ignore[arg-type]
+        return [(row.actor, row.action) for row in await log.entries(**wanted)]  # type: ignore[arg-type]  # keywords of entries
 
     assert await targets(actor="ann") == [("ann", "delete"), ("ann", "publish")]
     assert await targets(action="delete", outcome="refused") == [("eve", "delete")]

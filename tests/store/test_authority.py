@@ -20,7 +20,7 @@ MESH = "ab" * 32
 def document(
     *members: Member, version: int = 1, previous: tuple[bytes, ...] = (), **more: object
 ) -> RootDocument:
-    return RootDocument("", version, previous, (ONE.key,), 1, members, **more)  # type: ignore[arg-type]
+    return RootDocument("", version, previous, (ONE.key,), 1, members, **more)  # type: ignore[arg-type]  # a fake of it
 
 
 def header(

@@ -19,7 +19,7 @@ def test_every_table_has_its_columns_in_order_for_both_databases() -> None:
     for table in schema.facts.tables.values():
         lite = bulk.positional(sa.insert(table), table, sqlite.dialect())
         assert lite.count("?") == len(table.columns)
-        rich = bulk.positional(sa.insert(table), table, postgresql.asyncpg.dialect())  # type: ignore[no-untyped-call]
+        rich = bulk.positional(sa.insert(table), table, postgresql.asyncpg.dialect())  # type: ignore[no-untyped-call]  # SQLAlchemy has no types there
         assert f"${len(table.columns)}" in rich
 
 

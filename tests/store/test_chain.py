@@ -41,7 +41,7 @@ async def test_ranges_end_on_the_last_head_that_fits() -> None:
         return len(batch.records), batch.head.seq
 
     assert await seqs(1, 1) == (1, 1)  # never nothing
-    size = len(b"".join((await node.chain(*key))[0].records[0]))  # type: ignore[arg-type]
+    size = len(b"".join((await node.chain(*key))[0].records[0]))  # type: ignore[arg-type]  # no body is withheld
     assert await seqs(3, 4 * (size + 16)) == (4, 6)
     assert await seqs(1, 1 << 20) == (10, 10)
     assert await node.ledger.range(*key, 11) is None

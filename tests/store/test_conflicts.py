@@ -96,7 +96,7 @@ async def test_two_authors_apart_are_told_of_their_conflict() -> None:
     lost: list[str] = []
     two.ledger.observe(partial(_collect, lost))
     await two.ledger.apply(await one.batches())
-    conflicts = Conflicts(two.port)  # type: ignore[arg-type]
+    conflicts = Conflicts(two.port)  # type: ignore[arg-type]  # a fake of it
     (found,) = await conflicts.files("r")
     assert found.winner.digest == digest("one")
     assert [each.author for each in found.rivals] == [one.identity.node, two.identity.node]
@@ -106,13 +106,13 @@ async def test_two_authors_apart_are_told_of_their_conflict() -> None:
 
 
 async def _collect(lost: list[str], change: object) -> None:
-    lost += [cell.lost for cell in change.touched if cell.lost]  # type: ignore[attr-defined]
+    lost += [cell.lost for cell in change.touched if cell.lost]  # type: ignore[attr-defined]  # what the test gathers
 
 
 async def test_looking_searches_indexes(sqlite_url: str) -> None:
     statements: list[str] = []
     async with open_database(sqlite_url, schema.facts) as facts:
-        engine = facts._backend._reading  # type: ignore[attr-defined]
+        engine = facts._backend._reading  # type: ignore[attr-defined]  # SQLite's has it
         sa.event.listen(
             engine, "before_cursor_execute", lambda *values: statements.append(values[2])
         )

@@ -63,7 +63,7 @@ def forever(database: Database, running: threading.Event | None = None) -> Unit:
 
 
 async def until(event: threading.Event) -> None:
-    while not event.is_set():  # noqa: ASYNC110 - another thread sets it
+    while not event.is_set():  # noqa: ASYNC110  another thread sets it
         await trio.sleep(0.001)
 
 

@@ -29,7 +29,7 @@ def sqlite(code: int) -> sa.exc.DBAPIError:
 
 def postgresql(code: str, *, invalidated: bool = False) -> sa.exc.DBAPIError:
     origin = Exception("words")
-    origin.sqlstate = code  # type: ignore[attr-defined]
+    origin.sqlstate = code  # type: ignore[attr-defined]  # as the driver's errors have
     error = sa.exc.OperationalError("SELECT 'secret'", {}, origin)
     error.connection_invalidated = invalidated
     return error

@@ -14,7 +14,7 @@ GOOD = file("a")
 
 def one(**changes: object) -> Publish:
     fields = {name: getattr(GOOD, name) for name in GOOD.__struct_fields__} | changes
-    return Publish("r", "p", "1", (File(**fields),))  # type: ignore[arg-type]
+    return Publish("r", "p", "1", (File(**fields),))  # type: ignore[arg-type]  # a fake of it
 
 
 @pytest.mark.parametrize(

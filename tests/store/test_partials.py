@@ -40,7 +40,7 @@ async def test_the_service_flushes_by_time(tmp_path: Path) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(partials.run)
         with trio.fail_after(5):
-            while blob._unsaved:  # noqa: ASYNC110 - flushing tells nobody
+            while blob._unsaved:  # noqa: ASYNC110  flushing tells nobody
                 await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
     await partials.close()

@@ -13,7 +13,7 @@ from tests.store.ledgers import Node, deliver, file, mesh, publish, revise, sing
 async def join(owner: Node, joiner: Node, **rights: object) -> None:
     members = [
         *owner.ledger.authority.members().values(),
-        root.member_of(joiner.identity, **rights),  # type: ignore[arg-type]
+        root.member_of(joiner.identity, **rights),  # type: ignore[arg-type]  # keywords of member_of
     ]
     await revise(owner, members)
     await joiner.ledger.rebase(await owner.ledger.roots())

@@ -148,7 +148,7 @@ def test_only_publishes_name_blobs() -> None:
 async def test_asking_searches_indexes(sqlite_url: str) -> None:
     statements: list[str] = []
     async with open_database(sqlite_url, schema.facts) as facts:
-        engine = facts._backend._reading  # type: ignore[attr-defined]
+        engine = facts._backend._reading  # type: ignore[attr-defined]  # SQLite's has it
         sa.event.listen(
             engine, "before_cursor_execute", lambda *values: statements.append(values[2])
         )

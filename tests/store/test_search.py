@@ -25,7 +25,7 @@ def document(
     """Give a document whose words are its package's."""
     key = DocumentKey(repository, package, version, path)
     told: dict[str, object] = {"format": repository, "names": package.replace("-", " "), **fields}
-    return Document(key, **told)  # type: ignore[arg-type]
+    return Document(key, **told)  # type: ignore[arg-type]  # keywords of Document
 
 
 def term(text: str, column: str = "", *, whole: bool = False) -> Term:
@@ -230,7 +230,7 @@ async def test_tagged_versions_are_found_again(index: SearchIndex) -> None:
 @pytest.mark.parametrize("language", [fts5, tsquery])
 def test_the_languages_hold_words_only(language: object) -> None:
     def asked(terms: Iterable[Term]) -> str:
-        return str(language(terms))  # type: ignore[operator]
+        return str(language(terms))  # type: ignore[operator]  # any of the languages
 
     assert asked([term("a b"), term("c", NAMES, whole=True)]) in {
         '"a b" AND names : "c"',

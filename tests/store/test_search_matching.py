@@ -173,6 +173,6 @@ def test_words_are_counted_no_more_than_may_be(monkeypatch: pytest.MonkeyPatch) 
     class Connection:
         dialect = sa.create_engine("sqlite://").dialect
 
-    plan = search_matching._plan(Connection(), (many, many))  # type: ignore[arg-type]
+    plan = search_matching._plan(Connection(), (many, many))  # type: ignore[arg-type]  # a fake of it
     assert (plan.looked_up, plan.compared) == ((), (many, many))
     assert len(asked) == search_matching.COUNTED_MAX

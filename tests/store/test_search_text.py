@@ -92,7 +92,7 @@ async def test_the_index_is_asked_once_and_not_for_each_document(sqlite_url: str
         search_matching.look(connection, query, search_matching.Place.first(query), 10)
         found = []
         for text, values in [each for each in asked if "search_documents.format" in each[0]]:
-            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)  # type: ignore[arg-type]
+            rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}", values)  # type: ignore[arg-type]  # positional values, as compiled
             found.append([str(row.detail) for row in rows])
         return found
 

@@ -59,8 +59,8 @@ def test_register_rows_carry_what_the_next_write_supersedes() -> None:
     assert row is not None
     found = named(fold.POINTER, row)
     assert (found["value"], found["hlc"]) == (b"2", 8)
-    assert ids(found["records"]) == (RECORD, b"s" * 32)  # type: ignore[arg-type]
-    assert siblings_of(found["siblings"]) == (b"1",)  # type: ignore[arg-type]
+    assert ids(found["records"]) == (RECORD, b"s" * 32)  # type: ignore[arg-type]  # what the states hold is known here
+    assert siblings_of(found["siblings"]) == (b"1",)  # type: ignore[arg-type]  # what the states hold is known here
     removed = fold.resolve_pointer([claim(Point("r", "p", "n", None))])
     assert states.register_row(fold.POINTER, removed, ("r", "p", "n")) is None
 

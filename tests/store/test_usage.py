@@ -127,7 +127,7 @@ async def test_what_is_counted_while_telling_is_told_later(kept: tuple[UsageLog,
 
 
 def test_facts_are_bounded() -> None:
-    log = UsageLog(None, None, "n" * 64)  # type: ignore[arg-type]
+    log = UsageLog(None, None, "n" * 64)  # type: ignore[arg-type]  # neither is asked
     many = [(VersionKey("r", "p" * 500, str(n)), n, n) for n in range(100)]
     facts = log.facts([*many, (VersionKey("s", "p", "1"), 1, 1)])
     assert [fact.repository for fact in facts] == ["r", "r", "s"]

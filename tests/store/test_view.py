@@ -21,7 +21,7 @@ END = Closing(1, 5, b"r" * 32)
 
 
 def document(*members: Member, **more: object) -> RootDocument:
-    return RootDocument("", 1, (), (ONE.key,), 1, members, **more)  # type: ignore[arg-type]
+    return RootDocument("", 1, (), (ONE.key,), 1, members, **more)  # type: ignore[arg-type]  # keywords of the document
 
 
 def view(made: RootDocument, *said: statements.Statement) -> View:
@@ -55,17 +55,17 @@ def test_globs_cover_what_they_surely_match() -> None:
 def test_a_rotation_moves_the_rights_to_another_key_from_where_it_says() -> None:
     found = view(document(root.member_of(TWO)), rotation())
     assert found.members[TWO.node].key == NEXT.key
-    assert found.rights(TWO.node, 1, 5).key == TWO.key  # type: ignore[union-attr]
-    assert found.rights(TWO.node, 1, 6).key == NEXT.key  # type: ignore[union-attr]
-    assert found.rights(TWO.node, 2, 1).key == NEXT.key  # type: ignore[union-attr]
+    assert found.rights(TWO.node, 1, 5).key == TWO.key  # type: ignore[union-attr]  # a member has rights
+    assert found.rights(TWO.node, 1, 6).key == NEXT.key  # type: ignore[union-attr]  # a member has rights
+    assert found.rights(TWO.node, 2, 1).key == NEXT.key  # type: ignore[union-attr]  # a member has rights
 
 
 def test_two_rotations_of_one_key_lock_it_after_what_both_vouch_for() -> None:
     earlier = rotation(TWO, OTHER, Closing(1, 3, b"q" * 32))
     found = view(document(root.member_of(TWO)), rotation(), earlier)
     assert found.members[TWO.node].key == LOCKED
-    assert found.rights(TWO.node, 1, 3).key == TWO.key  # type: ignore[union-attr]
-    assert found.rights(TWO.node, 1, 4).key == LOCKED  # type: ignore[union-attr]
+    assert found.rights(TWO.node, 1, 3).key == TWO.key  # type: ignore[union-attr]  # a member has rights
+    assert found.rights(TWO.node, 1, 4).key == LOCKED  # type: ignore[union-attr]  # a member has rights
 
 
 def test_a_key_that_was_given_up_never_comes_back() -> None:
@@ -81,7 +81,7 @@ def test_rotations_follow_each_other() -> None:
         rotation(NEXT, again, Closing(1, 9, b"s" * 32), now=2.0),
         rotation(),
     )
-    keys = [found.rights(TWO.node, 1, seq).key for seq in (5, 9, 10)]  # type: ignore[union-attr]
+    keys = [found.rights(TWO.node, 1, seq).key for seq in (5, 9, 10)]  # type: ignore[union-attr]  # a member has rights
     assert keys == [TWO.key, NEXT.key, again.key]
 
 
@@ -180,5 +180,5 @@ def test_reservations_bind_the_past_as_they_were() -> None:
         document(root.member_of(TWO), reserved=(), epochs=(epoch,)), version=2
     )
     found = View(made, Statements(), {1: reserved, 2: ()})
-    assert found.rights(TWO.node, 1, 5).reserved == reserved  # type: ignore[union-attr]
-    assert found.rights(TWO.node, 1, 6).reserved == ()  # type: ignore[union-attr]
+    assert found.rights(TWO.node, 1, 5).reserved == reserved  # type: ignore[union-attr]  # a member has rights
+    assert found.rights(TWO.node, 1, 6).reserved == ()  # type: ignore[union-attr]  # a member has rights

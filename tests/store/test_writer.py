@@ -22,7 +22,7 @@ from store.writer import UnknownOutcomeError, Writer
 T = TypeVar("T")
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):  # noqa: N818  a refusal, not an error
     """What asyncpg would raise, with this SQLSTATE."""
 
     def __init__(self, sqlstate: str) -> None:
@@ -81,7 +81,7 @@ class Fixture:
 
         before = await self.portal.call(hold)
         nursery.start_soon(self._hold)
-        while self.backend.begun == before:  # noqa: ASYNC110 - another thread counts
+        while self.backend.begun == before:  # noqa: ASYNC110  another thread counts
             await trio.sleep(0.001)
 
     async def _hold(self) -> None:
@@ -103,7 +103,7 @@ async def setup(monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Fixture]:
         backend = Scripted()
 
         async def start() -> tuple[Writer, asyncio.Task[None]]:
-            writer = Writer(portal, backend)  # type: ignore[arg-type]
+            writer = Writer(portal, backend)  # type: ignore[arg-type]  # a fake of the backend
             return writer, asyncio.create_task(writer.run())
 
         writer, task = await portal.call(start)

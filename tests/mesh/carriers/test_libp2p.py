@@ -145,7 +145,7 @@ async def test_a_host_that_falls_over_is_started_again(
     carrier = Libp2pCarrier(B.seed, eager=True, attach=fall)
     with trio.fail_after(60):
         await nursery.start(carrier.serve, echo)
-        while not carrier.bound:  # noqa: ASYNC110
+        while not carrier.bound:  # noqa: ASYNC110  binding tells nobody
             await trio.sleep(0.01)
     assert falls == []
 

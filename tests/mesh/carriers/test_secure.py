@@ -49,7 +49,7 @@ async def test_both_directions_at_once() -> None:
             senders.start_soon(send, client, up)
             senders.start_soon(send, server, down)
         with trio.move_on_after(5):
-            while len(came) < len(up) or len(went) < len(down):  # noqa: ASYNC110
+            while len(came) < len(up) or len(went) < len(down):  # noqa: ASYNC110  the other side tells nobody
                 await trio.sleep(0.001)
         nursery.cancel_scope.cancel()
     await client.aclose()

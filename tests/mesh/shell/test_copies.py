@@ -103,7 +103,7 @@ class End:
     def __init__(self, node: bytes, seed: int) -> None:
         self.node, self.keeper = node, Keeper()
         self.control: dict[bytes, SimpleNamespace] = {}
-        self.copies = Copies(node, self, random.Random(seed))  # type: ignore[arg-type]
+        self.copies = Copies(node, self, random.Random(seed))  # type: ignore[arg-type]  # a fake of it
         self.sent: list[Message] = []
         self.deaf: tuple[type[Message], ...] = ()
         self.queues: dict[bytes, trio.MemorySendChannel[Message]] = {}

@@ -45,8 +45,8 @@ class End:
             is_member=lambda who: bytes.fromhex(who) in known,
         )
         ledger = SimpleNamespace(node=node.hex(), authority=authority)
-        self.couriers = Couriers(ledger, folder, on=on)  # type: ignore[arg-type]
-        self.couriers.links = self  # type: ignore[assignment]
+        self.couriers = Couriers(ledger, folder, on=on)  # type: ignore[arg-type]  # a fake of it
+        self.couriers.links = self  # type: ignore[assignment]  # a fake in its place
         self.ends: dict[bytes, End] = {}
 
     def send(self, peer: bytes, message: Message) -> None:

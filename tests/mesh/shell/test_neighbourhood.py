@@ -51,8 +51,8 @@ class End:
         )
         self.beliefs: dict[bytes, PeerBelief] = {}
         self.part = Neighbourhood(
-            ledger,  # type: ignore[arg-type]
-            self,  # type: ignore[arg-type]
+            ledger,  # type: ignore[arg-type]  # a fake of it
+            self,  # type: ignore[arg-type]  # a fake of it
             self.beliefs,
             lambda node: SIGNERS[node].key if node in SIGNERS else None,
             random.Random(1),

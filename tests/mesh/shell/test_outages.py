@@ -45,7 +45,7 @@ def transfers() -> tuple[Transfers, Fetch, FailingPartial]:
     nothing: Any = None
     shell = Transfers(exchange, links, nothing, nothing, nothing)
     fetch, partial = Fetch(BLOB), FailingPartial()
-    fetch.partial = partial  # type: ignore[assignment]
+    fetch.partial = partial  # type: ignore[assignment]  # a fake in its place
     shell.fetches[BLOB.raw] = fetch
     exchange.want(BLOB.raw, 0.0)
     return shell, fetch, partial

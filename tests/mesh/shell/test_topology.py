@@ -55,7 +55,7 @@ def test_both_ends_words_become_one_link(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     members = {node.hex(): None for node in (A, B, C)}
     ledger = SimpleNamespace(authority=SimpleNamespace(members=lambda: members))
-    found = topology._told(ledger, SimpleNamespace(words=words))  # type: ignore[arg-type]
+    found = topology._told(ledger, SimpleNamespace(words=words))  # type: ignore[arg-type]  # a fake of its links
     pair = (B.hex(), C.hex())
     assert found == {
         pair: TopologyLink(pair, "libp2p", 0.02, (500.0, 700.0), 0.001, (0.0, 0.0), None, 5.0)

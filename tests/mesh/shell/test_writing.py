@@ -43,7 +43,7 @@ class Bench:
         self.failures: list[bytes] = []
         self.partial: Any = SlowPartial()
         self.fetch = Fetch(BLOB)
-        self.fetch.partial = self.partial  # type: ignore[assignment]
+        self.fetch.partial = self.partial  # type: ignore[assignment]  # a fake in its place
         self.fetches = {BLOB.raw: self.fetch}
         self.writing = Writing(
             self.fetches, self.written, lambda raw, _error: self.failures.append(raw)

@@ -30,7 +30,7 @@ class NoSettings:
 
 
 def gate(*grants: GrantEntry, anonymous_read: bool = True) -> Gate:
-    directory = Directory(NoSettings())  # type: ignore[arg-type]
+    directory = Directory(NoSettings())  # type: ignore[arg-type]  # a fake of it
     directory._entries["group"]["crew"] = GroupEntry(name="crew", members=("ann",))
     directory._entries["grant"] = {each.id: each for each in grants}
     return Gate(directory, anonymous_read=anonymous_read)

@@ -439,7 +439,7 @@ async def test_a_page_is_bounded_whatever_is_asked(tmp_path: Path) -> None:
             asked.append(options["limit"])
             return await original(*args, **options)
 
-        node.core.catalog.files = files  # type: ignore[method-assign]
+        node.core.catalog.files = files  # type: ignore[method-assign]  # a fake in its place
         await node.api("GET", "/repositories/pypi/artifacts?limit=999999")
         assert asked == [PAGE_MAX + 1]
 

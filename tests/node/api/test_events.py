@@ -25,7 +25,7 @@ async def test_the_stream_is_one_of_events(tmp_path: Path) -> None:
         assert isinstance(node.core.streams, Streams)
 
 
-async def test_webhooks_are_bounded(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+async def test_webhooks_are_bounded(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]  # as the test's fixtures are
     monkeypatch.setattr(events, "WEBHOOKS_MAX", 1)
     async with world(tmp_path) as node:
         body = {"url": "https://x.test/", "secret": "my own secret 123"}

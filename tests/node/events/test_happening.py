@@ -12,7 +12,7 @@ STAMP = hlc.stamp(1000.0)
 def entry(kind: str, change: str, repository: str, name: str, **fields: object) -> Positioned:
     told: dict[str, object] = {"package": "p", "hlc": STAMP, "author": "a" * 64, **fields}
     package = str(told.pop("package"))
-    return Positioned(7, Entry(kind, change, repository, package, name, **told))  # type: ignore[arg-type]
+    return Positioned(7, Entry(kind, change, repository, package, name, **told))  # type: ignore[arg-type]  # keywords of Entry
 
 
 def test_each_kind_has_its_event() -> None:

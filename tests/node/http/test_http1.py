@@ -230,7 +230,7 @@ async def test_malformed_chunks_are_refused(chunk: bytes) -> None:
         await client.send(
             b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk
         )
-        await client.stream.send_eof()  # type: ignore[attr-defined]
+        await client.stream.send_eof()  # type: ignore[attr-defined]  # a socket's stream has it
         found = await client.rest()
         assert found == b"" or found.startswith(b"HTTP/1.1 400 Bad Request\r\n")
         if chunk != b"2\nab\r\n0\r\n\r\n":

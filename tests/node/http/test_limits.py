@@ -17,4 +17,4 @@ def test_every_limit_is_set_but_that_on_bodies() -> None:
 
 def test_limits_do_not_change_under_a_running_server() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        Limits().idle_timeout = 1.0  # type: ignore[misc]
+        Limits().idle_timeout = 1.0  # type: ignore[misc]  # that it cannot be set is the test

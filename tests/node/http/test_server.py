@@ -182,7 +182,7 @@ async def test_stock_hypercorn_still_lets_a_stalled_client_outlive_the_drain() -
 
     async def run(task_status: trio.TaskStatus[list[str]]) -> None:
         await hypercorn.trio.serve(
-            endless,  # type: ignore[arg-type]
+            endless,  # type: ignore[arg-type]  # a fake of it
             config,
             shutdown_trigger=stop.wait,
             task_status=task_status,

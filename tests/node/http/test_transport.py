@@ -22,7 +22,7 @@ def make_pair(**limits: float) -> tuple[Transport, Transport]:
         ours = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()
     threads = trio.CapacityLimiter(4)
-    found = Limits(**limits)  # type: ignore[arg-type]
+    found = Limits(**limits)  # type: ignore[arg-type]  # keywords of Limits
     return Transport(ours, found, threads), Transport(theirs, found, threads)
 
 

@@ -78,7 +78,7 @@ class Into:
         held = Held(Intake(checksums=list(checksums)))
         try:
             yield held
-        except BaseException:
+        except BaseException:  # cancelled, too
             self.dropped += 1
             raise
         self.kept.append(bytes(held.data))

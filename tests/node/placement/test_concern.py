@@ -75,7 +75,7 @@ async def test_a_late_answer_says_what_is_committed_and_the_next_try_succeeds(
         a, b = await meet(made, 2)
         changed = await a.api("PATCH", "/repositories/generic", {"write_concern": "replicated:1"})
         assert changed.status == 200
-        copies = b.core.mesh.copies  # type: ignore[union-attr]
+        copies = b.core.mesh.copies  # type: ignore[union-attr]  # the node has a mesh
         keeper, copies.keeper = copies.keeper, None  # it answers, but keeps nothing
         answer = await put(a, "x/1", b"data", "replicated:1;timeout=0.3")
         assert answer.status == 504

@@ -160,7 +160,7 @@ async def test_what_nobody_would_keep_does_not_stand_before_the_rest() -> None:
     around = SimpleNamespace(let_go=let_go)
     parts: Any = (follower, None, None)
     mesh: Any = SimpleNamespace(cargo=cargo)
-    courier = couriers.Courier("k", mesh, parts, around, budget=1)  # type: ignore[arg-type]
+    courier = couriers.Courier("k", mesh, parts, around, budget=1)  # type: ignore[arg-type]  # a fake of it
     for _ in range(3):
         courier._parted = -math.inf
         await courier._part()

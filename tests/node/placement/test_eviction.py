@@ -174,4 +174,4 @@ async def test_surplus_goes_before_what_was_asked_for(
         assert (await b.has(asked), await b.has(surplus)) == (True, False)
         told = (await a.api("GET", "/mesh/placement")).json["nodes"]
         assert {each["node"] for each in told} == {a.id, b.id}
-        assert isinstance(b.core.mesh.copies.keeper, Keeping)  # type: ignore[union-attr]
+        assert isinstance(b.core.mesh.copies.keeper, Keeping)  # type: ignore[union-attr]  # the node has a mesh

@@ -36,7 +36,7 @@ async def test_only_what_can_be_had_and_is_not_there_is_thought_of(tmp_path: Pat
         holders, catalog, cargo = Holders(local), Catalog(), Cargo(bytes.fromhex(K), 1 << 30)
         await holders.change(A, [blob[:5] for blob in BLOBS[:4]], [])
         await holders.change(C, [BLOBS[0][:5]], [])
-        guesses = Guesses(K, cargo, catalog, holders, catalog)  # type: ignore[arg-type]
+        guesses = Guesses(K, cargo, catalog, holders, catalog)  # type: ignore[arg-type]  # a fake of it
         cargo.carried[BLOBS[5]] = 7
         await guesses.look(frozenset({A}))
         c, d = (set(cargo.wishes.get(bytes.fromhex(node), ())) for node in (C, D))

@@ -55,8 +55,8 @@ async def tried(inventory: Inventory, seconds: float) -> int:
         judge=judge,
         noting=lambda _: False,
     )
-    follower.wake = lambda: Follower.wake(follower)  # type: ignore[arg-type]
-    repair = Repair(follower, SimpleNamespace(of=uses), fetch, met)  # type: ignore[arg-type]
+    follower.wake = lambda: Follower.wake(follower)  # type: ignore[arg-type]  # a fake of it
+    repair = Repair(follower, SimpleNamespace(of=uses), fetch, met)  # type: ignore[arg-type]  # a fake of it
     with trio.move_on_after(seconds):
         await repair.run()
     return attempts

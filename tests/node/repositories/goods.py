@@ -132,7 +132,7 @@ def npm_offer(server: Upstream, name: str, versions: Mapping[str, bytes]) -> Non
         data = base64.b64decode(body["_attachments"][file]["data"])
         server.put(f"/{name}/-/{file}", data)
         found[version] = body["versions"][version]
-        found[version]["dist"]["tarball"] = f"{server.url}/{name}/-/{file}"  # type: ignore[index]
+        found[version]["dist"]["tarball"] = f"{server.url}/{name}/-/{file}"  # type: ignore[index]  # what JSON holds is known here
     packument = {"name": name, "dist-tags": {"latest": max(versions)}, "versions": found}
     kind = {"content-type": "application/json"}
     server.put(f"/{name}", json.dumps(packument).encode(), headers=kind)

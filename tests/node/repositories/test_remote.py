@@ -64,7 +64,7 @@ async def test_the_first_byte_does_not_wait_for_the_last(tmp_path: Path) -> None
 
             await real(scope, receive, sent)
 
-        node.front = watching  # type: ignore[assignment]
+        node.front = watching  # type: ignore[assignment]  # a fake in its place
         async with trio.open_nursery() as nursery:
             nursery.start_soon(get, node, "/big")
             with trio.fail_after(10):

@@ -168,7 +168,7 @@ async def test_sets_stay_known_for_some_generations() -> None:
         async def build(number: int = revision) -> dict[str, Ingested]:
             return {"Release": blob(f"release {number // 2}")}
 
-        await cache.document_set(("debian", "stable"), lambda n=revision: n, build)  # type: ignore[misc]
+        await cache.document_set(("debian", "stable"), lambda n=revision: n, build)  # type: ignore[misc]  # mypy infers no type for lambdas with defaults
     kept = cache.generations(("debian", "stable"))
     names = [Digest.of(f"release {number}".encode()) for number in (2, 1, 0)]
     assert [each["Release"].digest for each in kept] == names, "equal sets are one generation"

@@ -35,7 +35,7 @@ class Mesh:
 
     def __init__(self, *entries: RepositoryEntry, readable: tuple[str, ...] = ()) -> None:
         self.entries = {each.key: each for each in entries}
-        directory = Directory(NoSettings())  # type: ignore[arg-type]
+        directory = Directory(NoSettings())  # type: ignore[arg-type]  # a fake of it
         for key in readable:
             directory._entries["grant"][key] = GrantEntry(
                 id=key, principal_type="user", principal="ann", repository=key, actions=("read",)

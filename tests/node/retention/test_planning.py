@@ -76,9 +76,9 @@ async def test_what_changes_meanwhile_keeps_only_itself(tmp_path: Path) -> None:
                     path = "/general/stage/demo/2.0.bin"
                     token = stage.tokens["dev"]
                     assert (await stage.node.ask("DELETE", path, password=token)).status == 204
-                return await ledger.append(facts, actor=actor, check=check)  # type: ignore[arg-type]
+                return await ledger.append(facts, actor=actor, check=check)  # type: ignore[arg-type]  # a fake of it
 
-        retention._ledger = Racing()  # type: ignore[assignment]
+        retention._ledger = Racing()  # type: ignore[assignment]  # a fake in its place
         gone = await retention._remove_all(planned, "t")
         assert [each.verdict.edition.version for each in gone] == ["1.0.bin"]
 

@@ -89,7 +89,7 @@ class Handler(BaseHTTPRequestHandler):
 
     fake: Fake
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name it overrides has
         """Quietly."""
 
     def _answer(self, status: int, content: Any) -> None:
@@ -129,7 +129,7 @@ class Handler(BaseHTTPRequestHandler):
             code = "index_not_found"
             self._answer(404, {"message": "no", "code": code, "type": "x", "link": ""})
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _handle  # noqa: N815  the names it looks for
 
 
 @contextmanager

@@ -82,7 +82,7 @@ async def test_it_is_made_again_after_upgrades_and_gaps(
         assert (await search.status()).documents == 10
 
 
-async def _keys(node: World):  # type: ignore[no-untyped-def]
+async def _keys(node: World):  # type: ignore[no-untyped-def]  # a generator of many types
     last = None
     while page := await node.core.search.source.page(last):
         for each in page.documents:
@@ -140,7 +140,7 @@ async def test_a_walk_goes_on_where_it_was_cut_off(
         await npm(node, "package-0", "2.0.0", description="later")
         assert len(await found(node, "told")) == 5
         assert await found(node, "later") == ["package-0 2.0.0"]
-        keys = [None if each is None else each.package for each in read_pages]  # type: ignore[attr-defined]
+        keys = [None if each is None else each.package for each in read_pages]  # type: ignore[attr-defined]  # a list that the test put there
         assert keys == [None, "package-0", "package-1", "package-1", *keys[4:]]
         assert search.indexer.state.turn == 1
         assert search.indexer.state.last is None

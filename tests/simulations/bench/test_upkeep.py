@@ -37,7 +37,7 @@ class Node(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - the names it looks for
+    do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815  the names it looks for
 
     def log_message(self, *_: object) -> None:
         pass

@@ -59,7 +59,7 @@ class System(ABC):
         """Start a killed receiver again, and let it go on.  Only for systems of B8."""
         raise NotImplementedError  # no other scenario calls it
 
-    def close(self) -> None:  # noqa: B027  # most have nothing to do
+    def close(self) -> None:  # noqa: B027  most have nothing to do
         """Stop what the stage does not stop by itself."""
 
 

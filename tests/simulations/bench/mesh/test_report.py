@@ -12,7 +12,7 @@ EXPERIMENT = Experiment(
     title="a title",
     cases=lambda _options: [],
     systems=("atoll", "curl"),
-    play=lambda: None,  # type: ignore[arg-type,return-value]
+    play=lambda: None,  # type: ignore[arg-type,return-value]  # never played
     target=Target("share", 0.9, more_is_better=True),
     metrics=("seconds", "lag"),
 )
