@@ -9,6 +9,9 @@ import math
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+V = TypeVar("V")
 
 CARRIERS = 2  # couriers that carry one blob at a time, as far as one holder knows
 LEASE = 86400.0  # seconds that a courier may take to deliver before another one carries it, too
@@ -18,6 +21,8 @@ WAITING_MAX = 16  # couriers that are remembered of one blob, as having carried 
 SWEEP = 60.0  # seconds between looks for what has lapsed, once as much is remembered as may be
 WAITS_MAX = 1024  # blobs that clients asked for in vain, remembered
 WAIT_LIFE = 3 * 86400.0  # seconds since the last client asked
+DOUBT = 3 * 86400.0  # seconds in which who gave nothing of a blob is not counted on for it
+DOUBTS_MAX = 8192  # blobs of which that is remembered
 
 
 @dataclass(slots=True)
@@ -145,3 +150,38 @@ class Waits:
         """Give up on what has not been asked for lately."""
         for blob in [blob for blob, wait in self.blobs.items() if wait.until <= now]:
             del self.blobs[blob]
+
+
+class Doubts:
+    """Who says that it holds a blob, and gave none of it when a fetch of it failed.
+
+    What a linked member holds need not be carried here, so who only says so would keep couriers
+    away.  Nodes are named in hex.
+    """
+
+    def __init__(self, life: float = DOUBT) -> None:
+        self._life = life
+        self._failed: OrderedDict[bytes, frozenset[str]] = OrderedDict()  # who was linked then
+        self._known: OrderedDict[bytes, dict[str, float]] = OrderedDict()  # node → until when
+
+    def failed(self, blob: bytes, linked: frozenset[str]) -> None:
+        """A fetch has failed while these were linked: those that claim to hold it are doubted."""
+        _put(self._failed, blob, linked)
+
+    def credible(self, blob: bytes, claimed: frozenset[str], now: float) -> frozenset[str]:
+        """Return those that can be counted on, of all that say that they hold a blob."""
+        silent = self._failed.pop(blob, frozenset()) & claimed
+        known = self._known.get(blob, {})
+        if silent:
+            known = {node: until for node, until in known.items() if until > now}
+            known.update(dict.fromkeys(silent, now + self._life))
+            _put(self._known, blob, known)
+        return frozenset(node for node in claimed if known.get(node, now) <= now)
+
+
+def _put(table: OrderedDict[bytes, V], blob: bytes, value: V) -> None:
+    """Remember something of a blob; what was remembered first goes, where there is too much."""
+    table.pop(blob, None)
+    table[blob] = value
+    if len(table) > DOUBTS_MAX:
+        table.popitem(last=False)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from mesh.cargo import CARRY_MAX, Brought, Carry, Carrying, Lack, Lacks
 from mesh.couriers import HOPS_MAX, LIFE, Assembly, Cargo, statement
-from mesh.leases import CARRIERS, Leases
+from mesh.leases import CARRIERS, Doubts, Leases
 from mesh.messages import COURIER, REPAIR, Message
 from mesh.placement import score
 from simulations.disk import Disk
@@ -27,7 +27,8 @@ MESSAGES = (Lacks, Brought, Carry, Carrying)
 LOOK = 1.0  # seconds between looks at what there is to do
 SAVE = 10.0  # seconds of memory that a crash may take
 ANSWER = 5.0  # seconds that a holder has to answer
-LEASE, TURN = 30.0, 210.0  # seconds; a day and a week in the product
+LEASE, TURN, DOUBT = 30.0, 210.0, 90.0  # seconds; a day, a week and three days in the product
+PATIENCE = 5  # looks at which nothing has come of a blob, until a fetch has failed
 BUDGET = 2_400_000  # bytes that a courier carries: any one blob of a plan, and not two large ones
 
 
@@ -86,6 +87,8 @@ class Porter:
     shell: Shell
     cargo: Cargo = field(init=False)
     leases: Leases = field(default_factory=lambda: Leases(life=LEASE, turn=TURN))
+    doubts: Doubts = field(default_factory=lambda: Doubts(life=DOUBT))
+    _tried: dict[bytes, tuple[int, int]] = field(default_factory=dict[bytes, tuple[int, int]])
     _assemblies: dict[bytes, Assembly] = field(default_factory=dict[bytes, Assembly])
     _told: dict[bytes, frozenset[bytes]] = field(default_factory=dict[bytes, frozenset[bytes]])
     _asked: dict[int, Question] = field(default_factory=dict[int, Question])
@@ -119,6 +122,7 @@ class Porter:
         now, cargo = self.shell.clock(), self.cargo
         cargo.expire(now)
         cargo.keep(self.shell.is_member)
+        self._repair()
         for peer in self.shell.linked_peers():
             if peer in self.shell.couriers:
                 self._state(peer, now)
@@ -158,7 +162,7 @@ class Porter:
             case Carrying():
                 self._answered(peer, message, now)
             case Brought():
-                for blob in self._missing().keys() & set(message.blobs):
+                for blob in sorted(self._missing().keys() & set(message.blobs)):
                     named = self.shell.lacking.get(blob, (0, b""))
                     self.transfers.want(blob, *named, reading=False, priority=REPAIR)
             case _:
@@ -170,14 +174,34 @@ class Porter:
         wished = {**self.shell.lacking, **self.transfers.wanted}
         return {b: size for b, (size, _) in wished.items() if b not in self.disk.whole}
 
+    def _repair(self) -> None:
+        """Fetch what belongs here and is held within reach; note when nothing of it comes."""
+        linked, lacking = self.shell.linked_peers(), self.shell.lacking
+        for blob, named in lacking.items():
+            if any(self.shell.held_by(peer, blob) for peer in linked):
+                self.transfers.want(blob, *named, reading=False, priority=REPAIR)
+        for blob in sorted(self._missing().keys() & self.transfers.wanted.keys()):
+            download = self.transfers.exchange.downloads.get(blob)
+            have = download.have.bit_count() if download is not None else 0
+            before, looks = self._tried.get(blob, (-1, 0))
+            looks = looks + 1 if have == before else 0
+            if looks >= PATIENCE:
+                self.doubts.failed(blob, frozenset(peer.hex() for peer in linked))
+            self._tried[blob] = (have, looks % PATIENCE)
+
+    def _reachable(self, blob: bytes, now: float) -> frozenset[str]:
+        """Return who is linked and holds a blob, as far as that can be counted on."""
+        linked = self.shell.linked_peers()
+        claimed = frozenset(peer.hex() for peer in linked if self.shell.held_by(peer, blob))
+        return self.doubts.credible(blob, claimed, now)
+
     def _state(self, courier: bytes, now: float) -> None:
         """Tell a courier what nobody else within reach has."""
-        others = [peer for peer in self.shell.linked_peers() if peer != courier]
         missing = {} if self.carrying else self._missing()
         lacks = [
             Lack(blob, b"", missing[blob], int(LIFE), 0, HOPS_MAX, urgent=False)
             for blob in sorted(missing)
-            if not any(self.shell.held_by(peer, blob) for peer in others)
+            if not self._reachable(blob, now) - {courier.hex()}
         ]
         lacks += self.cargo.passed(courier, now) if self.carrying else []
         said = frozenset(lack.blob for lack in lacks)

@@ -352,8 +352,9 @@ class Node:
         return self.life.ledger.authority.is_member(node.hex())
 
     def held_by(self, peer: bytes, blob: bytes) -> bool:
-        """Tell whether a peer has a blob, as its holdings say."""
-        return blob in self.peers[peer].disk.whole
+        """Tell whether a peer has a blob, as its holdings say; who has gone away says nothing."""
+        other = self.peers[peer]
+        return blob in other.disk.whole and other.alive and self.id in other.life.links.control
 
     def granted(self, courier: bytes, blobs: Sequence[bytes]) -> None:
         """A courier may carry blobs of ours."""

@@ -17,7 +17,7 @@ import trio
 
 from mesh.cargo import BLOBS_MAX, CARRY_MAX, Brought, Carry, Carrying, Lack, Lacks
 from mesh.couriers import TOLD_MAX, Assembly, Cargo, Wish, statement
-from mesh.leases import Leases, Wait, Waits
+from mesh.leases import Doubts, Leases, Wait, Waits
 from mesh.messages import FEATURE_COURIER, Message
 from mesh.ports import LedgerPort
 from mesh.shell.links import Links
@@ -57,7 +57,7 @@ class Couriers:
 
     def __init__(self, ledger: LedgerPort, directory: Path | None, *, on: bool | None) -> None:
         self.cargo = Cargo(bytes.fromhex(ledger.node), 0)
-        self.leases, self.waits = Leases(), Waits()
+        self.leases, self.waits, self.doubts = Leases(), Waits(), Doubts()
         self.brought: dict[bytes, dict[bytes, None]] = {}  # peer → blobs that it has for us
         self.news = trio.Event()
         self._ledger, self._on = ledger, on

@@ -27,7 +27,7 @@ from node.placement.follower import Follower
 from node.placement.guessing import Guesses, facts
 from node.placement.repair import Fetch
 from store.digest import Digest
-from store.errors import RegistryError
+from store.errors import NoHolderError, RegistryError
 from store.holders import Holders
 from store.inventory import Inventory, Row
 from store.uses import Uses
@@ -144,16 +144,20 @@ class Courier:
         """A client asked for what nobody reachable has: couriers shall hear of it."""
         if digest.algorithm == "sha256":
             self.couriers.waits.note(digest.raw, size, time.time())
+            self.not_given(digest.raw)
+
+    def not_given(self, blob: bytes) -> None:
+        """A fetch has failed: who is linked now and says that it holds the blob may not."""
+        self.couriers.doubts.failed(blob, frozenset(self._around.linked()))
 
     async def _tell(self, linked: frozenset[str]) -> None:
         """Tell each courier what nobody else within reach has for us, and what others lack."""
-        own = await self._lacks()
+        own, now = await self._lacks(), time.time()
         found: dict[bytes, frozenset[str]] = {}
         for start in range(0, len(own), PAGE):
             page = [lack.blob for lack in own[start : start + PAGE]]
             for blob, holders in (await self._holders.of(page)).items():
-                found[blob] = holders & linked
-        now = time.time()
+                found[blob] = self.couriers.doubts.credible(blob, holders, now) & linked
         for courier in self.couriers.linked():
             wished = [lack for lack in own if not found[lack.blob] - {courier.hex()}]
             if self.couriers.carrying:
@@ -199,6 +203,8 @@ class Courier:
             try:
                 await self._fetch(blob, REPAIR)
             except RegistryError as error:
+                if isinstance(error, NoHolderError):
+                    self.not_given(blob)
                 log.info("couriers.not_taken", blob=blob.hex(), why=str(error))
                 await trio.sleep(LOOK)
             finally:

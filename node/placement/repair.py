@@ -18,7 +18,7 @@ import trio
 from mesh.messages import POLICY, REPAIR
 from node.placement.follower import Follower
 from store.digest import Digest
-from store.errors import RegistryError
+from store.errors import NoHolderError, RegistryError
 from store.inventory import Row
 from store.uses import Uses
 
@@ -64,6 +64,7 @@ class Repair:
         self._looked = -math.inf
         self._free, self._freed = SLOTS, trio.Event()
         self.fetched = 0  # bytes, since the start
+        self.missed: Callable[[bytes], None] = lambda _: None  # a blob that nobody gave
         self._bytes = self._seconds = self._marked = 0.0
 
     async def run(self) -> None:
@@ -138,6 +139,8 @@ class Repair:
             self._count(size)
         except RegistryError as error:
             self._fail(digest.raw)
+            if isinstance(error, NoHolderError):
+                self.missed(digest.raw)
             log.info("placement.not_fetched", blob=str(digest), why=str(error))
         finally:
             self._busy.discard(digest.raw)

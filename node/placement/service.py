@@ -131,7 +131,7 @@ class Placer:
         )
         nursery.start_soon(self.repair.run)
         self.courier = self._courier(mesh, self.evictor)
-        self._blobs.missed = self.courier.missed
+        self._blobs.missed, self.repair.missed = self.courier.missed, self.courier.not_given
         nursery.start_soon(self.courier.run)
         nursery.start_soon(self._after_settling, self.evictor)
         nursery.start_soon(self._presence_forever, mesh)

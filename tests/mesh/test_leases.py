@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mesh import leases as module
-from mesh.leases import CARRIERS, LEASE, TURN, WAITS_MAX, Leases, Waits
+from mesh.leases import CARRIERS, LEASE, TURN, WAITS_MAX, Doubts, Leases, Waits
 
 X, Y = b"x" * 32, b"y" * 32
 COURIERS = [bytes([index]) * 32 for index in range(5)]
@@ -88,3 +88,33 @@ def test_waits_lapse_unless_somebody_asks_again_and_are_bounded() -> None:
         waits.note(index.to_bytes(32, "big"), 1, 9.0)
     assert len(waits.blobs) == WAITS_MAX
     assert X not in waits.blobs
+
+
+ALL = frozenset({"a", "b", "c"})
+
+
+def test_who_says_that_it_holds_a_blob_and_gave_nothing_is_not_counted_on_for_a_while() -> None:
+    doubts = Doubts(life=10.0)
+    assert doubts.credible(X, ALL, 0.0) == ALL
+    doubts.failed(X, frozenset({"a", "d"}))
+    assert doubts.credible(X, ALL, 1.0) == {"b", "c"}
+    assert doubts.credible(Y, ALL, 1.0) == ALL, "another blob"
+    assert doubts.credible(X, frozenset({"a", "d"}), 2.0) == {"d"}, "it did not say so then"
+    doubts.failed(X, frozenset({"b"}))
+    assert doubts.credible(X, ALL, 5.0) == {"c"}, "those that take turns are all remembered"
+    assert doubts.credible(X, ALL, 11.0) == {"a", "c"}
+    assert doubts.credible(X, ALL, 15.0) == ALL
+
+
+def test_what_is_remembered_of_doubts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DOUBTS_MAX", 10)
+    doubts, blobs = Doubts(), [index.to_bytes(32, "big") for index in range(100)]
+    for blob in blobs:
+        doubts.failed(blob, ALL)
+    assert len(doubts._failed) == 10
+    for blob in blobs:
+        doubts.failed(blob, ALL)
+        doubts.credible(blob, ALL, 0.0)
+    assert len(doubts._known) == 10
+    assert doubts.credible(blobs[-1], ALL, 1.0) == frozenset()
+    assert doubts.credible(blobs[0], ALL, 1.0) == ALL

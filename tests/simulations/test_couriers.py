@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from mesh.couriers import Cargo
-from mesh.leases import Leases
+from mesh.leases import Doubts, Leases
+from simulations import voyages
 from simulations.couriers import BUDGET
 from simulations.history import Play, play
 from simulations.plan import (
@@ -91,6 +92,34 @@ def test_nothing_need_come_from_where_couriers_call_and_nobody_wants_it() -> Non
     told = play(beyond())
     assert not told.failure
     assert not any("n1: has all of blob" in line for line in told.history)
+
+
+class Boasting(Play):
+    """Beside the far node sits one that holds all from the beginning, and gives nothing."""
+
+    def begin(self) -> None:
+        super().begin()
+        for manifest, data in self.checker.blobs.values():
+            self.nodes[-1].disk.store(manifest, data)
+
+
+def beside_a_boaster() -> Plan:
+    plan = sea()
+    nodes = (*plan.nodes, NodeSpec(LIAR, vice="mute"))
+    return replace(plan, nodes=nodes, links=(*plan.links, LinkSpec(1, 3, 0.005)))
+
+
+def test_who_says_that_it_holds_a_blob_and_gives_nothing_keeps_no_courier_away(
+    monkeypatch: Patch,
+) -> None:
+    plan = beside_a_boaster()
+    monkeypatch.setattr(voyages, "ON_THE_WAY", 40.0)  # no search on another's behalf lasts so long
+    told = play(plan, Boasting)
+    assert not told.failure
+    assert any("is to carry" in line for line in told.history)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Doubts, "credible", lambda self, blob, claimed, now: claimed)
+        assert "lacks blob" in play(plan, Boasting).failure
 
 
 def test_a_courier_takes_on_anew_what_it_let_go_of() -> None:

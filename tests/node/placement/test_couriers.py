@@ -109,6 +109,31 @@ async def test_what_a_client_asked_for_in_vain_comes_with_the_next_visit(tmp_pat
         assert not await c.has(unasked)
 
 
+async def test_who_only_says_that_it_holds_a_blob_keeps_no_courier_away(tmp_path: Path) -> None:
+    async with fleet(tmp_path) as made:
+        a, k, c = await crew(made)
+        boaster = await made.node("island")
+        await boaster.settle()
+        wanted = await a.publish("x/1", content(1))
+        await until(lambda: knows(c, "x/1"))
+        await made.stop(a)
+        assert boaster.core.mesh is not None
+        boaster.core.mesh.copies.moved({wanted.raw: True})
+
+        async def boasted() -> bool:
+            holders = await c.core.placer.holders.of([wanted.raw])
+            return boaster.id in holders[wanted.raw]
+
+        await until(boasted)
+        with pytest.raises(NoHolderError):
+            await c.core.blobs.load(wanted, limit=1 << 20)
+
+        async def heard() -> bool:
+            return [each["blob"] for each in (await carried(k))["items"]] == [str(wanted)]
+
+        await until(heard)
+
+
 async def restarted(made: Fleet, node: Node) -> Node:
     await made.stop(node)
     return await made.again(node)

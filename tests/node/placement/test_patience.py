@@ -20,6 +20,7 @@ class Inventory:
 
     def __init__(self, *rows: Row) -> None:
         self.all, self.asked = list(rows), 0
+        self.missed: list[bytes] = []  # what repair says that nobody gave
 
     async def missing(self, after: bytes, _: int) -> list[Row]:
         self.asked += not after
@@ -57,6 +58,7 @@ async def tried(inventory: Inventory, seconds: float) -> int:
     )
     follower.wake = lambda: Follower.wake(follower)  # type: ignore[arg-type]  # a fake of it
     repair = Repair(follower, SimpleNamespace(of=uses), fetch, met)  # type: ignore[arg-type]  # a fake of it
+    repair.missed = inventory.missed.append
     with trio.move_on_after(seconds):
         await repair.run()
     return attempts
@@ -75,5 +77,7 @@ async def test_what_nobody_has_is_tried_ever_less_often(
 ) -> None:
     row = Row(b"x" * 32, 10, "", 1, wanted=True, held=False, due=None, used=0.0, reads=0.0)
     inventory = Inventory(row)
-    assert 5 <= await tried(inventory, 600.0) <= 15
+    attempts = await tried(inventory, 600.0)
+    assert 5 <= attempts <= 15
+    assert inventory.missed == [row.blob] * attempts
     assert inventory.asked <= 40
