@@ -42,8 +42,10 @@ def start(config: Config, invitation: str) -> int:
     """Run the node; the exit code is 0 after a clean stop."""
     if not invitation:  # which may keep the node waiting for days
         gc.disable()  # nothing that is made while starting is garbage
+    from node import heap
     from node.logs import configure
 
+    heap.prepare()
     configure(config.log.level, config.log.format)
     try:
         trio.run(_run, config, invitation)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import structlog
 import trio
 
-from node import reserve
+from node import heap, reserve
 from node.core import Core
 from node.directory import RepositoryEntry
 from node.retention.turn import ours
@@ -16,6 +16,7 @@ from store.errors import RegistryError
 log = structlog.get_logger(__name__)
 RETRY = 30.0  # seconds after a chore that failed
 HOUSEKEEPING = 600.0  # seconds between rounds of the small chores
+TRIMMING = 30.0  # seconds between two looks at memory that was freed: a millisecond or two each
 
 
 class Background:
@@ -28,6 +29,7 @@ class Background:
         """Work until cancelled; a chore that fails is logged and tried again next time."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._housekeeping)
+            nursery.start_soon(self._trim)
             nursery.start_soon(self._ledger)
             nursery.start_soon(self._share_keys)
             nursery.start_soon(self._placement)
@@ -44,6 +46,12 @@ class Background:
         while True:
             await trio.sleep(HOUSEKEEPING)
             await self.housekeep()
+
+    async def _trim(self) -> None:
+        """Give back what long jobs have left free, soon after they end."""
+        while True:
+            await trio.sleep(TRIMMING)
+            await trio.to_thread.run_sync(heap.trim)
 
     async def housekeep(self) -> None:
         """Do every small chore once; one that fails does not keep the others from their turn."""
