@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -184,12 +184,55 @@ class Stored(NamedTuple):
     latest: bool
     values: tuple[Any, ...]
 
+    def says(self, row: Mapping[str, Any]) -> bool:
+        """Whether it is as it should be."""
+        return self.values == tuple([row[name] for name in SAME])
+
+
+@dataclass(slots=True)
+class Changes:
+    """What a page of a rebuild changes; ``stamp`` is the last one used.
+
+    What is there as it should be is left as it is, but for the mark of this rebuild.
+    """
+
+    turn: int
+    stamp: int
+    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    documents: list[Document] = field(default_factory=list[Document])  # of those rows
+    replaced: list[int] = field(default_factory=list[int])
+    marked: list[int] = field(default_factory=list[int])
+    choose: dict[tuple[str, str], None] = field(default_factory=dict[tuple[str, str], None])
+
+    def keep(self, old: Stored) -> None:
+        """Leave a document as it is."""
+        if old.turn != self.turn:
+            self.marked.append(old.number)
+
+    def put(self, document: Document, row: Mapping[str, Any], old: Stored | None) -> None:
+        """Write a document, in place of another."""
+        self.stamp += 1
+        self.rows.append({**row, "turn": self.turn, "stamp": self.stamp})
+        self.documents.append(document)
+        self.replaced += [old.number] if old is not None else []
+
+    def write(self, connection: sa.Connection) -> None:
+        """Make the changes, a few statements for all of them."""
+        _drop_numbers(connection, self.replaced)
+        _insert(connection, self.rows)
+        _put_digests(connection, self.documents)
+        for numbers in bulk.chunks(self.marked):
+            mine = sa.update(search_documents).where(d.id.in_(numbers))
+            connection.execute(mine.values(turn=self.turn))
+        for repository, package in self.choose:
+            self.stamp = _choose_latest(connection, repository, package, self.stamp)
+
 
 def fill(connection: sa.Connection, documents: Sequence[Document], turn: int) -> None:
     """Write a page of the catalog's walk: whole packages, or a part of a single one.
 
-    What is there as it should be is left as it is, but for the mark of this rebuild.  The newest
-    version of a whole package is known here; it is looked for only where the index says otherwise.
+    The newest version of a whole package is known here; it is looked for only where the index
+    says otherwise.
     """
     if not documents:
         return
@@ -198,35 +241,22 @@ def fill(connection: sa.Connection, documents: Sequence[Document], turn: int) ->
     known = _known(connection, documents, places if whole else frozenset())
     digests = _known_digests(connection, known.values())
     newest = _newest(documents) if whole else {}
-    stamp = _last_stamp(connection)
-    rows: list[dict[str, Any]] = []
-    new, replaced, marked = list[Document](), list[int](), list[int]()
-    choose: dict[tuple[str, str], None] = {}
+    changes = Changes(turn, _last_stamp(connection))
     for document in documents:
         key, place, row = document.key, document.key[:2], _values(document)
         row["latest"] = row["latest"] or newest.get(place) == key
         old = known.pop(key, None)
-        same = old is not None and old.values == tuple([row[name] for name in SAME])
-        if old is not None and same and digests.get(old.number, set()) == set(document.digests):
-            marked += [old.number] if old.turn != turn else []
-            if whole and bool(old.latest) != row["latest"]:
-                choose[place] = None
-            continue
-        stamp += 1
-        rows.append(row | {"turn": turn, "stamp": stamp})
-        new.append(document)
-        replaced += [old.number] if old is not None else []
-        if not (whole or key.path):
-            choose[place] = None
-    choose |= {key[:2]: None for key in known if not key.path}
-    _drop_numbers(connection, replaced)
-    _insert(connection, rows)
-    _put_digests(connection, new)
-    for numbers in bulk.chunks(marked):
-        mine = sa.update(search_documents).where(d.id.in_(numbers))
-        connection.execute(mine.values(turn=turn))
-    for repository, package in choose:
-        stamp = _choose_latest(connection, repository, package, stamp)
+        told = set(document.digests)
+        if old is not None and old.says(row) and digests.get(old.number, set()) == told:
+            changes.keep(old)
+            unsure = whole and bool(old.latest) != row["latest"]
+        else:
+            changes.put(document, row, old)
+            unsure = not (whole or key.path)
+        if unsure:
+            changes.choose[place] = None
+    changes.choose |= {key[:2]: None for key in known if not key.path}
+    changes.write(connection)
 
 
 def _known(
@@ -253,9 +283,7 @@ def _known(
         for number, turn, latest, *values in connection.execute(each):
             told = dict(zip(SAME, values, strict=True))
             key = DocumentKey(*(told[name] for name in DocumentKey._fields))
-            if (
-                not places or key[:2] in places
-            ):  # others are to be dropped: there may be any number of them
+            if not places or key[:2] in places:  # others are to be dropped: any number of them
                 known[key] = Stored(number, turn, latest, tuple(values))
     return known
 
