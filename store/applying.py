@@ -20,7 +20,15 @@ from store.errors import RejectedError
 from store.fold import Claim
 from store.judging import Verdict
 from store.projection import Tables, Touched
-from store.records import ZERO, Batch, Record, head_holds, read_batch, read_records
+from store.records import (
+    ZERO,
+    Batch,
+    Record,
+    SignedHead,
+    head_holds,
+    read_batch,
+    read_records,
+)
 from store.schema import heads, records
 
 REWIND = 64  # records to go back when a peer's chain does not fit ours, doubling each time
@@ -105,8 +113,14 @@ class Applying:
         for last in range(len(found), 0, -1):
             record = found[last - 1]
             if pins.get(record.header.seq) == record.id:
+                if last == len(found) and not self._once_held(head):
+                    break
                 return found[:last]
         raise RejectedError(reason)
+
+    def _once_held(self, head: SignedHead) -> bool:
+        """Whether a head that is kept with a pinned record was ever its author's."""
+        return self._authority.knows_key(head.author, head.key) and head_holds(head)
 
     def _place(self, batch: Batch, found: list[Record], outcome: Outcome) -> None:
         """Fit proven records to what is stored of their chain."""
@@ -216,7 +230,8 @@ class Applying:
     def _supply_head(self, batch: Batch, last: Record, outcome: Outcome) -> None:
         """Keep the head of records that are here without one, or nobody can have them from us.
 
-        A root document or a rotation vouches for records within a batch whose own head is refused.
+        A root document or a rotation vouches for records within a batch whose own head is refused,
+        and for those that stay where the end of a chain is cut off.  One beyond vouches for all.
         """
         if last.id != batch.head.record:
             return

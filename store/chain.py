@@ -62,11 +62,6 @@ NEXT_HEAD = sa.select(heads).where(*_ends).order_by(heads.c.seq).limit(1)
 LAST_HEAD = (
     sa.select(heads).where(*_ends, heads.c.seq <= LAST).order_by(heads.c.seq.desc()).limit(1)
 )
-HEAD = sa.select(heads.c.seq).where(
-    heads.c.author == AUTHOR,
-    heads.c.incarnation == INCARNATION,
-    heads.c.seq == sa.bindparam("seq", type_=sa.BigInteger),
-)
 SIZES = (
     sa.select(
         records.c.seq,
@@ -270,9 +265,9 @@ def _head(row: sa.Row[Any]) -> SignedHead:
 
 
 def has_head(connection: sa.Connection, author: str, incarnation: int, seq: int) -> bool:
-    """Whether a signed head is stored for this place."""
-    place = {"author": author, "incarnation": incarnation, "seq": seq}
-    return connection.execute(HEAD, place).first() is not None
+    """Whether a signed head is stored for this place, or beyond it."""
+    place = {"author": author, "incarnation": incarnation, "first": seq}
+    return connection.execute(NEXT_HEAD, place).first() is not None
 
 
 def head_row(head: SignedHead) -> tuple[object, ...]:

@@ -332,6 +332,31 @@ async def test_a_root_document_vouches_where_no_signature_can() -> None:
     (outcome,) = await reader.ledger.apply([whole])
     assert (outcome.stored, outcome.reach, outcome.refused) == (2, 2, "")
     assert [row["path"] for row in reader.rows("files")] == ["f0", "f1"]
+    # what has no head yet is told to nobody: the head alone is news
+    who = (leaver.ledger.node, leaver.ledger.incarnation)
+    assert who not in await reader.ledger.heads()
+    first, second, _ = await leaver.batches()
+    for batch, seq in ((first, 1), (second, 2), (first, 2), (second, 2)):
+        (outcome,) = await reader.ledger.apply([batch])
+        assert (outcome.stored, outcome.refused) == (0, "")
+        assert (await reader.ledger.heads())[who][0] == seq
+    assert await reader.chain(*who) == [first, second]
+
+
+async def test_with_a_pinned_record_no_head_is_kept_that_never_was_its_authors() -> None:
+    owner, leaver, reader = await mesh(3)
+    await leaver.append(publish("f"))
+    (batch,) = await leaver.batches()
+    await owner.ledger.apply([batch])
+    members = owner.ledger.authority.members()
+    del members[leaver.ledger.node]
+    await revise(owner, members.values())
+    await reader.ledger.adopt((await owner.ledger.roots())[-1])
+    for changes in ({"key": identity(9).key}, {"key": owner.identity.key}):
+        head = msgspec.structs.replace(batch.head, **changes)
+        await refused(reader, Batch(batch.records, head), "not its author's")
+    (outcome,) = await reader.ledger.apply([batch])
+    assert (outcome.stored, outcome.refused) == (1, "")
 
 
 plain = st.recursive(
