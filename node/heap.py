@@ -17,11 +17,8 @@ import ctypes
 from collections.abc import Callable
 from functools import lru_cache
 
-M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8
+M_ARENA_MAX = -8  # malloc.h
 ARENAS_MAX = 2
-# Larger pieces are mapped and given back at once.  Saying so keeps glibc from raising it whenever
-# one of them is freed, to 32 MiB at last, after which they tear holes into the heap.
-MAPPED_MIN = 256 << 10  # bytes
 
 
 def prepare() -> bool:
@@ -29,7 +26,7 @@ def prepare() -> bool:
     limit = _function("mallopt")
     if limit is None or _function("malloc_trim") is None:  # musl has a mallopt that does nothing
         return False
-    return bool(limit(M_ARENA_MAX, ARENAS_MAX)) and bool(limit(M_MMAP_THRESHOLD, MAPPED_MIN))
+    return bool(limit(M_ARENA_MAX, ARENAS_MAX))
 
 
 def trim() -> bool:
