@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mesh import bits
+from mesh.beliefs import Asked
 from mesh.claims import Claims
 from mesh.messages import CHUNKS_MAX, COMPLETE, COURIER, NONE, PARTIAL
 from mesh.profile import Meter
@@ -83,6 +84,7 @@ class Request:
     peer: bytes
     chunks: int
     size: int
+    asked: Asked
 
 
 @dataclass(slots=True)
