@@ -31,7 +31,7 @@ from simulations.plan import CORE, COURIER, GUEST, LACKING, LIAR, VICTIM, LinkSp
 from simulations.signing import signatures
 from simulations.voyages import Voyages
 from simulations.world import ViolationError, World
-from store import chain, root
+from store import chain, revising, root
 from store.chain import Anchor
 from store.errors import RegistryError, UnavailableError
 from store.facts import Delete, Fact, File, Flag, Point, Publish, Setting
@@ -140,7 +140,7 @@ class Play:
         mesh = self.checker.mesh = first.id.hex()
         guests = {number for number, spec in enumerate(plan.nodes) if spec.kind == GUEST}
         members = [self._member(n) for n in range(len(self.nodes)) if n not in guests]
-        draft = root.revise(
+        draft = revising.revise(
             mesh,
             {first.id: root.read_document(first.document)},
             members=members,

@@ -13,10 +13,11 @@ from typing import Any
 
 import msgspec
 
-from store import root, settlement
+from store import revising, root, settlement
 from store.authority import Authority
 from store.errors import ConflictError, NotFoundError, RejectedError
-from store.root import Delegation, Evicted, Heads, Member, Reserved, RootDocument
+from store.revising import Heads
+from store.root import Delegation, Evicted, Member, Reserved, RootDocument
 from store.view import LOCKED, covers
 
 REASON_MAX = 255  # characters
@@ -145,7 +146,7 @@ class Desk:
             changes.setdefault("delegations", self._delegations())
         changes.setdefault("epochs", authority.vouched())
         apart = authority.branched()
-        return root.revise(
+        return revising.revise(
             authority.mesh,
             authority.in_force,
             members=list(members),

@@ -78,6 +78,13 @@ class Touched(NamedTuple):
         )
 
 
+class Resolved(NamedTuple):
+    """What cells of one kind come to: a row for each that shows something, and burnt paths."""
+
+    rows: dict[Key, Row]
+    burns: dict[Key, Row]
+
+
 def load_claims(connection: sa.Connection, cells: Iterable[str]) -> dict[str, list[Claim]]:
     """The stored claims of some cells."""
     found: dict[str, list[Claim]] = {}
@@ -222,13 +229,32 @@ class Tables:
         new: Mapping[str, list[Claim]],
     ) -> dict[Key, Moved]:
         """Fold cells of one kind and write the rows that differ; return (before, after) of each."""
-        known = [cell for cell in cells if old.get(cell)]
         keys = {cell: key_of(kind, (new.get(cell) or old[cell])[0].fact) for cell in cells}
+        now = self._resolve(kind, keys, new)
+        pruning.prune_all(self.connection, {cell: new[cell] for cell in cells if cell in new})
+        held = [key for cell, key in keys.items() if old.get(cell)]
+        before = self._replace(TABLES[kind], held, now.rows)
+        if kind == FILE:
+            self._replace(burnt, held, now.burns)
+        if kind == USE:  # which changes nothing that anybody serves
+            self._used.update((key[0], key[1]) for key in now.rows)
+            return {}
+        changed: dict[Key, Moved] = {}
+        for cell, key in keys.items():
+            moved = (before.get(key), now.rows.get(key))
+            if moved[0] != moved[1]:
+                changed[key] = moved
+                self._note(kind, key, moved, _newest(new.get(cell) or old[cell]))
+        return changed
+
+    def _resolve(
+        self, kind: str, keys: Mapping[str, Key], new: Mapping[str, list[Claim]]
+    ) -> Resolved:
+        """Fold what is claimed about cells of one kind."""
         rules: Mapping[str, Rules] = {}
         if kind == FILE:
             rules = load_rules(self.connection, {key[0] for key in keys.values()}, self.authority)
-        after: dict[Key, Row] = {}
-        burns: dict[Key, Row] = {}
+        found = Resolved({}, {})
         for cell, key in keys.items():
             about = new.get(cell)
             if not about:
@@ -236,25 +262,12 @@ class Tables:
             state = fold.resolve(cell, about, rules.get(key[0], fold.NO_RULES))
             if isinstance(state, FileState):
                 row = file_row(state)
-                self._bury(state, key, about, burns)
+                self._bury(state, key, about, found.burns)
             else:
                 row = register_row(kind, state, key)
             if row:
-                after[key] = row
-        pruning.prune_all(self.connection, {cell: new[cell] for cell in cells if cell in new})
-        before = self._replace(TABLES[kind], [keys[cell] for cell in known], after)
-        if kind == FILE:
-            self._replace(burnt, [keys[cell] for cell in known], burns)
-        if kind == USE:  # which changes nothing that anybody serves
-            self._used.update((key[0], key[1]) for key in after)
-            return {}
-        changed: dict[Key, Moved] = {}
-        for cell, key in keys.items():
-            moved = (before.get(key), after.get(key))
-            if moved[0] != moved[1]:
-                changed[key] = moved
-                self._note(kind, key, moved, _newest(new.get(cell) or old[cell]))
-        return changed
+                found.rows[key] = row
+        return found
 
     def _bury(
         self, state: FileState, key: Key, about: Iterable[Claim], burns: dict[Key, Row]

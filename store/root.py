@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Container, Iterable, Mapping
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -308,85 +308,3 @@ def genesis(
         ),
         owner,
     )
-
-
-Heads = Mapping[tuple[str, int], tuple[int, bytes]]
-
-
-def revise(
-    mesh: str,
-    before: Mapping[bytes, RootDocument],
-    *,
-    members: Iterable[Member],
-    heads: Heads,
-    now: float,
-    present: Iterable[Member] | None = None,
-    epochs: Iterable[Epoch] | None = None,
-    evicted: Iterable[Evicted] = (),
-    **changes: Any,
-) -> RootDocument:
-    """Draft the version after ``before`` (all documents now in force).  Unsigned.
-
-    ``heads`` is what this node has of every author: whoever loses rights, a key or its membership
-    keeps what it wrote up to there.  What it wrote elsewhere beyond that no longer counts.
-    ``present`` and ``epochs`` are what holds now, where statements have changed it since; whoever
-    is left out of ``members`` is evicted.  ``changes`` are further fields; None keeps them.
-    """
-    newest = max(before.values(), key=lambda document: (document.version, document.created))
-    for name in ("owners", "threshold", "reserved", "delegations"):
-        if changes.get(name) is None:
-            changes[name] = getattr(newest, name)
-    kept = {member.node: member for member in members}
-    reserved = changes["reserved"]
-    changes["delegations"] = tuple(d for d in changes["delegations"] if d.node in kept)
-    known = (e for d in before.values() for e in d.epochs) if epochs is None else epochs
-    held = list(dict.fromkeys(known))
-    for document in before.values():
-        for member in document.members if present is None else present:
-            if reserved != document.reserved or not _covers(kept.get(member.node), member):
-                held += _close(member, heads, held, document.version)
-    return RootDocument(
-        mesh=mesh,
-        version=newest.version + 1,
-        previous=tuple(sorted(before)),
-        members=tuple(sorted(kept.values(), key=lambda member: member.node)),
-        epochs=tuple(sorted(held, key=lambda e: (e.node, e.incarnation, e.seq))),
-        created=int(now * 1000),
-        evicted=_put_out(before.values(), kept, evicted, int(now * 1000)),
-        **changes,
-    )
-
-
-def _put_out(
-    before: Collection[RootDocument], kept: Container[str], fresh: Iterable[Evicted], at: int
-) -> tuple[Evicted, ...]:
-    """All that were evicted before, are now, or are left out; ``at`` is in milliseconds."""
-    out = {each.node: each for document in before for each in document.evicted}
-    out.update({each.node: each for each in fresh})
-    for node in (member.node for document in before for member in document.members):
-        if node not in kept:
-            out.setdefault(node, Evicted(node, "", at))
-    return tuple(sorted(out.values(), key=lambda each: each.node))
-
-
-def _covers(after: Member | None, before: Member) -> bool:
-    """Whether a member keeps all it had, so that its older records need no epoch."""
-    return (
-        after is not None
-        and (after.key, after.site) == (before.key, before.site)
-        and set(after.roles) >= set(before.roles)
-        and ("*" in after.scopes or set(after.scopes) >= set(before.scopes))
-    )
-
-
-def _close(member: Member, heads: Heads, epochs: list[Epoch], version: int) -> list[Epoch]:
-    """End a member's present rights where its chains end as far as we know, if it has a key."""
-    closed = dict[int, int]()  # how far rights have ended before, by incarnation
-    for epoch in (each for each in epochs if each.node == member.node):
-        closed[epoch.incarnation] = max(epoch.seq, closed.get(epoch.incarnation, 0))
-    rights = (member.key, member.roles, member.site, member.scopes)
-    return [
-        Epoch(author, incarnation, seq, record, *rights, version)
-        for (author, incarnation), (seq, record) in sorted(heads.items())
-        if author == member.node and member.key and seq > closed.get(incarnation, -1)
-    ]

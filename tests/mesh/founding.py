@@ -19,7 +19,7 @@ from mesh.link import JoinAsked, Link
 from mesh.messages import CONTROL, Heads
 from mesh.pieces import records_messages, root_messages
 from mesh.wire import encode
-from store import canonical, root, statements
+from store import canonical, revising, root, statements
 from store.authority import Authority
 from store.facts import Body, File, Publish
 from store.forks import branch_from
@@ -47,7 +47,7 @@ def following(
     """Draft the version after one document."""
     documents = {before.id: root.read_document(before.document)}
     told: dict[str, Any] = {"heads": {}, "now": CLOCK, **changes}
-    return root.revise(mesh, documents, members=listed, **told)
+    return revising.revise(mesh, documents, members=listed, **told)
 
 
 def members(signed: SignedRoot) -> tuple[root.Member, ...]:

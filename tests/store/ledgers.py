@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from store import root, schema
+from store import revising, root, schema
 from store.facts import Fact, File, Publish
 from store.identity import Identity
 from store.ledger import Ledger
@@ -151,7 +151,7 @@ async def mesh(
 async def revise(owner: Node, members: Iterable[Member], **changes: Any) -> bytes:
     """The owner signs and adopts the next root document."""
     authority = owner.ledger.authority
-    draft = root.revise(
+    draft = revising.revise(
         authority.mesh,
         authority.in_force,
         members=list(members),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from store import chain, root
+from store import chain, revising, root
 from store.chain import Anchor
 from tests.store.ledgers import NOW, Node, identity, publish, single
 
@@ -52,7 +52,9 @@ async def test_authorities_are_built_again_only_when_documents_come() -> None:
     authorities, mesh = chain.Authorities(), node.ledger.mesh
     first = await node.port.read(lambda c: authorities.load(c, mesh))
     assert await node.port.read(lambda c: authorities.load(c, mesh)) is first
-    draft = root.revise(mesh, first.in_force, members=first.members().values(), heads={}, now=NOW)
+    draft = revising.revise(
+        mesh, first.in_force, members=first.members().values(), heads={}, now=NOW
+    )
     await node.ledger.adopt(root.sign(draft, identity(1)))
     second = await node.port.read(lambda c: authorities.load(c, mesh))
     assert (first.version, second.version) == (1, 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from store import root
+from store import revising, root
 from store.errors import DeniedError, RejectedError, UnavailableError, VersionExistsError
 from store.facts import Delete, Flag, Point, Restore, Setting
 from store.ledger import Ledger
@@ -143,7 +143,9 @@ async def test_an_authority_that_could_not_be_read_after_a_commit_is_read_later(
     ledger = Ledger(port, owner, clock=lambda: NOW)
     await ledger.initialise()
     members = [root.member_of(owner, roles=root.ROLES), root.member_of(identity(2))]
-    draft = root.revise(ledger.mesh, ledger.authority.in_force, members=members, heads={}, now=NOW)
+    draft = revising.revise(
+        ledger.mesh, ledger.authority.in_force, members=members, heads={}, now=NOW
+    )
     port.broken = True
     with pytest.raises(UnavailableError):
         await ledger.adopt(root.sign(draft, owner))  # committed all the same

@@ -5,10 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from store import canonical, root
+from store import canonical, revising, root
 from store.errors import RejectedError
 from store.identity import Identity
-from store.root import Reserved, RootDocument, SignedRoot
+from store.root import RootDocument, SignedRoot
 from tests.store.ledgers import NOW, identity
 
 ONE, TWO, THREE = identity(1), identity(2), identity(3)
@@ -25,7 +25,7 @@ def following(
 ) -> RootDocument:
     documents = known(*before)
     members = next(iter(documents.values())).members
-    return root.revise(
+    return revising.revise(
         MESH,
         documents,
         members=members,
@@ -107,7 +107,7 @@ def test_a_retired_owner_cannot_take_over_by_a_longer_rival() -> None:
     longer = signed(following(rival), ONE)
     before = known(FOUNDING, rival, longer, second)
     members = root.read_document(FOUNDING.document).members
-    merge = root.revise(MESH, known(longer, second), members=members, heads={}, now=NOW)
+    merge = revising.revise(MESH, known(longer, second), members=members, heads={}, now=NOW)
     refused(signed(merge, ONE), before, "fewer than 1")
     refused(signed(merge, TWO), before, "fewer than 1")
     assert root.verify(signed(merge, ONE, TWO), before, MESH).version == 4
@@ -115,7 +115,7 @@ def test_a_retired_owner_cannot_take_over_by_a_longer_rival() -> None:
 
 def test_who_is_left_out_is_evicted_and_never_comes_back() -> None:
     joined = signed(
-        root.revise(
+        revising.revise(
             MESH,
             known(FOUNDING),
             members=[root.member_of(ONE), root.member_of(TWO)],
@@ -125,13 +125,13 @@ def test_who_is_left_out_is_evicted_and_never_comes_back() -> None:
         ONE,
     )
     before = known(FOUNDING, joined)
-    removal = root.revise(MESH, known(joined), members=[root.member_of(ONE)], heads={}, now=NOW)
+    removal = revising.revise(MESH, known(joined), members=[root.member_of(ONE)], heads={}, now=NOW)
     assert [each.node for each in removal.evicted] == [TWO.node]
     silent = msgspec.structs.replace(removal, evicted=())
     refused(signed(silent, ONE), before, "without evicting")
     gone = signed(removal, ONE)
     before |= known(gone)
-    back = root.revise(
+    back = revising.revise(
         MESH, known(gone), members=[root.member_of(ONE), root.member_of(TWO)], heads={}, now=NOW
     )
     refused(signed(back, ONE), before, "evicted")
@@ -169,23 +169,3 @@ def test_documents_that_break_the_rules_are_refused(changes: dict, reason: str) 
     draft = msgspec.structs.replace(following(FOUNDING), **changes)
     with pytest.raises(RejectedError, match=reason):
         root.read_document(canonical.encode(draft))
-
-
-def test_whoever_loses_something_gets_an_epoch_and_nobody_else() -> None:
-    members = [root.member_of(who, scopes=("*",)) for who in (ONE, TWO, THREE)]
-    heads = {(who.node, 5): (9, bytes([9]) * 32) for who in (ONE, TWO, THREE)}
-    before = {b"1" * 32: msgspec.structs.replace(following(FOUNDING), members=tuple(members))}
-
-    def epochs(*after: root.Member, **changes: object) -> list[tuple[str, int, tuple[str, ...]]]:
-        drafted = root.revise(MESH, before, members=after, heads=heads, now=NOW, **changes)
-        return [(epoch.node, epoch.seq, epoch.scopes) for epoch in drafted.epochs]
-
-    assert epochs(*members) == []
-    assert epochs(*members[:2]) == [(THREE.node, 9, ("*",))]
-    narrowed = root.member_of(TWO, scopes=("a-*",))
-    assert epochs(members[0], narrowed, members[2]) == [(TWO.node, 9, ("*",))]
-    rotated = root.member_of(TWO.rotate())
-    assert epochs(members[0], rotated, members[2]) == [(TWO.node, 9, ("*",))]
-    wider = root.member_of(TWO, roles=("writer", "mirror"))
-    assert epochs(members[0], wider, members[2]) == []
-    assert len(epochs(*members, reserved=(Reserved("*", "acme-", "reef"),))) == 3

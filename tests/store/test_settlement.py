@@ -15,7 +15,8 @@ from store.authority import Authority
 from store.drafts import Desk
 from store.errors import ConflictError
 from store.records import CONTENT, ZERO, Header
-from store.root import Delegation, Heads, Reserved, RootDocument
+from store.revising import Heads
+from store.root import Delegation, Reserved, RootDocument
 from tests.store.ledgers import NOW, identity, publish
 
 ONE, TWO, THREE, FOUR = (identity(number) for number in range(1, 5))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mesh.bundle.codec import Reader
 from mesh.bundle.parts import Head
-from store import root
+from store import revising, root
 from store.identity import Identity
 from store.root import member_of
 from tests.node.world import Answer, World, world
@@ -25,7 +25,7 @@ async def befriend(a: World, b: World) -> None:
     ledger, other = a.core.ledger, b.core.identity
     assert isinstance(other, Identity)
     members = [*ledger.root.members, member_of(other, roles=root.ROLES)]
-    draft = root.revise(
+    draft = revising.revise(
         ledger.mesh,
         ledger.authority.in_force,
         members=members,

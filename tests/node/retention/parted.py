@@ -32,7 +32,7 @@ from node.promotion.rules import Rules
 from node.retention.policy import Policy
 from node.run import build_front
 from node.service import open_core
-from store import hlc, root, schema
+from store import hlc, revising, root, schema
 from store.database import open_database
 from store.digest import Digest
 from store.facts import Delete, Fact, Flag, Point
@@ -342,7 +342,7 @@ async def _join(cores: Sequence[Core]) -> None:
     """Make one mesh of all, owned by the first."""
     ledger = cores[0].ledger
     members = [root.member_of(each.identity, roles=root.ROLES, site="", name="n") for each in cores]
-    draft = root.revise(
+    draft = revising.revise(
         ledger.mesh,
         ledger.authority.in_force,
         members=members,
