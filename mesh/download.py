@@ -26,7 +26,9 @@ PAGE_TIMEOUT = 3.0  # seconds, before another holder is asked for the page
 EMPTY = Digest.of(b"").raw
 DEFERRED_MAX = 256  # redirections of one holder that are remembered
 ASK_AGAIN = 1.0  # seconds after a claim that did not hold, until a holder is asked once more
-LIES_MAX = 3  # claims of a holder that did not hold, until it no longer counts for this blob
+LIES_MAX = 3  # claims of a holder that did not hold, until it does not count for this blob
+LIE_PAUSE = 30.0  # seconds that it does not count then, twice as long after each further claim
+LIE_PAUSE_MAX = 3600.0
 
 
 @dataclass(slots=True)
@@ -43,6 +45,7 @@ class Holder:
     answered: bool = False
     bad: bool = False  # gave a manifest or claims that did not hold
     lies: int = 0
+    forgiven_at: float = math.inf  # when its claims count again: a disk that failed is mended
     redirected: int = 0  # chunks for which it has sent us to others, which it may do once
     deferred: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
 
@@ -71,7 +74,16 @@ class Holder:
         """It has not what it said it had; soon it may, or know better what it has."""
         self.lies += 1
         self.again_at = min(self.again_at, now + ASK_AGAIN)
-        self.bad = self.bad or self.lies >= LIES_MAX
+        if self.lies >= LIES_MAX and not self.bad:
+            self.bad = True
+            pause = LIE_PAUSE * 2.0 ** min(self.lies - LIES_MAX, 10)
+            self.forgiven_at = now + min(pause, LIE_PAUSE_MAX)
+
+    def forgive(self, now: float) -> None:
+        """Count its claims again, once what it said has long not held."""
+        if now >= self.forgiven_at:
+            self.bad, self.forgiven_at = False, math.inf
+            self.again_at = now  # what it has may be another thing by now
 
 
 @dataclass(slots=True)
@@ -128,6 +140,7 @@ class Download:
     told: int = 0  # chunks that it named as awaited
     duplicated: int = 0  # bytes asked for twice on purpose
     refetched: int = 0  # bytes that came although they were here
+    dry_since: float = math.inf  # when the last holder of something missing was lost
     manifest_from: set[bytes] = field(default_factory=set[bytes])
     refused: set[bytes] = field(default_factory=set[bytes])  # manifests that proved wrong
 
@@ -148,15 +161,19 @@ class Download:
         self.asked_pages.clear()
         self.early = b""
 
-    def choose_manifest(self) -> None:
-        """Believe the manifest id that most holders name, if no record names one."""
+    def choose_manifest(self, *, but: bytes | None = None) -> None:
+        """Believe the manifest id that most holders name, if no record names one.
+
+        ``but`` is one that has just been of no use.
+        """
         if self.authenticated or self.manifest_id:
             return
         votes: dict[tuple[bytes, int], int] = {}
+        unfit = {*self.refused, but}
         for holder in self.holders.values():
             if holder.state != NONE and not holder.bad and holder.size:
                 key = (holder.manifest, holder.size)
-                if holder.manifest not in self.refused:
+                if holder.manifest not in unfit:
                     votes[key] = votes.get(key, 0) + 1
         if votes:
             best = max(votes, key=lambda key: (votes[key], key))
@@ -216,6 +233,7 @@ class Download:
                 holder.bad = holder.bad or holder.manifest == self.manifest_id
         self.manifest, self.root, self.manifest_id, self.early = None, None, b"", b""
         self.have = self.writing = self.news = 0
+        self.dry_since = math.inf
         self.claims.restart()
         self.open = self.opening = self.finishing = False
         return culprits

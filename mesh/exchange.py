@@ -363,6 +363,8 @@ class Exchange:
         self.finding.expire(now)
         gather = now >= self._news_at + HAVE_INTERVAL
         for download in list(self.downloads.values()):
+            for holder in download.holders.values():
+                holder.forgive(now)
             effects += self._receiving.reconsider(download, now)
             effects += self.finding.seek(download, now)
             effects += self.finding.widen(download, now)

@@ -5,6 +5,7 @@ Spec: docs/mesh.md §8 and §10.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ from mesh.messages import GONE, PARTIAL, POLICY, Busy, Data, Done, Message, Nope
 from mesh.requests import Requests
 
 DETOUR = 1.0  # seconds, and two round trips, that a chunk may take by way of another peer
+DRY_MAX = 10.0  # seconds without a holder of anything new, until another manifest is tried
 BUSY_MAX = 10.0  # seconds that a peer may put us off
 
 
@@ -169,16 +171,29 @@ class Receiving:
         """Turn to another manifest once nobody is left who gives by the one on hearsay.
 
         Who made it up is banned for its chunks, which do not verify; honest holders name another.
+        Those who believed it, too, and wait for what is left of it, give nothing.
         """
         if download.authenticated or not download.manifest_id or download.finishing:
             return
         for peer, holder in download.holders.items():
             holder.bad = holder.bad or now < self.peers[peer].banned_until
         named = {holder.manifest for holder in download.holders.values() if holder.gives}
-        if named - {b""} and not named & {b"", download.manifest_id}:
+        others, dry = named - {b"", download.manifest_id}, self._dry(download, now)
+        if others and (dry or not named & {b"", download.manifest_id}):
             yield from self.requests.drop_blob(download)
+            dropped = download.manifest_id
             download.forget_manifest(wrong=False)  # its holders may only be away
-            download.choose_manifest()
+            download.choose_manifest(but=dropped)
+
+    def _dry(self, download: Download, now: float) -> bool:
+        """Tell whether nobody has had any of the missing chunks for DRY_MAX seconds."""
+        held = download.writing
+        if not download.open or download.requests:
+            held = -1
+        for holder in download.holders.values():
+            held |= download.chunks_of(holder) & download.missing if download.open else 0
+        download.dry_since = math.inf if held else min(download.dry_since, now)
+        return now >= download.dry_since + DRY_MAX
 
     def blame(self, peer: bytes, reason: str, now: float, blob: bytes = b"") -> Iterator[Effect]:
         """A peer gave us what it must not give."""

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from mesh.download import EMPTY, Download, Holder
+from mesh.download import (
+    EMPTY,
+    LIE_PAUSE,
+    LIE_PAUSE_MAX,
+    LIES_MAX,
+    Download,
+    Holder,
+)
 from mesh.messages import COMPLETE
 from store.chunks import Manifest
 from store.digest import Digest
@@ -101,3 +108,31 @@ def test_who_has_not_answered_yet_has_not_lied() -> None:
     assert download.forget_manifest() == set()
     assert not any(holder.bad for holder in download.holders.values())
     assert not download.refused
+
+
+def test_who_had_not_what_it_said_is_asked_again_ever_later() -> None:
+    """Its disk may have failed for a while, and all of it be there by now."""
+    holder, now, pauses = Holder(COMPLETE, HELD.size, HELD.id), 0.0, []
+    for _ in range(LIES_MAX - 1):
+        holder.lied(now)
+    assert holder.gives
+    for _ in range(12):
+        holder.lied(now)
+        assert not holder.gives
+        now, before = holder.forgiven_at, now
+        holder.forgive(now - 0.1)
+        assert not holder.gives
+        holder.forgive(now)
+        assert holder.gives
+        assert holder.again_at == now
+        pauses.append(now - before)
+    assert pauses[:3] == [LIE_PAUSE, 2 * LIE_PAUSE, 4 * LIE_PAUSE]
+    assert max(pauses) == LIE_PAUSE_MAX
+
+
+def test_who_gave_a_wrong_manifest_is_not_forgiven() -> None:
+    holder = Holder(COMPLETE, HELD.size, HELD.id, bad=True)
+    for _ in range(LIES_MAX):
+        holder.lied(0.0)
+    holder.forgive(1e9)
+    assert not holder.gives

@@ -11,7 +11,7 @@ from mesh.asking import Asking, average
 from mesh.beliefs import OPEN, PeerBelief
 from mesh.download import ASK_AGAIN, Download, Holder
 from mesh.effects import DropBulk, TellBulk, Write
-from mesh.receiving import Receiving
+from mesh.receiving import DRY_MAX, Receiving
 from mesh.requests import Requests
 from mesh.scheduler import Ask
 from tests.mesh.world import CHUNK, blob
@@ -136,6 +136,26 @@ def test_another_manifest_is_tried_when_nobody_gives_by_the_one_on_hearsay() -> 
     assert download.manifest_id == other
     assert not download.refused
     assert list(desk.receiving.reconsider(download, 1.0)) == []
+
+
+def test_who_waits_for_the_rest_by_a_made_up_manifest_keeps_nobody_from_another() -> None:
+    """Two that believed it hold the same chunks, each in the hope of the other."""
+    desk = Desk()
+    download, other = desk.download, bytes(32)
+    download.authenticated, download.have = False, 0b11
+    download.holders[P] = Holder(m.PARTIAL, HELD.size, HELD.id, chunks=0b111, answered=True)
+    download.holders[Q] = Holder(m.COMPLETE, HELD.size, other, answered=True)
+    assert list(desk.receiving.reconsider(download, 1.0)) == []  # P has something new
+    download.have = 0b111
+    assert list(desk.receiving.reconsider(download, 2.0)) == []  # more may come to P
+    download.holders[P].chunks = 0b1111
+    assert list(desk.receiving.reconsider(download, 3.0)) == []
+    download.have = 0b1111
+    assert list(desk.receiving.reconsider(download, 4.0)) == []
+    assert list(desk.receiving.reconsider(download, 3.9 + DRY_MAX)) == []
+    assert download.manifest_id == HELD.id
+    assert list(desk.receiving.reconsider(download, 4.0 + DRY_MAX)) == []
+    assert download.manifest_id == other, "although as many name the first"
 
 
 def test_the_average_chunk() -> None:
