@@ -146,18 +146,20 @@ def _by_words(connection: sa.Connection, query: Query, plan: Plan) -> list[Match
 
 def _by_parts(connection: sa.Connection, query: Query) -> LookedUp:
     """What has all parts in its name; on SQLite among the first LOOKED_MAX that anybody has."""
-    table: Any = search_documents
-    ended = True
-    if connection.dialect.name == "sqlite":
-        asked = " AND ".join(f'"{run}"' for part in query.parts for run in runs(part))
-        match = sa.text("search_parts MATCH :match").bindparams(match=asked)
-        index = sa.table("search_parts", sa.column("rowid", sa.Integer))
-        first = sa.select(index.c.rowid.label("id")).where(match).limit(LOOKED_MAX)
-        ended = (connection.execute(_count(first)).scalar() or 0) < LOOKED_MAX
-        table = _chosen(first)
     conditions = [*_filters(query), _has_parts(query.parts)]
-    chosen = _selected(sa.literal(PARTIAL)).select_from(table).where(*conditions)
-    return LookedUp([Match(*row) for row in connection.execute(chosen.limit(MATCH_MAX))], ended)
+    if connection.dialect.name != "sqlite":
+        chosen = _selected(sa.literal(PARTIAL)).where(*conditions).limit(MATCH_MAX)
+        return LookedUp([Match(*row) for row in connection.execute(chosen)], ended=True)
+    asked = " AND ".join(f'"{run}"' for part in query.parts for run in runs(part))
+    match = sa.text("search_parts MATCH :match").bindparams(match=asked)
+    index = sa.table("search_parts", sa.column("rowid", sa.Integer))
+    first = sa.select(index.c.rowid.label("id")).where(match).limit(LOOKED_MAX).cte("chosen")
+    count = sa.select(sa.func.count()).select_from(first)
+    chosen = _selected(sa.literal(PARTIAL)).add_columns(count.scalar_subquery())
+    chosen = chosen.select_from(_chosen(first)).where(*conditions).limit(MATCH_MAX)
+    rows = connection.execute(chosen).all()  # each with the count
+    there = rows[0][-1] if rows else connection.execute(count).scalar() or 0
+    return LookedUp([Match(*row[:-1]) for row in rows], ended=there < LOOKED_MAX)
 
 
 def _matching(index: str) -> sa.FromClause:
@@ -170,10 +172,10 @@ def _matching(index: str) -> sa.FromClause:
     return sa.table(index).join(search_documents, d.id == rowid)
 
 
-def _chosen(ids: sa.Select[Any]) -> sa.FromClause:
-    """Documents by id, of a query that is made once; the plus is as above."""
+def _chosen(ids: sa.FromClause) -> sa.FromClause:
+    """Documents by id, of a query named "chosen" that is made once; the plus is as above."""
     number: sa.ColumnElement[int] = sa.literal_column("+chosen.id")
-    return ids.subquery("chosen").join(search_documents, d.id == number)
+    return ids.join(search_documents, d.id == number)
 
 
 def runs(part: str) -> list[str]:
@@ -253,7 +255,11 @@ def _compared(connection: sa.Connection, query: Query, there: sa.Select[Any]) ->
     if query.parts:
         rank = sa.case((words, rank), else_=PARTIAL)
         words = sa.or_(words, _has_parts(query.parts))
-    chosen = _selected(rank).select_from(_chosen(there)).where(*_filters(query), words)
+    chosen = (
+        _selected(rank)
+        .select_from(_chosen(there.subquery("chosen")))
+        .where(*_filters(query), words)
+    )
     return [Match(*row) for row in connection.execute(chosen.limit(MATCH_MAX))]
 
 
