@@ -13,6 +13,7 @@ Spec: sqlite.org/fts5.html §4.3.4, §4.4.3, §8 (fts5vocab); PostgreSQL 16 F.35
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -36,6 +37,8 @@ RUN = 3  # letters
 RUNS_MAX = 32  # of one part that are looked up; the whole part is compared in any case
 PARTIAL = 1.0  # rank of what only a part of its name finds: behind all others
 RANKS = {NAMES: -10.0, WORDS: -3.0, FILENAMES: -1.0}  # of a word by where it is, as bm25 is asked
+# Letters that came to Unicode, or became such, after FTS5's table was made: it breaks words there.
+BROKEN = re.compile("[\u19b0-\u19c0\u19c8\u19c9\u1cf2\u1cf3]")
 
 d = search_documents.c
 PLACES = sa.table("search_words", sa.column("term", sa.Text))
@@ -115,7 +118,13 @@ def _looked_up(term: Term, rare: Callable[..., bool]) -> Term | None:
 
 
 def _rare(connection: sa.Connection, word: str, *, begins: bool) -> bool:
-    """Whether a word, or all that begin so, are in few places; nobody counts further than that."""
+    """Whether a word, or all that begin so, are in few places; nobody counts further than that.
+
+    What FTS5 would not take for this word is never rare: it is not among the words in this form.
+    """
+    if BROKEN.search(word):
+        return False
+    word = word.replace("ς", "σ")  # as it folds them
     same = PLACES.c.term == word
     if begins:
         same = sa.and_(PLACES.c.term >= word, PLACES.c.term < (prefix_end(word) or word))

@@ -1,7 +1,7 @@
 """Search as the API asks for it: one query, the local index or Meilisearch behind it.
 
-Whoever asks names the repositories that the caller may read; nothing of any other is matched,
-counted or told, by either engine.
+Whoever asks names the repositories that the caller may read; nothing of any other is matched
+or told, by either engine.  How common a word is, and so the order of results, is over all of them.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from node.search.words import words
 from store import search as module
 from store import search_matching
 from store.database import Database
 from store.search import SearchIndex
 from store.search_query import FILENAMES, NAMES, WORDS, Query, Term
+from store.search_text import SQLITE, SQLITE_WORDS
 from store.search_writing import Document, DocumentKey
 
 PACKAGES = ("alpha", "alpha-tool", "beta-alphabet", "gamma", "tool", "x-alphas")
@@ -176,3 +180,31 @@ def test_words_are_counted_no_more_than_may_be(monkeypatch: pytest.MonkeyPatch) 
     plan = search_matching._plan(Connection(), (many, many))  # type: ignore[arg-type]  # a fake of it
     assert (plan.looked_up, plan.compared) == ((), (many, many))
     assert len(asked) == search_matching.COUNTED_MAX
+
+
+def test_what_is_counted_is_the_word_that_the_index_knows() -> None:
+    """Or a word that is nowhere in this form would be rare, and looking it up cost anything."""
+    letters = [chr(code) for code in range(128, sys.maxunicode + 1) if chr(code).isalnum()]
+    spelled = {f"a{letter}b" for letter in letters}
+    asked = {word for text in spelled for word in words(text) if len(words(text)) == 1}
+    looked_up = [word for word in sorted(asked) if not search_matching.BROKEN.search(word)]
+    index = sqlite3.connect(":memory:")
+    for statement in (*SQLITE[:1], SQLITE_WORDS):
+        index.execute(statement.replace("content='search_documents', content_rowid='id',", ""))
+    filled = ((number, word) for number, word in enumerate(looked_up))
+    index.executemany("INSERT INTO search_text(rowid, names) VALUES (?, ?)", filled)
+    known = [term for (term,) in index.execute("SELECT term FROM search_words ORDER BY doc")]
+    index.close()
+    assert known == [word.replace("ς", "σ") for word in looked_up]
+
+
+@pytest.mark.parametrize("text", ["tool\u19b0", "\u19b0tool", "toolς"])
+async def test_what_the_index_takes_for_other_words_is_not_looked_up_as_rare(
+    index: SearchIndex, local: Database, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    if local.dialect != "sqlite":
+        pytest.skip("PostgreSQL ends by itself")
+    await index.put([document("npm", f"toolσ-{n}") for n in range(9)], turn=1)
+    common(monkeypatch, places=9)
+    unit: Any = partial(search_matching.matches, query=Query(("npm",), (term(text),)))
+    assert await local.read(unit) == ([], False)
