@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock
 CACHE_MAX = 16 << 20  # bytes of pages that the writer keeps: ids are random, rows go everywhere
 LOG_SIZE_MAX = 64 << 20  # bytes of the write-ahead log that may stay on disk
 INTERRUPT_INTERVAL = 0.02  # seconds; an interrupt only stops the statement running just then
+REST_AFTER = 15.0  # seconds without work, after which a connection lets go of its pages
 ITERATION = 64  # rows aiosqlite would fetch at once; units fetch for themselves
 
 
@@ -104,6 +105,10 @@ class Worker(aiosqlite.Connection):
         self._thread.daemon = True  # a node that crashes must not wait for it
         self._engine = engine
         self._session: sa.Connection
+        self._raw: sqlite3.Connection
+        self._used = 0.0  # loop time
+        self._timer: asyncio.TimerHandle | None = None  # while it holds pages
+        self._resting: asyncio.Future[None] | None = None
 
     @classmethod
     async def start(cls, engine: sa.Engine) -> Worker:
@@ -116,6 +121,7 @@ class Worker(aiosqlite.Connection):
         self._session = self._engine.connect()
         raw = self._session.connection.dbapi_connection
         assert isinstance(raw, sqlite3.Connection)
+        self._raw = raw
         return raw
 
     def _transact(self, unit: Unit[T]) -> T:
@@ -133,6 +139,28 @@ class Worker(aiosqlite.Connection):
                 await asyncio.wait((work,), timeout=INTERRUPT_INTERVAL)
             work.exception()  # seen: the interruption
             raise
+        finally:
+            loop = asyncio.get_running_loop()
+            self._used = loop.time()
+            if self._timer is None:
+                self._timer = loop.call_later(REST_AFTER, self._rest)
+
+    def _rest(self) -> None:
+        """Let go of the pages that a long job has left, once nothing was asked for a while.
+
+        All connections of a node keep 50 MB between them otherwise; the system has the same pages.
+        """
+        loop = asyncio.get_running_loop()
+        due = self._used + REST_AFTER
+        if due > loop.time():
+            self._timer = loop.call_at(due, self._rest)
+            return
+        self._timer = None
+        self._resting = asyncio.ensure_future(self._on_thread(self._shrink))
+
+    def _shrink(self) -> None:
+        with suppress(sqlite3.Error):  # interrupted by whoever gives up what comes next
+            self._raw.execute("PRAGMA shrink_memory")
 
     async def _on_thread(self, function: Callable[[], T]) -> T:
         result: T = await self._execute(function)  # type: ignore[no-untyped-call]  # aiosqlite has no types there
@@ -140,6 +168,8 @@ class Worker(aiosqlite.Connection):
 
     async def close(self) -> None:
         """Close the connection and end its thread."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._running:
             await self._on_thread(self._session.close)
         await super().close()

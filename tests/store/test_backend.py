@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from store import sqlite
 from store.backend import Backend
 from store.database import create_backend
 from store.errors import ReadOnlyError
@@ -118,3 +120,31 @@ def test_cancelled_reads_give_their_connection_back(database_url: str) -> None:
         assert await asyncio.wait_for(backend.read(count), 10) == 0
 
     run(database_url, work, readers=1)
+
+
+def test_a_connection_without_work_lets_go_of_its_pages(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "REST_AFTER", 0.02)
+    statements: list[str] = []
+
+    def watched(connection: sa.Connection) -> int:
+        raw: Any = connection.connection.dbapi_connection
+        raw.set_trace_callback(statements.append)
+        return count(connection)
+
+    async def rested(times: int) -> None:
+        while statements.count("PRAGMA shrink_memory") < times:  # noqa: ASYNC110  a thread's
+            await asyncio.sleep(0.001)
+
+    async def work(backend: Backend) -> None:
+        assert await backend.read(watched) == 0
+        await asyncio.wait_for(rested(1), 10)
+        await backend.write(insert, lambda: None)
+        assert await backend.read(watched) == 1
+        await asyncio.wait_for(rested(2), 10)
+        before = len(statements)
+        await asyncio.sleep(0.1)
+        assert len(statements) == before, "once, and not again without work"
+
+    run(sqlite_url, work)
