@@ -25,6 +25,7 @@ AUTHORS_MAX = 100_000  # (author, incarnation) pairs a peer may make us remember
 RANGE_MAX = 4096  # records asked for at once
 ASKS_MAX = 8  # chains asked of one peer at a time; it answers no more than twice as many
 RANGE_TIMEOUT = 15.0  # seconds without a piece of what was asked: ask somebody else
+GROWTH_TIMEOUT = 60.0  # seconds without a batch that the chain grows by: pieces may come for ever
 ROOT_TIMEOUT = 10.0  # seconds
 NOTHING = bytes(32)  # said in the place of a record where a chain was cut to nothing
 REFUSED_PAUSE = 60.0  # seconds before a peer is asked again for what turned out bad
@@ -193,18 +194,23 @@ class LedgerSync:
         """
         known = self._peers.get(peer)
         asked = self._asked.get(key)
-        if asked is not None and asked.peer == peer and (refused or reach >= asked.upto):
-            del self._asked[key]
+        stands = False
+        if asked is not None and asked.peer == peer:
+            stands = resend_from is None and reach <= min(asked.reach, asked.upto - 1)
+            if refused or stands or reach >= asked.upto:
+                del self._asked[key]
+            elif reach > asked.reach:
+                asked.reach, asked.latest = reach, now + GROWTH_TIMEOUT
         if known is None:
             return self._pull(now)
         if refused:
             known.refuse(key, now, pause, grows=pause >= REFUSED_PAUSE)
-        elif resend_from is None and self._reach(key) < reach:  # not ours to pass on: no head came
+        elif stands or (resend_from is None and self._reach(key) < reach):  # old, or without head
             known.refuse(key, now, OUTAGE_PAUSE, grows=False)
         if resend_from is not None and known.rewinds.get(key, 0) < REWINDS_MAX:
             known.rewinds[key] = known.rewinds.get(key, 0) + 1
             upto = max(reach, resend_from)
-            self._asked[key] = Asked(peer, upto, now + RANGE_TIMEOUT)
+            self._asked[key] = self._owed(peer, upto, reach, now)
             return [Send(peer, Range(*key, max(0, resend_from - 1), upto)), *self._pull(now)]
         return self._pull(now)
 
@@ -287,7 +293,7 @@ class LedgerSync:
         key = (said.author, said.incarnation)
         asked = self._asked.get(key)
         if asked is not None and asked.peer == peer:
-            asked.deadline = now + RANGE_TIMEOUT
+            asked.deadline = min(now + RANGE_TIMEOUT, asked.latest)
         known.batch += said.piece
         if len(known.batch) > BATCH_MAX:
             raise RemoteProtocolError(f"a batch exceeds {BATCH_MAX} bytes")
@@ -386,5 +392,8 @@ class LedgerSync:
     def _ask(self, key: Key, peer: bytes, seq: int, now: float) -> Effect:
         after = self._reach(key)
         upto = min(seq, after + RANGE_MAX)
-        self._asked[key] = Asked(peer, upto, now + RANGE_TIMEOUT)
+        self._asked[key] = self._owed(peer, upto, after, now)
         return Send(peer, Range(*key, after, upto))
+
+    def _owed(self, peer: bytes, upto: int, reach: int, now: float) -> Asked:
+        return Asked(peer, upto, now + RANGE_TIMEOUT, reach, now + GROWTH_TIMEOUT)

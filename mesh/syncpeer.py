@@ -20,11 +20,16 @@ Reach = tuple[int, bytes]  # seq, record id
 
 @dataclass(slots=True)
 class Asked:
-    """Records of one chain that a peer owes us, up to seq ``upto``."""
+    """Records of one chain that a peer owes us, up to seq ``upto``.
+
+    ``reach`` is how far we had the chain when it last grew; ``latest`` when it must have grown.
+    """
 
     peer: bytes
     upto: int
     deadline: float
+    reach: int
+    latest: float
 
 
 @dataclass(slots=True)

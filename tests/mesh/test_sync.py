@@ -15,6 +15,7 @@ from mesh import messages as m
 from mesh.pieces import records_messages, root_messages
 from mesh.sync import (
     ASKS_MAX,
+    GROWTH_TIMEOUT,
     OUTAGE_PAUSE,
     REPEAT,
     ROOT_TIMEOUT,
@@ -343,12 +344,12 @@ def test_a_chain_whose_end_was_dropped_is_asked_for_again() -> None:
     assert Send(NAMES[2], m.Range(NAMES[1], 1, 3, 7)) in asked
 
 
-def wanting() -> LedgerSync:
-    """A core that has asked a peer for three records."""
+def wanting(count: int = 3) -> LedgerSync:
+    """A core that has asked a peer for so many records."""
     core = LedgerSync(NAMES[0], {}, (1, b""), random.Random(1))
     core.linked(NAMES[1], 0.0)
-    said = m.Heads((m.Head(NAMES[1], 1, 3, bytes(32)),), 1, b"")
-    assert core.received(NAMES[1], said, 0.0) == [Send(NAMES[1], m.Range(NAMES[1], 1, 0, 3))]
+    said = m.Heads((m.Head(NAMES[1], 1, count, bytes(32)),), 1, b"")
+    assert core.received(NAMES[1], said, 0.0) == [Send(NAMES[1], m.Range(NAMES[1], 1, 0, count))]
     return core
 
 
@@ -376,6 +377,39 @@ def test_records_without_a_head_are_asked_for_again_but_not_at_once() -> None:
     assert core.applied(NAMES[1], key, 3, refused=False, now=1.0) == [], "or it asks without end"
     asked = core.tick(1.0 + OUTAGE_PAUSE)
     assert asked == [Send(NAMES[1], m.Range(*key, 0, 3))]
+
+
+@pytest.mark.parametrize(
+    ("last", "reach", "most"),
+    [(False, 0, GROWTH_TIMEOUT), (True, 0, 5.0), (True, 1, 10.0)],
+    ids=["pieces", "old batches", "a batch without a head"],
+)
+def test_who_answers_for_ever_and_brings_nothing_keeps_no_chain_from_others(
+    *, last: bool, reach: int, most: float
+) -> None:
+    core, key = LedgerSync(NAMES[0], {}, (1, b""), random.Random(1)), (NAMES[3], 1)
+    for peer, seq in ((NAMES[1], 1000), (NAMES[2], 3)):
+        core.linked(peer, 0.0)
+        core.received(peer, m.Heads((m.Head(*key, seq, bytes(32)),), 1, b""), 0.0)
+    now, effects = 0.0, list[Effect]()
+    while Send(NAMES[2], m.Range(*key, 0, 3)) not in effects:
+        now += 5.0
+        assert now <= most
+        effects = core.tick(now)
+        for said in core.received(NAMES[1], m.Records(*key, 0, last, b"piece"), now):
+            assert isinstance(said, ApplyRecords)
+            effects += core.applied(NAMES[1], key, reach, refused=False, now=now)
+
+
+def test_a_long_answer_that_grows_is_waited_for() -> None:
+    core = wanting(1000)
+    key, now = (NAMES[1], 1), 0.0
+    for reach in range(1, 40):
+        now += 10.0
+        assert core.tick(now) == []
+        core.received(NAMES[1], m.Records(*key, reach - 1, True, b"batch"), now)
+        core.grown({key: (reach, bytes(32))}, now)
+        assert core.applied(NAMES[1], key, reach, refused=False, now=now) == []
 
 
 def test_root_documents_that_never_come_are_asked_for_again() -> None:
