@@ -52,7 +52,10 @@ def read_proof(data: bytes, authority: Authority) -> tuple[str, int, int]:
     places = {(r.header.author, r.header.incarnation, r.header.seq) for r in firsts}
     if len(places) != 1 or one.id == other.id or one.header.prev != other.header.prev:
         raise RejectedError("the branches do not part here")
-    return places.pop()
+    author, incarnation, seq = places.pop()
+    if seq <= authority.settled(author, incarnation):
+        raise RejectedError("owners chose one of the branches when they evicted its author")
+    return author, incarnation, seq
 
 
 def quarantine(tables: Tables, place: tuple[str, int, int], proof: bytes, *, now: float) -> bool:
