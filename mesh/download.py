@@ -138,6 +138,8 @@ class Download:
     delta: bytes = b""  # the delta that may make it: its own chunks are not asked for meanwhile
     news: int = 0  # chunks verified since the last Have
     told: int = 0  # chunks that it named as awaited
+    told_at: float = 0.0  # when it was sent
+    opened_at: float = 0.0  # when the first chunk could be asked for
     duplicated: int = 0  # bytes asked for twice on purpose
     refetched: int = 0  # bytes that came although they were here
     dry_since: float = math.inf  # when the last holder of something missing was lost
