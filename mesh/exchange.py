@@ -210,7 +210,7 @@ class Exchange:
         download.news |= download.have & ~before
         if readers is not None:
             download.readers = tuple(sorted(set(readers)))
-        effects = list(self._tell_news(download, now))
+        effects: list[Effect] = []
         if wrong:
             reason = f"sent wrong bytes for a chunk of sha256:{blob.hex()}"
             effects += self._receiving.blame(peer, reason, now, blob)
@@ -330,8 +330,8 @@ class Exchange:
     def _after_progress(self, download: Download, now: float) -> list[Effect]:
         if download.complete and not download.finishing:
             download.finishing = True
-            return [Finish(download.blob)]
-        return self._asking.plan(download, now)
+            return [Finish(download.blob)]  # which is told of instead, of a small blob above all
+        return [*self._asking.plan(download, now), *self._tell_news(download, now)]
 
     def schedule(self, now: float) -> list[Effect]:
         """Ask for as much as our peers can usefully send."""
