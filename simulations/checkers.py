@@ -366,12 +366,8 @@ class Checker:
                 )
 
     def _check_catalog(self, node: Subject, law: Law, valid: Sequence[bytes]) -> tuple[bytes, str]:
-        """Equal records, roots and forks give equal catalogs, wherever and whenever.
-
-        Forks of who is out lie beyond what counts: who hears of them too late takes no evidence.
-        """
-        found = node.disk.port.look(forks_of)
-        forks = sorted((place, seq) for place, seq in found.items() if place[0] not in law.evicted)
+        """Equal records, roots and forks give equal catalogs, wherever and whenever."""
+        forks = node.disk.port.look(forks_of)
         roots = sorted(law.documents)
         state = hashlib.sha256(b"".join(valid) + b"|" + b"".join(roots) + repr(forks).encode())
         tables = node.disk.port.look(_catalog)

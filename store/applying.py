@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from store import bulk, chain, forks, judging, projection, truncating
+from store import bulk, chain, forks, judging, projection
 from store.appending import insert_records, merge
 from store.authority import Authority
 from store.bulk import chunks
@@ -135,7 +135,6 @@ class Applying:
             known = self._overlap(author, incarnation, first.seq, found[-1].header.seq)
             if not self._same_chain(batch, found, known, outcome):
                 return
-            end = self._end(author, incarnation)
             last, found = found[-1], self._supply_bodies(found, known, outcome)
             if not found:
                 self._supply_head(batch, last, outcome)
@@ -168,30 +167,8 @@ class Applying:
         for record in found:
             seq = record.header.seq
             if known.get(seq, record.id) != record.id:
-                if seq <= self._authority.settled(outcome.author, outcome.incarnation):
-                    return self._choose(found, seq, known, outcome)
                 self._quarantine(batch, seq, outcome)
                 return False
-        return True
-
-    def _choose(
-        self, found: Iterable[Record], seq: int, known: dict[int, bytes], outcome: Outcome
-    ) -> bool:
-        """Of two branches of who was evicted keep the one that owners pinned; whether it is new."""
-        place = (outcome.author, outcome.incarnation)
-        pins = self._authority.pins(*place)
-        ours, _ = truncating.pinned(self._connection, self._authority, *place)
-        theirs = any(
-            pins.get(each.header.seq) == each.id for each in found if each.header.seq >= seq
-        )
-        if not theirs or any(right >= seq for right in ours):
-            outcome.refused = f"a branch before seq {seq} that owners did not choose"
-            return False
-        truncating.cut(self._tables, *place, seq - 1, now=self._now)
-        self._ends.pop(place, None)
-        self._forks.pop(place, None)
-        for gone in [each for each in known if each >= seq]:
-            del known[gone]
         return True
 
     def _rising(self, found: Iterable[Record], end: End) -> bool:
@@ -254,7 +231,7 @@ class Applying:
         """Keep the head of records that are here without one, or nobody can have them from us.
 
         A root document or a rotation vouches for records within a batch whose own head is refused,
-        and for those that stay where the end of a chain is cut off.  One beyond vouches for all.
+        and for those that stay where the end of a chain is cut off.
         """
         if last.id != batch.head.record:
             return

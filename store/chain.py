@@ -265,9 +265,12 @@ def _head(row: sa.Row[Any]) -> SignedHead:
 
 
 def has_head(connection: sa.Connection, author: str, incarnation: int, seq: int) -> bool:
-    """Whether a signed head is stored for this place, or beyond it."""
-    place = {"author": author, "incarnation": incarnation, "first": seq}
-    return connection.execute(NEXT_HEAD, place).first() is not None
+    """Whether a signed head is stored for this very place.
+
+    One beyond it will not do: a range answer ends on a head, and must fit a message.
+    """
+    place = {"author": author, "incarnation": incarnation, "first": seq, "last": seq}
+    return connection.execute(LAST_HEAD, place).first() is not None
 
 
 def head_row(head: SignedHead) -> tuple[object, ...]:

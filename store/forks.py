@@ -52,10 +52,17 @@ def read_proof(data: bytes, authority: Authority) -> tuple[str, int, int]:
     places = {(r.header.author, r.header.incarnation, r.header.seq) for r in firsts}
     if len(places) != 1 or one.id == other.id or one.header.prev != other.header.prev:
         raise RejectedError("the branches do not part here")
-    author, incarnation, seq = places.pop()
-    if seq <= authority.settled(author, incarnation):
-        raise RejectedError("owners chose one of the branches when they evicted its author")
-    return author, incarnation, seq
+    return places.pop()
+
+
+def place_of(kept: bytes) -> tuple[str, int, int]:
+    """Where a proof that counts here says that its chain forks: (author, incarnation, seq).
+
+    Unlike ``read_proof`` it judges nothing anew: since the proof came its author may have been
+    evicted, and what the branches were signed with no longer count.
+    """
+    header = read_records(canonical.decode(kept, _branches)[0])[0].header
+    return header.author, header.incarnation, header.seq
 
 
 def quarantine(tables: Tables, place: tuple[str, int, int], proof: bytes, *, now: float) -> bool:

@@ -8,7 +8,6 @@ written since the chains were read is left alone.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ import sqlalchemy as sa
 
 from store import applying, counting, fold, forks, projection, schema
 from store.authority import Authority
-from store.errors import RejectedError
 from store.projection import Tables, Touched
 from store.records import Batch
 
@@ -93,16 +91,11 @@ class Scratch:
         return outcome.refused
 
     def quarantine(self, proofs: Sequence[bytes]) -> None:
-        """Let forks count as they do in the catalog.
-
-        Those of who was evicted since lie beyond what counts, and are kept as evidence only.
-        """
+        """Let forks count as they do in the catalog."""
         with self._engine.begin() as connection:
             tables = Tables(connection, self._authority)
             for proof in proofs:
-                with suppress(RejectedError):
-                    place = forks.read_proof(proof, self._authority)
-                    forks.quarantine(tables, place, proof, now=self._now)
+                forks.quarantine(tables, forks.place_of(proof), proof, now=self._now)
             tables.finish()
 
     def page(self, table: sa.Table, after: Key) -> list[Row]:

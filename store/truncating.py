@@ -34,7 +34,7 @@ def cut_chains(tables: Tables, authors: Sequence[str], *, now: float) -> None:
         for author, incarnation, end in connection.execute(grouped).all():
             reach = vouched(connection, tables.authority, author, incarnation, end)
             if reach < end:
-                cut(tables, author, incarnation, reach, now=now)
+                _cut(tables, author, incarnation, reach, now=now)
         _drop_evidence(connection, tables.authority, part)
 
 
@@ -42,6 +42,7 @@ def vouched(
     connection: sa.Connection, authority: Authority, author: str, incarnation: int, end: int
 ) -> int:
     """How far a stored chain stands; all of it where its author is no member: that is refused."""
+    chosen = (records.c.author == author, records.c.incarnation == incarnation)
     reach = end
     if authority.is_member(author):
         query = sa.select(heads).where(
@@ -53,32 +54,19 @@ def vouched(
             if authority.judge_head(head) is None:
                 reach = row.seq
                 break
-    right, others = pinned(connection, authority, author, incarnation)
+    pins = authority.pins(author, incarnation)
+    query = sa.select(records.c.seq, records.c.id).where(*chosen, records.c.seq.in_(pins))
+    stored = {seq: bytes(id_) for seq, id_ in connection.execute(query)}
+    right = {seq for seq, id_ in stored.items() if pins[seq] == id_}
     reach = max([reach, *right])
     settled = authority.settled(author, incarnation)
-    wrong = [seq for seq in others if seq <= settled]
+    wrong = [seq for seq in stored if seq not in right and seq <= settled]
     if wrong:  # the owners chose another branch when they evicted its author
         reach = min(reach, max((seq for seq in right if seq < min(wrong)), default=0))
     return int(reach)
 
 
-def pinned(
-    connection: sa.Connection, authority: Authority, author: str, incarnation: int
-) -> tuple[set[int], set[int]]:
-    """Where the stored records of a chain are those that documents in force pin, and others."""
-    pins = authority.pins(author, incarnation)
-    query = sa.select(records.c.seq, records.c.id).where(
-        records.c.author == author,
-        records.c.incarnation == incarnation,
-        records.c.seq.in_(pins),
-    )
-    stored = {seq: bytes(id_) for seq, id_ in connection.execute(query)}
-    right = {seq for seq, id_ in stored.items() if pins[seq] == id_}
-    return right, stored.keys() - right
-
-
-def cut(tables: Tables, author: str, incarnation: int, reach: int, *, now: float) -> None:
-    """Drop a chain's records and heads beyond ``reach``."""
+def _cut(tables: Tables, author: str, incarnation: int, reach: int, *, now: float) -> None:
     connection = tables.connection
     which = (
         records.c.author == author,

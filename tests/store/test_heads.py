@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from store.records import Batch
-from tests.store.ledgers import Node, clone, deliver, mesh, publish
+import msgspec
+
+from store import canonical
+from store.records import Batch, read_records
+from tests.store.ledgers import Node, clone, deliver, identity, mesh, publish, revise
 
 
 async def robbed() -> tuple[Node, Node, list[Batch]]:
@@ -42,3 +45,29 @@ async def test_who_got_the_head_later_can_pass_the_records_on() -> None:
     node, life = victim.ledger.node, victim.ledger.incarnation
     (passed,) = await reader.chain(node, life, max_bytes=1 << 20)
     assert (len(passed.records), passed.head.seq) == (2, 2)
+
+
+async def test_a_missing_head_is_kept_below_others_so_that_every_range_fits_a_message() -> None:
+    """A carrier gave the first half without its head, which a checkpoint vouched for."""
+    owner, author, reader, far = await mesh(4)
+    for number in range(200):
+        await author.append(publish(f"f{number}"))
+    first, second = await author.batches_of(60 << 10)
+    await owner.ledger.apply([first])
+    members = owner.ledger.authority.members()
+    narrow = msgspec.structs.replace(members[author.ledger.node], scopes=("other",))
+    members[author.ledger.node] = narrow
+    await revise(owner, members.values())
+    paper = (await owner.ledger.roots())[-1]
+    for node in (reader, far):
+        await node.ledger.adopt(paper)
+    following = read_records(second)[0]
+    head = msgspec.structs.replace(
+        first.head, seq=first.head.seq + 1, record=following.id, key=identity(77).key
+    )
+    forged = Batch((*first.records, second.records[0]), head)
+    for batch in (forged, second, first):
+        await reader.ledger.apply([batch])
+    answer = await reader.ledger.range(author.ledger.node, author.ledger.incarnation, 1)
+    (outcome,) = await far.ledger.apply([canonical.encode(answer)])
+    assert (outcome.refused, outcome.reach) == ("", first.head.seq)
