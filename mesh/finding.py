@@ -34,9 +34,7 @@ INTEREST_TTL = 30.0  # seconds that a Find holds
 FIND_REPEAT = 10.0  # seconds between Finds for what is still wanted
 ANSWER_WAIT = 0.5  # seconds, and two round trips, that a neighbour has to answer
 HOP_WAIT = 1.5  # seconds per hop until a search that finds nothing counts as vain
-HAVE_INTERVAL = 0.1  # seconds over which news of chunks are gathered, at most
-HAVE_MIN = 0.02  # and at least
-HAVE_SHARE = 0.1  # of the time since a blob was begun, and of that until it is here
+HAVE_INTERVAL = 0.1  # seconds over which news of chunks are gathered
 BITFIELD_BYTES = 32 * 1024
 HAVE_EDGES = 2048  # of runs in one Have
 INTERESTS_MAX = 4096  # blobs that one peer may ask about at a time
@@ -251,9 +249,8 @@ class Finding:
         for peer in self.interests.get(download.blob, {}):
             yield from self.state(download, peer, now)
 
-    def news(self, download: Download, coming: int, now: float) -> Iterator[Effect]:
+    def news(self, download: Download, coming: int) -> Iterator[Effect]:
         """Tell everybody interested of the chunks that have come, and of those that will."""
-        download.told_at = now
         if not download.news and coming == download.told:
             return
         fresh, download.news, download.told = download.news, 0, coming
@@ -306,13 +303,3 @@ class Finding:
         ]
         for peer, blob in lapsed:
             self.drop_interest(peer, blob)
-
-
-def pace(download: Download, now: float) -> float:
-    """Return for how many seconds news of a blob are gathered.
-
-    Less at its beginning, when nobody has anything to give but the source, and near its end.
-    """
-    left = (download.count - download.have.bit_count()) * download.size / max(1, download.count)
-    until = left / max(download.meter.rate(now), 1.0)
-    return min(max(HAVE_SHARE * min(now - download.opened_at, until), HAVE_MIN), HAVE_INTERVAL)
