@@ -111,8 +111,8 @@ class RelayedCarrier:
                 await stream.do_handshake()
             if self._handler is not None and not patience.cancelled_caught:
                 await self._handler(Accepted(stream, detour(relay, source)))
-        except (trio.BrokenResourceError, OSError):
-            return  # a stranger, or the relay; nothing of ours is lost
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            return  # a stranger, the relay, or a stop of ours; nothing of ours is lost
         finally:
             await trio.aclose_forcefully(stream.transport)
 
