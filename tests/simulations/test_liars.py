@@ -46,5 +46,6 @@ def test_a_forged_ledger_harms_nobody(lie: str):
 
 def test_forgeries_are_refused_for_what_they_are():
     lies = [Step(2.5 + n / 10, "lie", (2, "forge")) for n in range(6)]
-    told = play(company("", Step(2.0, "file", (0, "f", "1")), *lies))
+    written = [Step(2.0, "file", (victim, f"f{victim}", "1")) for victim in (0, 1)]
+    told = play(company("", *written, *lies))
     assert any(reason.startswith("refused: ") for reason in told.seen)
