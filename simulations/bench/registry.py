@@ -84,7 +84,7 @@ def _measure(bench: Bench, wanted: Sequence[str], rounds: int) -> list[Sample]:
                 for each in ROUND[figure](bench, round_):
                     samples.append(each)
                     bench.note(told(each, rounds))
-            except (AnswerError, LoadError) as error:
+            except (AnswerError, LoadError, OSError) as error:
                 bench.note(f"{figure}, round {round_ + 1} broke off: {error}")
     return samples
 

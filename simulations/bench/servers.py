@@ -201,8 +201,9 @@ def devpi(work: Path) -> Server:
         scripts / "devpi-init", "--serverdir", data, "--no-root-pypi", "--root-passwd", PASSWORD
     )
     options = ["--serverdir", str(data), "--host", "127.0.0.1", "--port", str(port)]
-    command = [str(scripts / "devpi-server"), *options, "--threads", "32"]
-    shown = "devpi-init --no-root-pypi; devpi-server --threads 32"
+    more = ["--threads", "32", "--max-request-body-size", str(4 << 30)]  # 1 GiB is its own bound
+    command = [str(scripts / "devpi-server"), *options, *more]
+    shown = "devpi-init --no-root-pypi; devpi-server " + " ".join(more)
     url = f"http://127.0.0.1:{port}"
     version = install.DEVPI[0].partition("==")[2]
     size = install.size_of(install.folder() / "devpi" / "lib")

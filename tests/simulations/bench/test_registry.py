@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
 from simulations.bench import registry
+from simulations.bench.client import AnswerError
+from simulations.bench.figures import Bench, Sizes
 from simulations.bench.summary import Sample
 
 SAMPLES = [
@@ -16,6 +23,21 @@ def test_every_figure_has_what_it_needs() -> None:
     assert registry.NEEDED.keys() == registry.ROUND.keys()
     assert registry.SETUP.keys() <= registry.ROUND.keys()
     assert all("atoll" in names for names in registry.NEEDED.values())
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("hung up"), AnswerError("500")])
+def test_what_a_peer_breaks_off_leaves_the_rest(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def breaks(bench: Bench, round_: int) -> Iterator[Sample]:
+        yield SAMPLES[round_]
+        raise error
+
+    monkeypatch.setitem(registry.ROUND, "R3", breaks)
+    notes: list[str] = []
+    bench = Bench({}, Path(), Sizes(), notes.append)
+    assert registry._measure(bench, ["R3"], 2) == SAMPLES
+    assert sum("broke off" in note for note in notes) == 2
 
 
 def test_a_measurement_is_told_in_units_for_people() -> None:
