@@ -33,6 +33,11 @@ def document(repository: str, package: str, version: str = "1", **told: Any) -> 
     return Document(DocumentKey(repository, package, version), repository, names=names, **told)
 
 
+async def crowd(index: SearchIndex, name: str, count: int) -> None:
+    """Fill a repository with packages of like names."""
+    await index.put([document("npm", f"{name}-{n}") for n in range(count)], turn=1)
+
+
 def term(text: str, column: str = "", *, whole: bool = False) -> Term:
     return Term(tuple(text.split()), column, whole)
 
@@ -97,8 +102,7 @@ async def test_common_words_find_what_rare_ones_do(
 async def test_an_exact_name_is_first_among_many(
     index: SearchIndex, local: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = [document("npm", f"a-tool-{n}") for n in range(200)]
-    await index.put(many, turn=1)
+    await crowd(index, "a-tool", 200)
     common(monkeypatch, looked=20)
     answer = await index.search(Query(("npm", "pypi"), (term("tool"),), exact="tool"))
     assert answer.matches[0].package == "tool"
@@ -109,8 +113,7 @@ async def test_an_exact_name_is_first_among_many(
 async def test_few_documents_are_looked_at_where_many_match(
     index: SearchIndex, local: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = [document("npm", f"tool-{n}") for n in range(400)]
-    await index.put(many, turn=1)
+    await crowd(index, "tool", 400)
     common(monkeypatch, looked=250)
     for terms in ((term("tool"),), (term("too"), term("whl"))):
         answer = await index.search(Query(("npm", "pypi"), terms))
@@ -203,7 +206,7 @@ def test_what_is_counted_is_the_word_that_the_index_knows() -> None:
 async def test_what_the_index_takes_for_other_words_is_not_looked_up_as_rare(
     index: SearchIndex, local: Database, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    await index.put([document("npm", f"toolσ-{n}") for n in range(9)], turn=1)
+    await crowd(index, "toolσ", 9)
     common(monkeypatch, places=9)
     unit: Any = partial(search_matching.matches, query=Query(("npm",), (term(text),)))
     assert await local.read(unit) == ([], False)
