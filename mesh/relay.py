@@ -53,6 +53,7 @@ class Joint:
     ends: tuple[bytes, bytes]  # who asked, and whom for
     tokens: tuple[bytes, bytes]
     made: float
+    bucket: Bucket  # of the pair
     came: set[bytes] = field(default_factory=set[bytes])
     carried: int = 0
 
@@ -86,9 +87,10 @@ class Relay:
         if reason:
             self.refused[reason] = self.refused.get(reason, 0) + 1
             return reason
-        joint = Joint((source, target), tokens, now)
+        pair = frozenset({source, target})
+        bucket = self._pairs.setdefault(pair, Bucket(self.quota.pair_rate))
+        joint = Joint((source, target), tokens, now, bucket)
         self.joints[joint] = None
-        self._pairs.setdefault(joint.pair, Bucket(self.quota.pair_rate))
         return joint
 
     def _reason(self, source: bytes, target: bytes) -> str:
@@ -114,11 +116,13 @@ class Relay:
         return None
 
     def carry(self, joint: Joint, size: int, now: float) -> float:
-        """Count bytes that are about to be passed on; return how long to wait before them."""
+        """Count bytes that are about to be passed on; return how long to wait before them.
+
+        Of a joint that is closed, too: a task may have bytes in hand when its ends are parted.
+        """
         joint.carried += size
         self.carried += size
-        pair = self._pairs[joint.pair].take(size, now)
-        return max(pair, self._all.take(size, now))
+        return max(joint.bucket.take(size, now), self._all.take(size, now))
 
     def close(self, joint: Joint) -> None:
         """The two are apart again."""

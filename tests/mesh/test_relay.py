@@ -50,6 +50,18 @@ def test_each_end_joins_by_its_own_token_once() -> None:
     assert not relay.joints
 
 
+def test_bytes_of_a_closed_joint_still_count_for_its_pair() -> None:
+    """A task may have them in hand; and parting is no way round a quota."""
+    relay = Relay(Quota(rate=0.0, pair_rate=1000.0))
+    joint, other = join(relay, A, B, 0), join(relay, B, A, 1)
+    relay.close(joint)
+    assert relay.carry(joint, 500, 1.0) == pytest.approx(0.25)
+    assert relay.carry(other, 500, 1.0) == pytest.approx(0.75)
+    relay.close(other)
+    assert relay.carry(other, 500, 1.0) == pytest.approx(1.25)
+    assert relay.carried == 1500
+
+
 def test_nobody_is_joined_with_itself() -> None:
     assert relay_says(Relay(Quota()), A, A) == "that is yourself"
 

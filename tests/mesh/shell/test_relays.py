@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from mesh import messages as m
 from mesh.relay import Quota
@@ -265,6 +266,35 @@ async def test_who_is_evicted_is_cut_off_at_once(tmp_path: Path) -> None:
             return status(a, b).state != "up" or bool(relay.mesh._relays.core.joints)
 
         await until(down)
+
+
+async def test_bytes_in_hand_when_two_are_parted_go_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are counted once the joint is closed, which had ended the whole node."""
+    async with Fleet(tmp_path).open() as fleet:
+        relay, a, b = await outbound_only(fleet)
+        got: list[bytearray] = []
+
+        async def collect(stream, _relay, _source) -> None:
+            got.append(into := bytearray())
+            async for data in stream:
+                into.extend(data)
+
+        monkeypatch.setattr(b.mesh._relays.carrier, "take", collect)
+        core = relay.mesh._relays.core
+        earlier = set(core.joints)
+        stream = await a.mesh._relays.open(relay.id, b.id)
+        await stream.send_all(b"before")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        (joint,) = (each for each in core.joints if each not in earlier and each.carried == 6)
+        await stream.send_all(b"after")
+        relay.mesh._relays.keep(lambda node: node != b.id)  # before the relay's task runs again
+        assert await ended(stream)
+        await trio.testing.wait_all_tasks_blocked(0.01)  # or the test's own end hides what follows
+        assert joint.carried == len(b"beforeafter")
+        assert b"before" in got
+        assert not any(b"after" in each for each in got)
 
 
 async def ended(stream) -> bool:
