@@ -120,12 +120,13 @@ class Planner:
         policies: Sequence[Policy],
         names: Sequence[str] = (),
     ) -> AsyncGenerator[list[Planned]]:
-        """The verdicts on what was read at once; the oldest first, but for large packages."""
+        """The verdicts on what was read at once; a package's oldest first, unless it is large."""
         repository, judging = self._node.open(entry), Judge(policies, "", self.clock())
         reading = read(self._node.catalog, repository, served, only=names)
         async with aclosing(reading) as readings:
             async for each in readings:
                 used = await self._used(entry.key, each, policies)
+                page = list[Planned]()
                 for held in each.held:
                     if held.package != judging.package:
                         judging = Judge(policies, held.package, self.clock())
@@ -135,7 +136,9 @@ class Planner:
                         for edition in held.editions
                         if (verdict := judging.judge(edition, used(held.package, edition)))
                     ]
-                    yield found if held.large else found[::-1]
+                    page += found if held.large else found[::-1]
+                if page:  # whoever asks looks for what saves them: once for all
+                    yield page
 
     async def _used(
         self, key: str, reading: Reading, policies: Sequence[Policy]

@@ -35,6 +35,13 @@ def test_rows_are_compared_by_their_keys() -> None:
     assert made.ended
 
 
+def test_pages_that_are_alike_are_used_up_at_once() -> None:
+    live, made = walk(("a", 1), ("b", 1)), walk(("a", 1), ("b", 1))
+    assert list(compare("t", live, made)) == []
+    assert live.ended
+    assert made.ended
+
+
 def test_a_page_that_ends_first_waits_for_the_next() -> None:
     live, made = Walk(1), walk(("a", 1), ("z", 1))
     live.take([("a", 1)] * PAGE)
@@ -86,6 +93,15 @@ async def test_every_author_s_chain_gives_the_same_catalog(
     )
     assert healed
     assert [each async for each in differences(port, made, inline)] == []
+
+
+async def test_the_scratch_keeps_no_index_that_nothing_asks(
+    scratch: Callable[[Node], Scratch],
+) -> None:
+    (one,) = await mesh(1)
+    with scratch(one)._engine.begin() as connection:
+        kept = "SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+        assert set(connection.exec_driver_sql(kept).scalars()) == refolding.ASKED
 
 
 async def test_a_batch_that_does_not_verify_is_named(scratch: Callable[[Node], Scratch]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from node.retention import reading
+from node.retention.awaited import Pending
 from node.retention.service import BATCH
 from store.facts import File, Publish
 from tests.node.promotion.staged import KINDS, Staged, staged
@@ -56,6 +57,27 @@ async def test_a_plan_holds_a_page_and_a_run_removes_all(
         grown -= sum(end for end, _ in before.values())
         assert grown <= 2 * PACKAGES / BATCH + 2, "many leave in one record"
         assert (await plan(stage))["versions"] == 0
+
+
+async def test_what_saves_versions_is_looked_for_once_for_all_that_was_read_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "FILES_MAX", 500)
+    async with staged(tmp_path, "generic") as stage:
+        await grow(stage)
+        await policy(stage, keep_last=VERSIONS - 1)
+        looked, retention = 0, stage.node.core.retention
+        look = retention._planner.awaited.look
+
+        async def counted() -> Pending:
+            nonlocal looked
+            looked += 1
+            return await look()
+
+        monkeypatch.setattr(retention._planner.awaited, "look", counted)
+        names = [each.package async for each in retention.plan()]
+        assert names == [f"d{p:03}/é" for p in range(PACKAGES)]
+        assert looked == 3, "fifty packages at a time; a query for each was most of a plan"
 
 
 async def test_what_changes_meanwhile_keeps_only_itself(tmp_path: Path) -> None:
