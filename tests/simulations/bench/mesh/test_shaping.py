@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from simulations.lab.hub import payload_size
+from simulations.lab.hub import LATE_STEP, LATE_STEPS, late_for, payload_size
 from simulations.lab.shaping import Change, Outage, Scenario, Shaper, flapping, two_sites, uniform
 
 PACKET = 1000
@@ -102,3 +102,12 @@ def test_headers_are_not_payload() -> None:
     assert payload_size(packet(6, tcp, 0)) == 0
     assert payload_size(packet(17, bytes(8), 55)) == 55
     assert payload_size(packet(1, bytes(8), 55)) == 0
+
+
+def test_delivery_errors_are_counted_in_buckets() -> None:
+    buckets = [0] * LATE_STEPS
+    assert late_for(buckets, 0.99) == 0.0
+    buckets[0], buckets[12], buckets[-1] = 90, 9, 1
+    assert late_for(buckets, 0.9) == pytest.approx(LATE_STEP)
+    assert late_for(buckets, 0.99) == pytest.approx(13 * LATE_STEP)
+    assert late_for(buckets, 1.0) == pytest.approx(LATE_STEPS * LATE_STEP)
