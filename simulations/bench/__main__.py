@@ -83,6 +83,7 @@ def registry(
 @click.argument("experiments", nargs=-1, type=click.Choice(list(EXPERIMENTS)))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 100))
 @click.option("--system", "systems", multiple=True, help="Only these; may be given again.")
+@click.option("--case", "cases", multiple=True, help="Only where this is part of the name.")
 @click.option("--mib", multiple=True, type=int, help="Other sizes than the experiment's own.")
 @click.option("--congestion", default="bbr", show_default=True, help="TCP's, pinned by route.")
 @click.option("--again", default=1, show_default=True, help="Times a noisy run is repeated.")
@@ -93,6 +94,7 @@ def mesh(
     experiments: tuple[str, ...],
     rounds: int,
     systems: tuple[str, ...],
+    cases: tuple[str, ...],
     mib: tuple[int, ...],
     congestion: str,
     again: int,
@@ -102,7 +104,7 @@ def mesh(
 ) -> None:
     """Measure B1 to B19: real nodes in network namespaces, beside their peers.  Needs root."""
     needs_root()
-    options = Options(tuple(each << 20 for each in mib), congestion, systems, quick, again)
+    options = Options(tuple(each << 20 for each in mib), congestion, systems, quick, again, cases)
     found = runner.run(experiments or tuple(EXPERIMENTS), rounds, options, progress, file)
     if plot is not None:
         drawing.draw(found, EXPERIMENTS, plot, progress)

@@ -74,6 +74,7 @@ class Options:
     systems: tuple[str, ...] = ()  # empty: all
     quick: bool = False  # a small case of each, to see that the harness works
     again: int = 1  # times that a noisy run is repeated
+    cases: tuple[str, ...] = ()  # parts of their names; empty: all
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def run(
         names = [name for name in experiment.systems if wanted(name, options)]
         available = [name for name in names if has(name, ledger, note)]
         for round_ in range(rounds):
-            for case in experiment.cases(options):
+            for case in asked_for(experiment.cases(options), options):
                 for name in rotated([n for n in available if takes(case, n)], round_):
                     one = play(experiment, case, name, round_, note, options.again)
                     one.values = without_nan(one.values)
@@ -63,6 +63,12 @@ def without_nan(values: dict[str, float]) -> dict[str, float]:
 def wanted(name: str, options: Options) -> bool:
     """Tell whether the command line asks for a system."""
     return not options.systems or name in options.systems
+
+
+def asked_for(cases: Sequence[Case], options: Options) -> list[Case]:
+    """Return the cases that the command line asks for."""
+    parts = options.cases
+    return [case for case in cases if not parts or any(part in case.name for part in parts)]
 
 
 def takes(case: Case, name: str) -> bool:

@@ -87,6 +87,13 @@ def test_systems_take_turns_and_a_missing_one_is_named(
     assert len(again.runs) == 4  # the first round of ours was taken again
 
 
+def test_some_cases_may_be_asked_for() -> None:
+    cases = EXPERIMENTS["B6"].cases(Options())
+    names = [case.name for case in runner.asked_for(cases, Options(cases=("1.0% loss, 50 ms",)))]
+    assert names == ["cubic, 1.0% loss, 50 ms", "bbr, 1.0% loss, 50 ms"]
+    assert runner.asked_for(cases, Options()) == cases
+
+
 def test_a_noisy_run_is_repeated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
