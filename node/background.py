@@ -16,7 +16,7 @@ from store.errors import RegistryError
 log = structlog.get_logger(__name__)
 RETRY = 30.0  # seconds after a chore that failed
 HOUSEKEEPING = 600.0  # seconds between rounds of the small chores
-TRIMMING = 30.0  # seconds between two looks at memory that was freed: a millisecond or two each
+TRIMMING = 10.0  # seconds between two looks at memory that was freed: a millisecond or two each
 
 
 class Background:

@@ -85,7 +85,7 @@ class Catalog:
         self._database = database
         self._revisions = Revisions(clock)
         # A shared database changes without telling us until the next ``load``.
-        self._lookups = Lookups() if database.dialect == "sqlite" else None
+        self.lookups = Lookups() if database.dialect == "sqlite" else None
 
     # --- revisions -------------------------------------------------------------------------------
     async def load(self) -> None:
@@ -331,17 +331,17 @@ class Catalog:
     ) -> Sequence[T]:
         """The rows, from memory if their repository has not changed since they were read."""
         repository = values.get("repository")
-        if self._lookups is None or repository is None:
+        if self.lookups is None or repository is None:
             return [make(row) for row in await self._asked(query, values, hot_max)]
         texts = tuple(values.values())
         question, revision = (query, *texts), self._revisions.revision(repository)
-        known = self._lookups.get(question, revision)
+        known = self.lookups.get(question, revision)
         if known is not None:
             return list[T](known[0])
         rows = await self._asked(query, values, hot_max)
         made = tuple(make(row) for row in rows)
         if len(rows) <= ROWS_MAX:
-            self._lookups.keep(question, revision, made, weight(texts, rows))
+            self.lookups.keep(question, revision, made, weight(texts, rows))
         return list(made)
 
     async def _asked(

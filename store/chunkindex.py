@@ -46,6 +46,9 @@ class Port(Protocol):
         ...
 
 
+ENCODED = sa.select(schema.manifests.c.encoded).where(
+    schema.manifests.c.blob == sa.bindparam("blob")
+)
 NOTED = sa.select(schema.chunks).where(schema.chunks.c.blob == sa.bindparam("blob"))
 
 
@@ -273,8 +276,8 @@ def _manifest_row(manifest: Manifest) -> dict[str, Any]:
 
 
 def _encoded(connection: sa.Connection, blob: bytes) -> bytes | None:
-    table = schema.manifests
-    return connection.scalar(sa.select(table.c.encoded).where(table.c.blob == blob))
+    encoded: bytes | None = connection.scalar(ENCODED, {"blob": blob})
+    return encoded
 
 
 def _locations(connection: sa.Connection, keys: list[bytes]) -> dict[bytes, ChunkLocation]:

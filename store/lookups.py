@@ -48,6 +48,12 @@ class Lookups:
             _, (_, dropped, _) = self._entries.popitem(last=False)
             self.size -= dropped
 
+    def forget(self, question: Hashable) -> None:
+        """Let go of an answer that nobody will ask for again."""
+        old = self._entries.pop(question, None)
+        if old is not None:
+            self.size -= old[1]
+
 
 def weight(texts: tuple[str, ...], rows: list[Any]) -> int:
     """About how many bytes a question and the rows that answer it take."""

@@ -23,7 +23,7 @@ from store.records import Batch
 T = TypeVar("T")
 PAGE = 500  # rows compared at once
 RANGE_MAX = 512 << 10  # bytes of records folded at once: each transaction touches pages anywhere
-CACHE_MAX = 16 << 20  # bytes of the scratch's pages in memory
+CACHE_MAX = 4 << 20  # bytes of the scratch's pages in memory: ids go anywhere, the rest in order
 # Indices that folding asks: any other would write to some page anywhere for each row.
 ASKED = frozenset({"files_package", "records_scope"})
 # Each table of the catalog with the cell of a row, given its primary key.

@@ -27,6 +27,7 @@ from store.bulk import chunks
 from store.catalog_rows import ids
 from store.errors import ConflictError, NotFoundError
 from store.facts import Fact
+from store.foreseeing import foreseen
 from store.packaged import Pointed
 
 BATCH = 50  # versions that leave in one transaction: others want to write too
@@ -194,15 +195,19 @@ class Retention:
         """What of a batch still is to go, and how."""
         policies, repository = self._planner.policies(entry), self._node.open(entry)
         found: list[Leaving] = []
-        for planned in batch:
-            moved = seen.get(planned.package, {}) != planned.pointed
-            moved = moved or policies != list(planned.policies)
-            # A large package is not read again for each of its versions: they wait for a next run.
-            if moved and (planned.large or not await self._planner.stands(entry, served, planned)):
-                continue
-            leaving = await _withdrawn(repository, served, planned)
-            if leaving is not None:
-                found.append(leaving)
+        versions = [(each.package, each.verdict.edition.version) for each in batch]
+        async with foreseen(self._node.catalog, entry.key, versions):
+            for planned in batch:
+                moved = seen.get(planned.package, {}) != planned.pointed
+                moved = moved or policies != list(planned.policies)
+                # A large package is not read again for each of its versions: they wait.
+                if moved and planned.large:
+                    continue
+                if moved and not await self._planner.stands(entry, served, planned):
+                    continue
+                leaving = await _withdrawn(repository, served, planned)
+                if leaving is not None:
+                    found.append(leaving)
         savers = Savers(self._node.directory, entry, policies, self._clock())
         return [  # but what was pinned, or placed by a rule, since it was planned
             each for each in found if not savers.saved(each.planned.package, each.planned.verdict)
