@@ -22,7 +22,7 @@ from store.backend import Unit
 T = TypeVar("T")
 
 BUSY_TIMEOUT = 5.0  # seconds to wait for another process's lock
-CACHE_MAX = 16 << 20  # bytes of pages that the writer keeps: ids are random, rows go everywhere
+CACHE_MAX = 8 << 20  # bytes of pages that the writer keeps: ids are random, rows go everywhere
 LOG_SIZE_MAX = 64 << 20  # bytes of the write-ahead log that may stay on disk
 INTERRUPT_INTERVAL = 0.02  # seconds; an interrupt only stops the statement running just then
 REST_AFTER = 15.0  # seconds without work, after which a connection lets go of its pages
