@@ -19,10 +19,20 @@ YIELD = 0.1  # seconds of queue on a path from which on background traffic keeps
 BAN = 24 * 3600.0  # seconds
 NOTES_MAX = 16  # remembered faults of one peer
 FAILURES_MAX = 6
-SAMPLE_MIN = 0.1  # seconds of busy path that make one sample of its rate
+SAMPLE_MIN = 0.1  # seconds from one sample of a rate to the next
+ELAPSED_MIN = 0.02  # seconds that a sample counts for at least: the first chunks may be a burst
+FULL = 1.25  # round trips' worth outstanding from which on a path, not our asking, sets the rate
 BULK_RETRY = (0.25, 0.5, 1.0, 2.0, 5.0)  # seconds before a bulk socket is tried again
 
 ABSENT, OPENING, OPEN = 0, 1, 2  # PeerBelief.bulk
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """From when on chunks could come, and what their peer had delivered when they were asked."""
+
+    at: float
+    delivered: int
 
 
 @dataclass(slots=True)
@@ -51,8 +61,9 @@ class PeerBelief:
     background_until: float = 0.0  # it puts off what nobody waits for until then
     recalled: bool = False  # its rate is known from a former life
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
-    _sample_from: float | None = None
-    _sample_size: int = 0
+    _delivered: int = 0  # bytes that were asked for and came, ever
+    _flows_from: float = 0.0  # the first bytes after a pause cannot come before
+    _sampled_at: float = 0.0
 
     def usable(self, now: float) -> bool:
         """Tell whether it may be asked for chunks at all."""
@@ -88,7 +99,7 @@ class PeerBelief:
             window=1 if self.snubbed else limit,
             rtt=self.rtt.smoothed,
             rate=self.rate.average,
-            delay=self.delay,
+            delay=self.delay + self.overdue(chunk, now),
             failures=self.failures,
             snubbed=self.snubbed,
             far=self.site != site,
@@ -121,17 +132,17 @@ class PeerBelief:
         """It says how long its upload queue is; what we wait for ourselves is counted apart."""
         self.delay = max(0.0, backlog - self.outstanding / max(self.rate.average, 1.0))
 
-    def asked(self, size: int, now: float) -> None:
-        """``size`` bytes were asked for."""
+    def asked(self, size: int, now: float) -> Asked:
+        """``size`` bytes were asked for.  Return what ``arrived`` is to be told of them."""
         if not self.outstanding:
             self.progress_at = now
+            self._flows_from = now + self.rtt.minimum
         self.outstanding += size
+        return Asked(max(now, self._flows_from), self._delivered)
 
     def let_go(self, size: int) -> None:
         """``size`` bytes are no longer awaited."""
         self.outstanding = max(0, self.outstanding - size)
-        if not self.outstanding:
-            self._sample_from = None
 
     def revived(self, now: float) -> None:
         """It gives again what it owed, if late."""
@@ -139,28 +150,27 @@ class PeerBelief:
         self.snubbed = False
         self.failures = 0
 
-    def arrived(self, size: int, now: float) -> None:
-        """``size`` bytes that were asked for have come."""
+    def arrived(self, size: int, now: float, asked: Asked) -> None:
+        """``size`` bytes of what was ``asked`` for have come.
+
+        All that has come since they were asked for, by the time that took, is a sample of the rate:
+        chunks that wait in one queue with those of others often come in pairs, and the time between
+        the two would be that of the whole path.
+        """
         self.received.add(size, now)
         self.revived(now)
-        limited = self.outstanding < self.window() // 4
-        self.outstanding = max(0, self.outstanding - size)
-        if self._sample_from is None:
-            self._sample_from, self._sample_size = now, 0  # its first bytes left before this
-        else:
-            self._sample_size += size
-            elapsed = now - self._sample_from
-            if elapsed >= max(SAMPLE_MIN, self.rtt.minimum):
-                self.rate.add(self._sample_size, elapsed, now, limited=limited)
-                self._sample_from, self._sample_size = now, 0
-        if not self.outstanding:
-            self._close_sample(now)
-
-    def _close_sample(self, now: float) -> None:
-        elapsed = now - self._sample_from if self._sample_from is not None else 0.0
-        if self._sample_size and elapsed >= self.rtt.minimum / 4 and elapsed > 1e-3:
-            self.rate.add(self._sample_size, elapsed, now, limited=True)
-        self._sample_from = None
+        awaited, self.outstanding = self.outstanding, max(0, self.outstanding - size)
+        self._delivered += size
+        if not self.outstanding or now - self._sampled_at >= max(SAMPLE_MIN, self.rtt.minimum):
+            elapsed = max(now - asked.at, self.rtt.minimum / 4, ELAPSED_MIN)
+            gained, self._sampled_at = self._delivered - asked.delivered, now
+            # By Little's law what is awaited takes awaited / rate: little longer than the bare
+            # round trip, and the path was not full.  The window tells nothing of that: one that
+            # is too large would never be filled, and so never come down.
+            limited = awaited < FULL * self.rtt.minimum * gained / elapsed or not self.outstanding
+            tells = gained >= elapsed * self.rate.maximum or elapsed >= SAMPLE_MIN
+            if tells or not limited:  # a small blob tells the round trip only
+                self.rate.add(gained, elapsed, now, limited=limited)
 
     def stalled(self, now: float) -> bool:
         """Tell whether it owes us something and shows no progress."""
@@ -169,6 +179,16 @@ class PeerBelief:
         next_chunk = self.rtt.smoothed + self.delay + 262_144 / max(self.rate.average, 1.0)
         patience = max(STALL_MIN, 2 * next_chunk + 4 * self.rtt.deviation)
         return now - self.progress_at > patience
+
+    def overdue(self, chunk: int, now: float) -> float:
+        """Return for how long it has kept still beyond what a chunk takes it, while it owes some.
+
+        It is to be expected to keep still for as long again.
+        """
+        if not self.outstanding:
+            return 0.0
+        usual = self.rtt.smoothed + self.delay + chunk / max(self.rate.average, 1.0)
+        return max(0.0, now - self.progress_at - usual)
 
     def fail(self, now: float) -> None:
         """It broke off, or refused: worth less until it delivers again."""

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mesh import bits
+from mesh.beliefs import Asked
 from mesh.claims import Claims
 from mesh.messages import CHUNKS_MAX, COMPLETE, COURIER, NONE, PARTIAL
 from mesh.profile import Meter
@@ -95,6 +96,7 @@ class Request:
     peer: bytes
     chunks: int
     size: int
+    asked: Asked
 
 
 @dataclass(slots=True)
@@ -136,6 +138,9 @@ class Download:
     delta: bytes = b""  # the delta that may make it: its own chunks are not asked for meanwhile
     news: int = 0  # chunks verified since the last Have
     told: int = 0  # chunks that it named as awaited
+    told_at: float = 0.0  # when it was sent
+    hasty: int = 0  # times that it was sent sooner than usual
+    opened_at: float = 0.0  # when the first chunk could be asked for
     duplicated: int = 0  # bytes asked for twice on purpose
     refetched: int = 0  # bytes that came although they were here
     dry_since: float = math.inf  # when the last holder of something missing was lost

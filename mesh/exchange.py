@@ -15,7 +15,7 @@ from mesh.asking import Asking
 from mesh.beliefs import ABSENT, OPEN, PeerBelief
 from mesh.download import Download
 from mesh.effects import DropBulk, Effect, Finish, GiveUp, Open, ServeManifest
-from mesh.finding import HAVE_INTERVAL, HOPS_MAX, Finding
+from mesh.finding import HOPS_MAX, Finding, due
 from mesh.journal import COMPLETE, Journal
 from mesh.limits import Limits
 from mesh.messages import (
@@ -57,7 +57,6 @@ class Exchange:
         self._receiving = Receiving(
             self.peers, self.downloads, self._requests, self._asking, self.journal
         )
-        self._news_at = 0.0
 
     # --- links ---------------------------------------------------------------------------------
     def linked(self, peer: bytes, now: float, site: str = "") -> list[Effect]:
@@ -167,7 +166,7 @@ class Exchange:
         download = self.downloads.get(blob)
         if download is None or download.manifest is None:
             return []
-        download.opening, download.open, download.have = False, True, have
+        download.opening, download.open, download.have, download.opened_at = False, True, have, now
         self.journal.opened(blob, download.count, have.bit_count(), now)
         effects = list(self.finding.state_to_all(download, now))
         for holder in download.holders.values():
@@ -331,8 +330,8 @@ class Exchange:
     def _after_progress(self, download: Download, now: float) -> list[Effect]:
         if download.complete and not download.finishing:
             download.finishing = True
-            return [Finish(download.blob)]
-        return self._asking.plan(download, now)
+            return [Finish(download.blob)]  # which is told of instead, of a small blob above all
+        return [*self._asking.plan(download, now), *self._tell_news(download, now)]
 
     def schedule(self, now: float) -> list[Effect]:
         """Ask for as much as our peers can usefully send."""
@@ -361,7 +360,6 @@ class Exchange:
                 for blob in self._requests.owed_by(belief.node):
                     self.journal.stalled(blob, belief.node, why, now)
         self.finding.expire(now)
-        gather = now >= self._news_at + HAVE_INTERVAL
         for download in list(self.downloads.values()):
             for holder in download.holders.values():
                 holder.forgive(now)
@@ -369,14 +367,16 @@ class Exchange:
             effects += self.finding.seek(download, now)
             effects += self.finding.widen(download, now)
             effects += self._tell_vain(download, now)
-            if gather and download.open:
-                effects += self.finding.news(download, self._requests.claimed(download)[0])
+            effects += self._tell_news(download, now)
             if self._lapsed(download, now):
                 effects += self.abandoned(download.blob, now)
                 effects.append(GiveUp(download.blob))
-        if gather:
-            self._news_at = now
         return effects + self.schedule(now)
+
+    def _tell_news(self, download: Download, now: float) -> Iterator[Effect]:
+        """Tell of what has come and of what will, unless that was done a short while ago."""
+        if download.open and due(download, self.finding.interests.get(download.blob, ()), now):
+            yield from self.finding.news(download, self._requests.claimed(download)[0], now)
 
     def _tell_vain(self, download: Download, now: float) -> list[Effect]:
         """Tell those for whom we look when it turns out to be in vain, or no longer."""

@@ -8,7 +8,7 @@ and serves it while it arrives, so that every link carries each chunk once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from mesh import bits
@@ -34,7 +34,11 @@ INTEREST_TTL = 30.0  # seconds that a Find holds
 FIND_REPEAT = 10.0  # seconds between Finds for what is still wanted
 ANSWER_WAIT = 0.5  # seconds, and two round trips, that a neighbour has to answer
 HOP_WAIT = 1.5  # seconds per hop until a search that finds nothing counts as vain
-HAVE_INTERVAL = 0.1  # seconds over which news of chunks are gathered
+HAVE_INTERVAL = 0.1  # seconds over which news of chunks are gathered, at most
+HAVE_MIN = 0.02  # and at least
+HAVE_EACH = 0.005  # or so much for each that is told, if that is more
+HAVE_SHARE = 0.1  # of the time since a blob was begun, and of that until it is here
+HASTY_MAX = 64  # times that news of one blob are told sooner than after HAVE_INTERVAL
 BITFIELD_BYTES = 32 * 1024
 HAVE_EDGES = 2048  # of runs in one Have
 INTERESTS_MAX = 4096  # blobs that one peer may ask about at a time
@@ -249,10 +253,12 @@ class Finding:
         for peer in self.interests.get(download.blob, {}):
             yield from self.state(download, peer, now)
 
-    def news(self, download: Download, coming: int) -> Iterator[Effect]:
+    def news(self, download: Download, coming: int, now: float) -> Iterator[Effect]:
         """Tell everybody interested of the chunks that have come, and of those that will."""
         if not download.news and coming == download.told:
             return
+        download.hasty += now < download.told_at + HAVE_INTERVAL
+        download.told_at = now
         fresh, download.news, download.told = download.news, 0, coming
         edges, awaited = bits.flat(fresh), bits.flat(coming)[:HAVE_EDGES]
         for peer in self.interests.get(download.blob, {}):
@@ -303,3 +309,20 @@ class Finding:
         ]
         for peer, blob in lapsed:
             self.drop_interest(peer, blob)
+
+
+def due(download: Download, told: Collection[bytes], now: float) -> bool:
+    """Tell whether news of a blob have been gathered for long enough, for those to be told.
+
+    For less than HAVE_INTERVAL at its beginning, when nobody has anything to give but the source,
+    and near its end; so HASTY_MAX times at most.  Called for every chunk: what costs by the size of
+    the blob is not looked at before HAVE_MIN is over.
+    """
+    least = max(HAVE_MIN, HAVE_EACH * len(told)) if told else HAVE_INTERVAL
+    if now >= download.told_at + HAVE_INTERVAL:
+        return True
+    if now < download.told_at + least or download.hasty >= HASTY_MAX:
+        return False
+    left = (download.count - download.have.bit_count()) * download.size / max(1, download.count)
+    until = left / max(download.meter.rate(now), 1.0)
+    return now >= download.told_at + HAVE_SHARE * min(now - download.opened_at, until)

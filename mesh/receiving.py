@@ -75,7 +75,7 @@ class Receiving:
                 *self.blame(peer, "sent other chunks than asked for", now, download.blob),
                 *self.asking.schedule(now),
             ]
-        belief.arrived(size, now)
+        belief.arrived(size, now, request.asked)
         request.chunks &= ~mask
         request.size -= size
         if not request.chunks:

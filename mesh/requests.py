@@ -41,14 +41,13 @@ class Requests:
             if other.chunks & chunks and self.peers[other.peer].snubbed:
                 self.call_off(other)
                 yield TellBulk(other.peer, Cancel(other.id))
-        request = Request(
-            self.count, download.blob, download.manifest_id, ask.peer, chunks, ask.size
-        )
+        asked = belief.asked(ask.size, now)
+        manifest = download.manifest_id
+        request = Request(self.count, download.blob, manifest, ask.peer, chunks, ask.size, asked)
         self.pending[request.id] = download.requests[request.id] = request
         if ask.again:
             self.journal.note(download.blob, AGAIN, ask.peer, belief.describe(), now)
         self.journal.asked(download.blob, ask.peer, belief.describe(), now)
-        belief.asked(ask.size, now)
         group = int(min(max(belief.rate.average * GROUP_TIME, GROUP_MIN), CHUNK_MAX))
         priority = URGENT if ask.urgent else download.priority
         runs = bits.flat(chunks)

@@ -19,6 +19,8 @@ RUN_MAX = 1024 * 1024  # bytes asked for in one request
 WINDOW_MIN = 128 * 1024  # bytes in flight towards us from one peer, at least
 WINDOW_MAX = 8 * 1024 * 1024  # and at most: its share of our buffers
 QUEUE_TARGET = 0.25  # seconds of data queued on the path, so that it never runs dry
+QUEUE_SLOW = 0.5  # seconds of it where that is little: a few chunks come too unevenly
+QUEUE_LITTLE = 384 * 1024  # bytes of such a queue
 WINDOW_GAIN = 1.25
 ENDGAME_SPREAD = 2.0  # duplicate what would arrive so many times later than elsewhere
 ENDGAME_SHARE = 0.05  # of the blob's bytes that may be asked for twice
@@ -137,7 +139,8 @@ def window(rate_max: float, rtt_min: float, chunk: int = 0) -> int:
 
     Never less than two chunks of size ``chunk``: one on its way while the next is asked for.
     """
-    wanted = WINDOW_GAIN * rate_max * (rtt_min + QUEUE_TARGET)
+    rate = WINDOW_GAIN * rate_max
+    wanted = rate * rtt_min + max(rate * QUEUE_TARGET, min(rate * QUEUE_SLOW, QUEUE_LITTLE))
     return max(int(min(max(wanted, WINDOW_MIN), WINDOW_MAX)), 2 * chunk)
 
 

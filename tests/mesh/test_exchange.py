@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,7 +16,7 @@ from mesh.asking import CLAIM_MIN, Asking
 from mesh.claims import CLAIM_MAX
 from mesh.download import Download
 from mesh.effects import Effect
-from mesh.finding import HOP_WAIT, HOPS_MAX
+from mesh.finding import HAVE_MIN, HOP_WAIT, HOPS_MAX
 from store.errors import RemoteProtocolError
 from tests.mesh.world import CHUNK, Node, World, blob
 
@@ -261,6 +262,32 @@ def test_a_swarm_fetches_each_chunk_from_the_source_little_more_than_once() -> N
     assert all(has(node, raw) for node in others)
     copies = sum(world.sent(source, node) for node in others) / len(held[1])
     assert copies < 3.0  # the links are not shared here: this is not the bound, only sanity
+
+
+def test_the_first_chunk_is_told_of_as_soon_as_it_is_verified(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, held = World(), blob(400)
+    source, near, far = (world.node(name) for name in ("source", "near", "far"))
+    world.give(source, held)
+    world.link(source, near, rate=1e6)
+    world.link(near, far)
+    raw, heard = held[0].blob.raw, list[float]()
+    take = far.core.received
+
+    def listen(peer: bytes, message: m.Message, now: float) -> list[Effect]:
+        if isinstance(message, m.Have) and message.runs:
+            heard.append(now)
+        return take(peer, message, now)
+
+    monkeypatch.setattr(far.core, "received", listen)
+    near.want(held[0])
+    far.want(held[0])
+    world.run(40, lambda: bool(near.arrived))
+    first = world.now
+    world.run(40, lambda: has(near, raw) and has(far, raw))
+    assert heard[0] < first + 0.1
+    assert min(b - a for a, b in pairwise(heard)) >= HAVE_MIN - 0.001
 
 
 def test_chunks_beyond_the_end_are_refused() -> None:

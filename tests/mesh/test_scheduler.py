@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from mesh import bits
 from mesh.scheduler import (
+    QUEUE_LITTLE,
     RUN_MAX,
     WINDOW_MAX,
     WINDOW_MIN,
@@ -127,7 +128,9 @@ def test_rare_chunks_go_before_common_ones() -> None:
 
 
 def test_the_window_follows_the_path() -> None:
-    assert window(1e6, 0.05) == int(1.25 * 1e6 * 0.3)
+    assert window(2e6, 0.05) == int(1.25 * 2e6 * 0.3)
+    assert window(0.4e6, 0.05) == int(1.25 * 0.4e6 * 0.55)  # chunks are few in a quarter second
+    assert window(1e6, 0.05) == int(1.25 * 1e6 * 0.05) + QUEUE_LITTLE
     assert window(1e3, 0.01) == WINDOW_MIN
     assert window(1e9, 0.5) == WINDOW_MAX
     assert window(1e3, 0.01, 1 << 20) == 2 << 20

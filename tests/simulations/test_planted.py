@@ -232,6 +232,7 @@ def bits_before_data(patch: Patch) -> None:
 def wait_for_the_mute(patch: Patch) -> None:
     """A peer that owes chunks and says nothing is waited for, for ever."""
     patch.setattr(PeerBelief, "stalled", lambda self, now: False)
+    patch.setattr(PeerBelief, "overdue", lambda self, chunk, now: 0.0)  # nor is another one asked
 
 
 def company(vice: str, size: int, *steps: Step) -> Plan:
