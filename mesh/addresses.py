@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -167,8 +168,8 @@ class AddressBook:
         host = self.seen.get(node)
         if not host:
             return []
-        ports = [parts.port for each in own if (parts := urlsplit(each)).scheme == "tls"]
-        return [tls_address(host, port) for port in dict.fromkeys(ports) if port][:SEEN_MAX]
+        ports = dict.fromkeys(map(_tls_port, own))
+        return [tls_address(host, port) for port in ports if port][:SEEN_MAX]
 
     def encoded(self) -> list[bytes]:
         """Return every record, to pass on."""
@@ -201,6 +202,8 @@ class Outside:
             address = ipaddress.ip_address(host)
         except ValueError:
             return
+        if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+            return  # it means something on that peer's machine alone
         if not (address.is_loopback or address.is_link_local or address.is_multicast):
             self.reports[peer] = str(address)
 
@@ -222,6 +225,14 @@ def _trim(hints: dict[str, Hint]) -> dict[str, Hint]:
         if count[hint.origin] <= HINTS_MAX:
             kept.add(address)
     return {address: hint for address, hint in hints.items() if address in kept}
+
+
+def _tls_port(address: str) -> int | None:
+    """Return the port of a TLS address; None for any other, and for what a liar has written."""
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        return parts.port if parts.scheme == "tls" else None
+    return None
 
 
 def tls_address(host: str, port: int) -> str:

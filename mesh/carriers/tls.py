@@ -69,7 +69,10 @@ class TlsCarrier:
         Raises OSError, or trio.BrokenResourceError if it does not speak TLS 1.3 as we do.
         """
         host, port = parse_address(address)
-        raw = await trio.open_tcp_stream(host, port, happy_eyeballs_delay=0.25)
+        try:
+            raw = await trio.open_tcp_stream(host, port, happy_eyeballs_delay=0.25)
+        except ValueError as error:  # no name that could be asked for: members may write anything
+            raise OSError(f"not an address: {address!r}") from error
         tune(raw.socket, self._congestion)
         stream = Counted(raw, self._client)
         try:
@@ -224,8 +227,8 @@ def public_key(stream: SecureStream) -> bytes:
 
 def parse_address(address: str) -> tuple[str, int]:
     """Split ``tls://host:port`` or ``host:port``.  Raises OSError if it is neither."""
-    parts = urlsplit(address if "://" in address else f"tls://{address}")
     try:
+        parts = urlsplit(address if "://" in address else f"tls://{address}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise OSError(f"not an address: {address!r}") from error

@@ -86,6 +86,15 @@ def test_a_member_may_listen_where_it_came_from() -> None:
     book.dialled_us(node, "memory://b")
 
 
+def test_what_a_liar_calls_its_addresses_costs_nobody_else_anything() -> None:
+    """They were taken apart in the task that dials everybody, at every start anew."""
+    book, node = AddressBook(), bytes.fromhex(A.node)
+    lies = ("tls://[", "tls://h:99999", "tls://h:x", "tls://\u2100:1", "", "://", "p2p://[x")
+    assert take(book, record(A, *lies, "tls://10.0.0.5:7000"))
+    book.dialled_us(node, "tls://192.0.2.9:51234")
+    assert book.of(node) == (*lies, "tls://10.0.0.5:7000", "tls://192.0.2.9:7000")
+
+
 def test_all_interfaces_become_the_addresses_of_the_machine() -> None:
     hosts = ("10.0.0.1", "fd00::1")
     assert reachable(["tls://0.0.0.0:7"], hosts) == ("tls://10.0.0.1:7",)
@@ -100,7 +109,7 @@ def test_a_forwarded_port_is_an_address_where_most_peers_see_us() -> None:
     outside = Outside()
     for peer, host in ((b"1", "192.0.2.1"), (b"2", "192.0.2.1"), (b"3", "203.0.113.9")):
         outside.take(peer, host)
-    for lie in ("127.0.0.1", "not a host", "224.0.0.1", "fe80::1", "::1"):
+    for lie in ("127.0.0.1", "not a host", "224.0.0.1", "fe80::1", "::1", "2001:db8::1%]"):
         outside.take(b"4", lie)
     bound = ["tls://0.0.0.0:7", "p2p:///ip4/0.0.0.0/tcp/8/p2p/x"]
     assert outside.addresses(bound, ()) == ("tls://192.0.2.1:7", "tls://203.0.113.9:7")

@@ -28,10 +28,23 @@ def test_addresses_are_read(address: str) -> None:
     assert parse_address(format_address(host, port)) == (host, port)
 
 
-@pytest.mark.parametrize("address", ["", "tls://", "h", "http://h:1", "tls://h:99999", "h:x"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *["", "tls://", "h", "http://h:1", "tls://h:99999", "h:x"],
+        *["tls://[", "tls://[::1", "tls://\u2100.example:1"],
+    ],
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(OSError):
         parse_address(address)
+
+
+@pytest.mark.parametrize("host", ["a..b", ".", "a" * 70, "\u0663.1.1.1", "a\0b", "\ud800"])
+async def test_a_host_that_no_name_service_could_know_is_an_address_that_fails(host: str) -> None:
+    """Members write their own addresses, and whoever dials them must outlive that."""
+    with pytest.raises(OSError):
+        await TlsCarrier(A.seed).dial(f"tls://{host}:1")
 
 
 def test_the_certificate_carries_the_node_key() -> None:

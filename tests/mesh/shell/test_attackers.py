@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
-from mesh import link
-from mesh.carrier import Stream
+from mesh import addresses, link, messages
+from mesh.carrier import Dialled, Stream
 from mesh.carriers import tls
 from mesh.carriers.tls import TlsCarrier, parse_address
 from mesh.shell import links
@@ -80,7 +82,9 @@ async def test_a_member_that_announces_an_oversize_frame_loses_that_link_only(
         await linked(a, c)
         await trio.sleep(0.1)
         before, other = a.mesh._links.control[b.id], a.mesh._links.control[c.id]
-        await b.mesh._links.control[a.id].stream.send_all(struct.pack("!IB", length, 32))
+        writing = b.mesh._links.control[a.id]
+        writing.link._push(struct.pack("!IB", length, 32))  # its own task may be sending just now
+        writing.wake()
 
         async def dropped() -> bool:
             return before.link.closed
@@ -125,3 +129,45 @@ async def still_open(streams: Sequence[Stream]) -> int:
                 pass
         count += waited.cancelled_caught
     return count
+
+
+async def test_a_member_that_writes_nonsense_for_its_addresses_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ended every node that heard of it, at the next start again: its record is kept."""
+    async with Fleet(tmp_path, tls=True).open() as fleet:
+        a, b, c = [await fleet.node(name) for name in "abc"]
+        for other in (b, c):
+            await fleet.join(other, a)
+            await linked(a, other)
+        mesh, clock = bytes.fromhex(a.ledger.mesh), time.time() + 10
+        lies = (
+            "tls://[",
+            "tls://h:99999",
+            "tls://a..b:1",
+            "relay://x",
+            "p2p://[",
+            "tls://\u2100:1",
+        )
+        record = addresses.sign(b.identity, mesh, lies, clock)
+        b.mesh._links.send(a.id, messages.Addresses((record,)))
+
+        async def heard() -> bool:
+            return all(n.mesh._addresses.of(b.id)[: len(lies)] == lies for n in (a, c))
+
+        await until(heard)
+        tried, dial = list[str](), a.carrier.dial
+
+        async def noted(address: str) -> Dialled:
+            tried.append(address)
+            return await dial(address)
+
+        monkeypatch.setattr(a.carrier, "dial", noted)
+        b.scope.cancel()
+
+        async def all_tried() -> bool:
+            return {each for each in lies if each.startswith("tls:")} <= set(tried)
+
+        await until(all_tried)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await linked(a, c)
