@@ -268,8 +268,7 @@ class Exchange:
                 self.finding.drop_interest(peer, message.blob)
                 return []
             case ManifestGet():
-                asked = ServeManifest(peer, message.blob, message.manifest, message.page)
-                return [asked]
+                return [ServeManifest(peer, message.blob, message.manifest, message.page)]
             case HaveBlob() | Bitfield() | Have() | ManifestPage():
                 download = self.downloads.get(message.blob)
                 if download is None:
@@ -315,7 +314,8 @@ class Exchange:
         except ManifestInvalidError as error:
             yield from self._receiving.blame(peer, f"gave a bad manifest page: {error}", now)
         download.asked_pages.pop(said.page, None)
-        download.holders[peer].bad = True
+        if (holder := download.holders.get(peer)) is not None:  # else its link has been another one
+            holder.bad = True
 
     def _open(self, download: Download) -> Iterator[Effect]:
         if not download.opening and not download.open and download.manifest is not None:
@@ -392,7 +392,7 @@ class Exchange:
 
     def _lapsed(self, download: Download, now: float) -> bool:
         """Tell whether nobody waits for it any more, and nobody could serve it."""
-        if download.local or now < download.wanted_until:
+        if download.local or download.finishing or now < download.wanted_until:
             return False
         return not any(
             holder.gives and self.peers[peer].usable(now)

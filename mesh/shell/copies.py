@@ -304,8 +304,10 @@ class Copies:
                 self.custody.done(blob, gone=False)
             raise
         finally:
-            del self._released[blob]
-            self.custody.withdraw(blob)
+            waiting = self._released.get(blob)
+            if waiting is not None and waiting[0] is event:  # else a new wish is under way already
+                del self._released[blob]
+                self.custody.withdraw(blob)
         return bool(verdict)
 
     # --- safety --------------------------------------------------------------------------------

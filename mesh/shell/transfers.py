@@ -315,8 +315,8 @@ class Transfers:
         except UnavailableError as error:  # the index can be made again from the blobs
             log.warning("mesh.not_indexed", blob=str(fetch.blob), why=str(error))
         self._remember(raw, ingested.manifest)  # what is asked for already is served without a gap
-        del self.fetches[raw]
-        fetch.end()
+        for waiting in {fetch, self.fetches.pop(raw, fetch)}:  # it may have been given up meanwhile
+            waiting.end()
         self.perform(self.exchange.finished(raw, trio.current_time(), right=True))
 
     async def _give_up(self, effect: GiveUp) -> None:

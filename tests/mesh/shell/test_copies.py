@@ -444,3 +444,19 @@ async def test_a_question_ends_with_its_link_and_only_who_was_asked_answers(
             assert not verdicts
             made.cut(a, b)
         assert verdicts == [False]
+
+
+async def test_a_new_wish_outlives_the_end_of_the_one_before_it(autojump_clock: Clock) -> None:
+    """The first, given up for another member's, took the second's place away as it ended."""
+    async with world() as made:
+        a, b = await made.end(A), await made.end(B, 2)
+        b.deaf = (Release,)
+        made.link(a, b)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(a.copies.release, blob(1), [B])
+            await trio.testing.wait_all_tasks_blocked()
+            a.copies.custody.withdraw(blob(1))
+            a.copies._lapse(blob(1))
+            assert not await a.copies.release(blob(1), [B])
+        assert not a.copies._released
+        assert not a.copies.custody.wishes(blob(1))

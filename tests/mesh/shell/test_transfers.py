@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
-from mesh.effects import Effect
+from mesh.effects import Effect, Finish, GiveUp
 from mesh.exchange import TICK, Exchange
 from mesh.shell.transfers import Transfers
+from mesh.shell.writing import Fetch
 from store.blobs import Ingested
 from tests.mesh.nodes import Fleet, until
 
@@ -66,3 +68,38 @@ async def test_the_clock_is_looked_at_however_much_happens(autojump_clock: trio.
             transfers.perform([])
         nursery.cancel_scope.cancel()
     assert 18 <= len(ticks) <= 21
+
+
+async def test_a_blob_that_is_given_up_while_it_is_recorded_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waited for it any more, and nobody had it: the node ended when the index was ready."""
+    async with Fleet(tmp_path).open() as fleet:
+        a, b = await fleet.node("a"), await fleet.node("b")
+        transfers, exchange, record = a.mesh._transfers, a.mesh._exchange, a.index.record
+        data = random.Random(2).randbytes(1_000_000)
+        manifest = await b.add(data)
+        recording, go_on = trio.Event(), trio.Event()
+
+        async def slowly(ingested: Ingested) -> None:
+            recording.set()
+            await go_on.wait()
+            await record(ingested)
+
+        monkeypatch.setattr(a.index, "record", slowly)
+        raw = manifest.blob.raw
+        fetch = transfers.fetches[raw] = Fetch(manifest.blob)
+        fetch.partial = await a.mesh._partials.open(manifest)
+        await fetch.partial.write_runs([(0, len(manifest.chunks), data)])
+        transfers.perform([Finish(raw)])
+        await recording.wait()
+        transfers.perform([*exchange.abandoned(raw, trio.current_time()), GiveUp(raw)])
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert fetch.done.is_set()
+        go_on.set()
+        with trio.fail_after(5):
+            while fetch.error is not None:  # noqa: ASYNC110  it is not told a second time
+                await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert await a.has(manifest)
+        assert raw not in transfers.fetches
