@@ -26,6 +26,22 @@ log = logging.getLogger(__name__)
 BACKLOG: Final = 1024
 ACCEPT_RETRY: Final = 0.1  # seconds, while there is no room for a connection
 EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+# What accept(2) may say of a client that has gone, or that a firewall refuses, on Linux.
+REFUSED: Final = frozenset(
+    getattr(errno, name, 0)
+    for name in (
+        "EPERM",
+        "EPROTO",
+        "ENETDOWN",
+        "ENOPROTOOPT",
+        "EHOSTDOWN",
+        "ENONET",
+        "EHOSTUNREACH",
+        "EOPNOTSUPP",
+        "ENETUNREACH",
+        "ETIMEDOUT",
+    )
+)
 GONE: Final = select.POLLERR | select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
 
@@ -160,7 +176,7 @@ class _Server:
                 if error.errno in EXHAUSTED:
                     log.warning("cannot accept connections: %s", error)
                     await trio.sleep(ACCEPT_RETRY)
-                elif not isinstance(error, ConnectionError):
+                elif not isinstance(error, ConnectionError) and error.errno not in REFUSED:
                     raise
 
     @property

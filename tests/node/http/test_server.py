@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from functools import partial
 
@@ -32,6 +33,23 @@ async def test_a_taken_port_is_an_error_at_once() -> None:
         binding = Binding(host="127.0.0.1", port=server.bound.port)
         with pytest.raises(OSError, match="in use"):
             await serve(echo, [binding], stop=trio.Event())
+
+
+@pytest.mark.parametrize("number", [errno.EPROTO, errno.EPERM, errno.EHOSTUNREACH, errno.ENETDOWN])
+async def test_a_client_that_has_gone_before_it_is_accepted_ends_nobody(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(echo) as server:
+        accept, errors = socket.socket.accept, [OSError(number, "gone")]
+
+        def fail_once(listener: socket.socket) -> tuple[socket.socket, object]:
+            if errors:
+                raise errors.pop()
+            return accept(listener)
+
+        monkeypatch.setattr(socket.socket, "accept", fail_once)
+        assert (await (await server.connect()).get()).status == 200
+        assert not errors
 
 
 async def test_every_address_of_a_host_has_the_same_port() -> None:
