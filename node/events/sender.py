@@ -57,6 +57,8 @@ class GuardedSender:
         """Send one request.  Raises UpstreamDeniedError, UpstreamError for a name unknown."""
         import httpcore
 
+        from node.upstream.transport import FAILED
+
         target = parse(url)
         if self._proxy:
             await self._judge(target.host, target.port)
@@ -85,7 +87,7 @@ class GuardedSender:
                 return await self._exchange(pool, request)
         except trio.TooSlowError:
             return Answer(0, "no answer in time")
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+        except FAILED as error:
             return Answer(0, f"{type(error).__name__}: {error}"[:200])
 
     async def _exchange(

@@ -178,34 +178,50 @@ class Webhooks:
                 await self._queued.wait()
 
     async def deliver_due(self) -> int:
-        """Try whatever is due, each webhook's in order; how many tries there were."""
+        """Try whatever is due, each webhook's in order; how many tries there were.
+
+        Raises UnavailableError when what became of a try could not be written down.
+        """
         due = await self.queue.due(time.time(), AT_ONCE * IN_A_ROW)
         groups: dict[str, list[Delivery]] = {}
         for each in due:
             groups.setdefault(each.webhook, []).append(each)
         places = trio.CapacityLimiter(AT_ONCE)
+        trouble: list[RegistryError] = []  # of our own store: the same for all of them
         async with trio.open_nursery() as nursery:
             for name, group in groups.items():
-                nursery.start_soon(self._serve, name, group[:IN_A_ROW], places)
+                nursery.start_soon(self._serve, name, group[:IN_A_ROW], places, trouble)
+        if trouble:
+            raise trouble[0]
         return len(due)
 
     async def _serve(
-        self, name: str, group: Sequence[Delivery], places: trio.CapacityLimiter
+        self,
+        name: str,
+        group: Sequence[Delivery],
+        places: trio.CapacityLimiter,
+        trouble: list[RegistryError],
     ) -> None:
-        """Deliver to one webhook; after a failure the rest waits, since it would fail as well."""
         async with places:
-            for index, each in enumerate(group):
-                hook = self._directory.get(WebhookEntry, name)
-                if hook is None or hook.node != self._ledger.node:
-                    await self.queue.forget(name)
-                    return
-                if hook.disabled:
-                    await self._put_off(group[index:], "the webhook is disabled", LOOK * 10)
-                    return
-                answer = await self._try(hook, each)
-                if not answer.taken:
-                    await self._put_off(group[index + 1 :], "waits for one before it", FIRST)
-                    return
+            try:
+                await self._deliver_to(name, group)
+            except RegistryError as error:
+                trouble.append(error)
+
+    async def _deliver_to(self, name: str, group: Sequence[Delivery]) -> None:
+        """Deliver to one webhook; after a failure the rest waits, since it would fail as well."""
+        for index, each in enumerate(group):
+            hook = self._directory.get(WebhookEntry, name)
+            if hook is None or hook.node != self._ledger.node:
+                await self.queue.forget(name)
+                return
+            if hook.disabled:
+                await self._put_off(group[index:], "the webhook is disabled", LOOK * 10)
+                return
+            answer = await self._try(hook, each)
+            if not answer.taken:
+                await self._put_off(group[index + 1 :], "waits for one before it", FIRST)
+                return
 
     async def _put_off(self, rest: Sequence[Delivery], why: str, wait: float) -> None:
         for each in rest:

@@ -171,7 +171,7 @@ class Courier:
         now, waits = time.time(), self.couriers.waits.blobs
         rows = await self._inventory.rows(list(waits))
         for blob in [blob for blob, row in rows.items() if row.held]:
-            del waits[blob]
+            waits.pop(blob, None)  # it may have made room for another meanwhile
         found = {
             blob: _lack(blob, wait.size, wait.until - now, urgent=True)
             for blob, wait in waits.items()

@@ -18,7 +18,7 @@ from node.upstream import auth
 from node.upstream.breaker import Breaker, Pace
 from node.upstream.guard import Guard
 from node.upstream.settings import Secrets, Upstream
-from node.upstream.transport import make_pool
+from node.upstream.transport import FAILED, make_pool
 from node.upstream.urls import Target, join, parse, shown
 from store.errors import TooLargeError, UnavailableError, UpstreamDeniedError, UpstreamError
 
@@ -110,7 +110,7 @@ class Client:
                 async with self._follow(method, reference, headers, scope) as reply:
                     self._report(reply)
                     yield reply
-        except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError) as error:
+        except FAILED as error:
             self.breaker.failed(trio.current_time())
             raise UpstreamError(f"upstream failed: {_why(error)}") from None
 

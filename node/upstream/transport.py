@@ -14,6 +14,12 @@ from store.errors import UpstreamDeniedError
 
 KEEPALIVE = 30.0  # seconds that an idle connection is kept
 KEPT_MAX = 8
+FAILED = (  # what a peer or the network may do; a proxy's refusal is of none of the other kinds
+    httpcore.NetworkError,
+    httpcore.TimeoutException,
+    httpcore.ProtocolError,
+    httpcore.ProxyError,
+)
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):

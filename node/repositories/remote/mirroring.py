@@ -106,6 +106,9 @@ class Mirrors:
                 following = await answers.wish(wish)
             except RegistryError as error:
                 _note(run, f"{wish.path[:200]}: {error}")
+            except Exception as error:  # a bug that some upstream has found: it stays that file's
+                log.exception("a mirrored fetch crashed", path=wish.path[:200])
+                _note(run, f"{wish.path[:200]}: {type(error).__name__}: {error}")
             else:
                 run.done += 1
                 for each in following:

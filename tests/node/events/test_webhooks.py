@@ -6,11 +6,14 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpcore
 import msgspec
 import pytest
 import sqlalchemy as sa
+import trio
 
 from node.config import Hooks
 from node.directory import WebhookEntry
@@ -20,7 +23,7 @@ from node.events.signing import sign
 from node.events.webhooks import Answer
 from node.upstream.guard import Guard
 from store import schema
-from store.errors import RejectedError, UpstreamDeniedError
+from store.errors import RejectedError, UnavailableError, UpstreamDeniedError
 from tests.node.search.support import npm
 from tests.node.world import World, world
 from tests.upstreams import Asked, Page, upstream
@@ -308,3 +311,48 @@ async def test_the_node_asks_only_what_is_allowed(tmp_path: Path) -> None:
         assert (waiting["state"], waiting["attempts"]) == ("pending", 1)
         assert "not a public address" in waiting["error"]
         assert msgspec.json.decode(waiting["body"])["type"] == "webhook.test"
+
+
+async def test_a_database_that_is_away_delays_deliveries_and_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed in the tasks of several webhooks came as a group, which nobody expected."""
+    async with world(tmp_path) as node:
+        receiver = receive(node)
+        await settle(node)
+        for name in ("ci", "cd"):
+            await hook(node, name=name)
+        await npm(node, "demo", "1.0.0")
+        await settle(node)
+        hooks = node.core.webhooks
+        end = hooks.queue.end
+
+        async def away(*_: object) -> None:
+            raise UnavailableError("the database is away")
+
+        monkeypatch.setattr(hooks.queue, "end", away)
+        monkeypatch.setattr(webhooks, "RETRY", 0.0)
+        with pytest.raises(UnavailableError):
+            await hooks.deliver_due()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hooks.run)
+            before = len(receiver.got)
+            with trio.fail_after(5):
+                while len(receiver.got) < before + 4:  # noqa: ASYNC110  it goes on trying
+                    await trio.sleep(0.01)
+            monkeypatch.setattr(hooks.queue, "end", end)
+            with trio.fail_after(5):
+                while await hooks.queue.next_due() is not None:  # noqa: ASYNC110  another task empties it
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_proxy_that_refuses_is_a_receiver_that_says_nothing() -> None:
+    sender = GuardedSender(Guard(("127.0.0.0/8",)))
+
+    async def refuse(_request: httpcore.Request) -> httpcore.Response:
+        raise httpcore.ProxyError("407 Proxy Authentication Required")
+
+    sender._pool = SimpleNamespace(handle_async_request=refuse)  # type: ignore[assignment]  # a fake of it
+    answer = await sender.post("http://127.0.0.1:1/", {}, b"")
+    assert answer == Answer(0, "ProxyError: 407 Proxy Authentication Required")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from mesh.couriers import Cargo
+from mesh.leases import Waits
 from node.placement import couriers, eviction
 from store.digest import Digest
 from store.errors import NoHolderError
@@ -191,3 +193,21 @@ async def test_what_nobody_would_keep_does_not_stand_before_the_rest() -> None:
         await courier._part()
     assert blobs[-1] not in cargo.carried
     assert asked[: len(blobs)] == blobs
+
+
+async def test_a_wait_that_makes_room_for_others_meanwhile_is_no_trouble() -> None:
+    waits = Waits()
+    waits.note(b"w" * 32, 1, time.time())
+
+    async def rows(wanted: list[bytes]) -> dict[bytes, Any]:
+        waits.blobs.clear()
+        return {b: SimpleNamespace(blob=b, held=True, wanted=False) for b in wanted}
+
+    async def missing(_after: bytes, _limit: int) -> list[Any]:
+        return []
+
+    follower = SimpleNamespace(inventory=SimpleNamespace(rows=rows, missing=missing))
+    parts: Any = (follower, None, None)
+    mesh: Any = SimpleNamespace(cargo=Cargo(b"k" * 32, 1), waits=waits)
+    courier = couriers.Courier("k", mesh, parts, None, budget=1)  # type: ignore[arg-type]  # a fake of it
+    assert await courier._lacks() == []

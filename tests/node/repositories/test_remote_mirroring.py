@@ -8,6 +8,7 @@ import lzma
 from pathlib import Path
 
 import pytest
+import trio
 
 from formats.debian import mirroring as debian
 from formats.maven import mirroring as maven
@@ -15,6 +16,7 @@ from formats.npm import mirroring as npm
 from formats.oci import mirroring as oci
 from formats.pypi import mirroring as pypi
 from formats.remote import Kept, Origin, Wish
+from node.repositories.remote.mirroring import MirrorList, Mirrors
 from store.errors import RejectedError
 from tests.node.repositories.remotes import get, proxy
 from tests.node.world import World
@@ -134,3 +136,23 @@ def test_packages_lead_to_what_they_depend_on() -> None:
     assert wishes[0].path == "/dists/stable/InRelease"
     found = debian.follow(wishes[1], Kept(Origin(), lzma.compress(stanzas.encode())))
     assert [each.path for each in found] == ["/pool/a.deb", "/pool/c.deb", "/pool/d.deb"]
+
+
+async def test_what_crashes_over_one_file_of_a_list_stays_that_files() -> None:
+    """Some upstream has found a fault of ours: the rest of the list comes, and the node goes on."""
+
+    class Answers:
+        def wishes(self, _name: str, text: str) -> list[Wish]:
+            return [Wish(path) for path in text.split()]
+
+        async def wish(self, wish: Wish) -> list[Wish]:
+            await trio.lowlevel.checkpoint()
+            if wish.path == "b":
+                raise LookupError("not thought of")
+            return []
+
+    run = await Mirrors(lambda _key: Answers()).run(
+        MirrorList(repository="up", name="l.txt", text="a b c")
+    )
+    assert (run.done, run.failed, run.ended) == (2, 1, True)
+    assert run.troubles == ["b: LookupError: not thought of"]
