@@ -130,6 +130,8 @@ class Ledgers:
                 await self._judge.send(effect)
             else:
                 self._perform([effect])
+        if isinstance(message, Heads):
+            self._wake.set()  # what is left to its author's push for a moment has a deadline now
 
     def _perform(self, effects: Iterable[sync.Effect]) -> None:
         for effect in effects:

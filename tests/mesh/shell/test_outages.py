@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from mesh.effects import Write
 from mesh.exchange import Exchange
@@ -17,7 +18,7 @@ from mesh.shell.ledgers import RETRY, Ledgers
 from mesh.shell.switchboard import Switchboard
 from mesh.shell.transfers import Transfers
 from mesh.shell.writing import Fetch
-from mesh.sync import ApplyRecords
+from mesh.sync import PUSH_GRACE, ApplyRecords
 from store import canonical
 from store.digest import Digest
 from store.errors import BlobUnknownError, NoHolderError, UnavailableError
@@ -99,6 +100,32 @@ async def test_what_a_silent_ledger_could_not_tell_is_asked_again(autojump_clock
     await ledgers._catch_up_at_last()
     assert ledgers.core.heads == {(b"\xab", 7): (3, b"r")}
     assert autojump_clock.current_time() - began >= 2 * RETRY
+
+
+async def test_what_an_absent_author_does_not_push_is_asked_for_after_a_moment(
+    autojump_clock: Any,
+) -> None:
+    """Nothing is to be done when another one tells of it, and nobody says it again."""
+    _, reader = await mesh(2)
+    sent = trio.Event()
+    links: Any = SimpleNamespace(control={}, send=lambda peer, said: asked(peer, said))
+    ledgers = Ledgers(reader.ledger, links, random.Random(1))
+    author, other = b"a" * 32, b"o" * 32
+
+    def asked(peer: bytes, said: Any) -> None:
+        if peer == other and said == Range(author, 1, 0, 1):
+            sent.set()
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(ledgers.run)
+        ledgers.linked(author)  # its path is cut, and the link not known to be dead
+        ledgers.linked(other)
+        await trio.testing.wait_all_tasks_blocked()
+        version, digest = ledgers.core.root
+        await ledgers.heard(other, Heads((Head(author, 1, 1, b"r" * 32),), version, digest))
+        with trio.fail_after(2 * PUSH_GRACE):
+            await sent.wait()
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_next_question_begins_where_what_was_taken_ends(
