@@ -203,11 +203,13 @@ class LedgerSync:
                 asked.reach, asked.latest = reach, now + GROWTH_TIMEOUT
         if known is None:
             return self._pull(now)
+        gap = asked is None and resend_from == reach + 1  # a push whose forerunner was not taken
+        known.judged(key, gap=gap)
         if refused:
             known.refuse(key, now, pause, grows=pause >= REFUSED_PAUSE)
         elif stands or (resend_from is None and self._reach(key) < reach):  # old, or without head
             known.refuse(key, now, OUTAGE_PAUSE, grows=False)
-        if resend_from is not None and known.rewinds.get(key, 0) < REWINDS_MAX:
+        if resend_from is not None and not gap and known.rewinds.get(key, 0) < REWINDS_MAX:
             known.rewinds[key] = known.rewinds.get(key, 0) + 1
             upto = max(reach, resend_from)
             self._asked[key] = self._owed(peer, upto, reach, now)
@@ -301,10 +303,10 @@ class LedgerSync:
             return []
         batch, known.batch = bytes(known.batch), bytearray()
         self._later.pop(key, None)
-        known.heads[key] = max(known.heads.get(key, 0), said.after + 1)
-        known.lack(key, known.heads[key])
-        if said.after > self._reach(key) and asked is None:
+        known.brought(key, said.after + 1)
+        if said.after > self._reach(key) and asked is None and key not in known.judging:
             return self._pull(now)  # a push that came before what it builds on
+        known.judging[key] += 1
         return [ApplyRecords(peer, *key, batch)]
 
     def _hear_root(self, peer: bytes, known: SyncPeer, said: Root, now: float) -> list[Effect]:
@@ -369,8 +371,7 @@ class LedgerSync:
 
     def _pull(self, now: float) -> list[Effect]:
         """Ask for everything we lack, each author from one peer at a time."""
-        for key in [key for key, until in self._later.items() if until <= now]:
-            del self._later[key]
+        self._later = {key: until for key, until in self._later.items() if until > now}
         load = dict.fromkeys(self._peers, 0)
         for asked in self._asked.values():
             load[asked.peer] = load.get(asked.peer, 0) + 1

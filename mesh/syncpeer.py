@@ -5,6 +5,7 @@ Spec: docs/mesh.md §7.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -43,6 +44,7 @@ class SyncPeer:
     roots_asked: Reach = (0, b"")
     batch: bytearray = field(default_factory=bytearray)
     document: bytearray = field(default_factory=bytearray)
+    judging: Counter[Key] = field(default_factory=Counter[Key])  # batches that the ledger judges
     refused: dict[Key, float] = field(default_factory=dict[Key, float])  # until when
     refusals: dict[Key, int] = field(default_factory=dict[Key, int])  # of what it has, in a row
     repeat_at: float = 0.0
@@ -52,6 +54,20 @@ class SyncPeer:
     def lack(self, key: Key, seq: int) -> None:
         """It has records of this chain that we may lack."""
         self.lacking[key] = seq
+
+    def brought(self, key: Key, seq: int) -> None:
+        """It has sent this record, at least."""
+        self.heads[key] = max(self.heads.get(key, 0), seq)
+        self.lack(key, self.heads[key])
+
+    def judged(self, key: Key, *, gap: bool) -> None:
+        """The ledger has judged a batch, perhaps of a link before this one.
+
+        After a ``gap`` nothing that is judged still can help: it is to be asked for.
+        """
+        self.judging[key] -= 1
+        if gap or self.judging[key] <= 0:
+            del self.judging[key]
 
     def refuse(self, key: Key, now: float, pause: float, *, grows: bool) -> None:
         """What it has of this chain cannot be taken: ask it later, ever later if it ``grows``."""
@@ -81,5 +97,6 @@ class SyncPeer:
         for key in [key for key, seq in first if seq <= reach(key)]:
             del self.lacking[key]
         for key, seq in self.lacking.items():
-            if seq > reach(key) and key not in self.refused and not pending(key):
+            later = key in self.refused or key in self.judging
+            if seq > reach(key) and not later and not pending(key):
                 yield key, seq

@@ -497,3 +497,35 @@ def test_who_has_less_than_it_said_is_told_what_we_have() -> None:
     assert Send(NAMES[2], m.Heads((m.Head(*key, 2, b"o" * 32),), 1, b"g")) in said
     told = core.grown({key: (1, b"a" * 32)}, 2.0)
     assert Send(NAMES[2], m.Heads((m.Head(*key, 1, b"a" * 32),), 1, b"g")) in told
+
+
+def pushed() -> tuple[LedgerSync, Key]:
+    """A core to which an author has pushed two records, one after the other, neither judged yet."""
+    core, key = LedgerSync(NAMES[0], {}, (1, b""), random.Random(1)), (NAMES[1], 1)
+    core.linked(NAMES[1], 0.0)
+    for after in (0, 1):
+        said = core.received(NAMES[1], m.Records(*key, after, True, b"one"), 0.0)
+        assert said == [ApplyRecords(NAMES[1], *key, b"one")]
+    return core, key
+
+
+def test_pushes_that_are_still_being_judged_are_not_asked_for_again() -> None:
+    core, key = pushed()
+    for seq in (1, 2):
+        assert core.grown({key: (seq, bytes(32))}, 0.0) == []
+        assert core.applied(NAMES[1], key, seq, refused=False, now=0.0) == []
+    ahead = core.received(NAMES[1], m.Records(*key, 3, True, b"four"), 0.0)
+    assert ahead == [Send(NAMES[1], m.Range(*key, 2, 4))], "nothing is judged that it builds on"
+
+
+def test_a_push_behind_one_that_was_refused_is_asked_for_with_it_later() -> None:
+    core, key = pushed()
+    assert core.applied(NAMES[1], key, 0, refused=True, now=0.0, pause=OUTAGE_PAUSE) == []
+    assert core.applied(NAMES[1], key, 0, refused=False, now=0.0, resend_from=1) == []
+    assert core.tick(OUTAGE_PAUSE) == [Send(NAMES[1], m.Range(*key, 0, 2))]
+
+
+def test_a_push_behind_one_that_left_a_gap_is_asked_for_with_it_at_once() -> None:
+    core, key = pushed()
+    asked = core.applied(NAMES[1], key, 0, refused=False, now=0.0, resend_from=1)
+    assert asked == [Send(NAMES[1], m.Range(*key, 0, 2))]
