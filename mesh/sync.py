@@ -348,7 +348,7 @@ class LedgerSync:
                 del known.refused[key]
             if known.repeat_at <= now:
                 known.repeat_at = now + self._jitter(REPEAT)
-                known.roots_asked = (0, b"")
+                known.anew()
                 effects += self._state(peer, self.heads.items())
         return effects + self._pull(now)
 

@@ -84,6 +84,11 @@ class SyncPeer:
             self.refused.pop(key, None)
             self.refusals.pop(key, None)
 
+    def anew(self) -> None:
+        """Ask again for what seems to be under way; a judgement may have got lost with a socket."""
+        self.roots_asked = (0, b"")
+        self.judging.clear()
+
     def again(self, key: Key) -> None:
         """We have dropped the end of this chain; it may have the author's own."""
         self.pardon(key)

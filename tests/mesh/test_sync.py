@@ -529,3 +529,9 @@ def test_a_push_behind_one_that_left_a_gap_is_asked_for_with_it_at_once() -> Non
     core, key = pushed()
     asked = core.applied(NAMES[1], key, 0, refused=False, now=0.0, resend_from=1)
     assert asked == [Send(NAMES[1], m.Range(*key, 0, 2))]
+
+
+def test_a_push_that_is_never_judged_is_asked_for_at_the_next_full_statement() -> None:
+    core, key = pushed()
+    assert core.tick(1.0) == []
+    assert Send(NAMES[1], m.Range(*key, 0, 2)) in core.tick(REPEAT)
