@@ -55,18 +55,17 @@ async def view(call: Call, artifact: Artifact) -> ArtifactView:
 
 async def views(call: Call, artifacts: Sequence[Artifact]) -> list[ArtifactView]:
     """Several artifacts; where the bytes are is asked once for each digest, some at a time."""
-    digests = list(dict.fromkeys(each.digest for each in artifacts))
-    here: set[Digest] = set()
-    limiter = trio.CapacityLimiter(ASKED_MAX)
+    digests = dict.fromkeys(each.digest for each in artifacts)
+    left, here = iter(digests), set[Digest]()
 
-    async def ask(digest: Digest) -> None:
-        async with limiter:
+    async def ask() -> None:
+        for digest in left:  # all of them draw from the same
             if await call.core.holds(digest):
                 here.add(digest)
 
     async with trio.open_nursery() as nursery:
-        for digest in digests:
-            nursery.start_soon(ask, digest)
+        for _ in range(min(ASKED_MAX, len(digests))):
+            nursery.start_soon(ask)
     return [_view(call, each, local=each.digest in here) for each in artifacts]
 
 
