@@ -222,6 +222,8 @@ def _plan_urgent(blob: Blob, sources: Sequence[Source], budget: int) -> tuple[li
             if blob.offset(index) >= limit or budget < size:
                 break
             holders = [s for s in sources if s.has >> index & 1]
+            if index > reader and not blob.place.alone and all(s.far for s in holders):
+                continue  # others fetch it, too: from far away only the very next goes so
             best = min(
                 holders, key=lambda s: (s.eta(size + taken.get(s.peer, 0)), s.peer), default=None
             )
@@ -265,7 +267,7 @@ def _pick(
         if not found:
             continue
         first = (found & -found).bit_length() - 1
-        start = first if blob.place.alone else rng.randrange(blob.count)
+        start = first if blob.place.alone or blob.readers else rng.randrange(blob.count)
         for index in bits.take_from(found, start):
             length = blob.size(index)
             if chosen and size + length > limit:

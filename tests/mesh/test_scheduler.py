@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,22 @@ def test_a_waiting_client_is_served_in_order_by_the_fastest() -> None:
     urgent = [ask for ask in asks if ask.urgent]
     assert {ask.peer for ask in urgent} == {b"fast"}
     assert order(urgent) == list(range(20, 36))
+
+
+def test_of_what_only_other_sites_have_but_the_very_next_chunk_is_shared_out() -> None:
+    """Mates who read at once would each carry the same bytes over the line they share."""
+    far, mates = source("far", far=True), Place(0, 1, 1, 3)
+    for place, urgent in ((mates, [20]), (Place(), list(range(20, 36)))):
+        wanted = blob(bits.full(64), readers=(20,), place=place)
+        asks = plan(wanted, [replace(far)], 1 << 20, random.Random(1))
+        assert order([ask for ask in asks if ask.urgent]) == urgent
+    near = source("near", bits.of([21]))
+    wanted = blob(bits.full(64), readers=(20,), place=mates)
+    asks = plan(wanted, [far, near], 1 << 20, random.Random(1))
+    assert {ask.peer: list(ask.chunks) for ask in asks if ask.urgent} == {
+        b"far": [20],
+        b"near": [21],
+    }
 
 
 def test_a_fast_peer_with_a_part_beats_a_slow_one_with_all() -> None:
