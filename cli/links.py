@@ -45,7 +45,7 @@ def terms(link: Mapping[str, Any]) -> str:
 
 def links_table(items: Sequence[Mapping[str, Any]]) -> Table:
     """Lay links out as they come, nearest first.  Pure."""
-    right = ("RTT", "At best", "Queue", "Receives", "Sends", "Resent", "Up", "Outages")
+    right = ("RTT", "At best", "Queue", "Receives", "Sends", "Resent", "Sockets", "Up", "Outages")
     columns = [Column(title, justify="right") for title in right]
     layout = Table("Peer", "Site", *columns, "Hours 0–23", "Laid down")
     for each in items:
@@ -61,6 +61,7 @@ def links_table(items: Sequence[Mapping[str, Any]]) -> Table:
             rate_text(each["down"] or 0),
             rate_text(each["sending"] or 0),
             "" if each["loss"] is None else f"{each['loss']:.1%}",
+            str(each["sockets"] or ""),
             "" if each["availability"] is None else f"{each['availability']:.0%}",
             outages,
             day(each["hours"]),

@@ -48,6 +48,7 @@ class PeerBelief:
     bulk: int = ABSENT
     bulk_retry_at: float = 0.0
     outstanding: int = 0
+    sockets: int = 1  # that it sends chunks over: each has something to carry
     progress_at: float = 0.0  # when it last gave us something, or was asked after a pause
     delay: float = 0.0
     failures: int = 0
@@ -126,7 +127,7 @@ class PeerBelief:
     def window(self, chunk: int = 0) -> int:
         """Return how many bytes to have on their way; few until its rate is known."""
         rate = self.rate.maximum if self.rate.measured or self.recalled else 0.0
-        return window(rate, self.rtt.smoothed, chunk)
+        return max(window(rate, self.rtt.smoothed, chunk), self.sockets * WINDOW_MIN)
 
     def advertised(self, backlog: float) -> None:
         """It says how long its upload queue is; what we wait for ourselves is counted apart."""

@@ -32,6 +32,19 @@ class Stream(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a transport knows of the way to the other end.  Sums are since it is up."""
+
+    congestion: str  # the name of its congestion control
+    acked: int  # bytes that have arrived
+    again: int  # segments sent again
+    sent: int  # segments
+    rtt: float  # seconds, smoothed
+    rtt_min: float
+    unsent: int = 0  # bytes that wait in the kernel
+
+
 @runtime_checkable
 class Counting(Protocol):
     """A stream whose transport counts what it sends."""
@@ -45,6 +58,14 @@ class Counting(Protocol):
 
         None if that is not known.
         """
+        ...
+
+    def line(self) -> Line | None:
+        """Return what is known of the way, or None."""
+        ...
+
+    def hold(self, size: int) -> None:
+        """Let about so many bytes wait in the kernel, at most."""
         ...
 
 

@@ -24,6 +24,7 @@ from mesh.handshake import (
     node_of,
 )
 from mesh.messages import (
+    BESIDE,
     BULK,
     BULK_ONLY,
     CONTROL,
@@ -101,9 +102,9 @@ class Link:
         self.rtt = RttEstimator()
         self.peer_backlog = 0.0  # seconds its upload queue would take to drain
         self.backlog = 0.0  # and ours
-        self.busy = False
-        self.closed = False
+        self.busy = self.closed = self._listening = False
         self.leaving = False  # we have said Goodbye, and still listen
+        self.left = False  # the peer has
         self._clock = clock - now  # to tell the time of day from the monotonic clock
         self._now = self._started = self._heard = self._pinged = now
         self._pings: dict[int, float] = {}
@@ -112,7 +113,6 @@ class Link:
         self._out: deque[bytes] = deque()
         self._queued = 0
         self._events: deque[Event] = deque()
-        self._listening = False
         self._nonce = b""
         self._gate: Gate | None = None
         self._secret_of: Callable[[bytes], bytes | None] | None = None
@@ -271,8 +271,8 @@ class Link:
         self._push(encode(said))
 
     def _establish(self, said: Hello | Welcome | Join, node: bytes, channel: int) -> None:
-        self.channel = channel
-        self._decoder.frame_max = BULK_FRAME_MAX if channel == BULK else CONTROL_FRAME_MAX
+        self.channel = BULK if channel == BESIDE else channel
+        self._decoder.frame_max = BULK_FRAME_MAX if self.channel == BULK else CONTROL_FRAME_MAX
         self.peer = Peer.of(said, node, self._server_key, channel, self._clock + self._now)
         self._pinged = self._now - PING_IDLE  # measure at once
         self._events.append(Established(self.peer))
@@ -292,6 +292,7 @@ class Link:
                     self.rtt.add(self._now - sent, self._now)
                     self.peer_backlog = min(message.backlog_ms / 1000, 60.0)
             case Goodbye():
+                self.left = True
                 self._close(f"peer left: {message.reason}")
             case _:
                 self._events.append(Received(message))

@@ -29,8 +29,8 @@ Succession = Annotated[  # how a node came to its key, for those who know an old
 ]
 MaybeId = Annotated[bytes, Meta(max_length=32)]  # an Id, or empty: unknown
 
-CONTROL, BULK, RELAY = 0, 1, 2  # the channel a socket carries
-FEATURE_RELAYED, FEATURE_RELAY, FEATURE_COURIER = 1, 2, 4  # can be met by relay; is one; carries
+CONTROL, BULK, RELAY, BESIDE = 0, 1, 2, 3  # the channel a socket carries; 3: bulk, one more
+FEATURE_RELAYED, FEATURE_RELAY, FEATURE_COURIER, FEATURE_BESIDE = 1, 2, 4, 8  # docs/mesh.md §4
 NONE, COMPLETE, PARTIAL, SEEKING = 0, 1, 2, 3  # HaveBlob.state
 GONE, REFUSED, OVERLOADED = 1, 2, 3  # Nope.reason
 URGENT, LEDGER, POLICY, REPAIR, COURIER = 0, 1, 2, 3, 4  # Want.priority: smaller goes first
@@ -57,7 +57,7 @@ class Hello(Message, frozen=True):
     node: Id
     incarnation: Count
     key: Id
-    channel: Annotated[int, Meta(ge=0, le=2)]
+    channel: Annotated[int, Meta(ge=0, le=3)]
     site: Name
     roles: Roles
     clock_ms: Count
@@ -118,6 +118,8 @@ class Pong(Message, frozen=True):
 
 class OpenBulk(Message, frozen=True):
     """Dial a bulk socket to me: you can reach me, and I may not be able to reach you."""
+
+    sockets: Count = 1  # so many in all
 
 
 class Goodbye(Message, frozen=True):

@@ -96,7 +96,7 @@ class Receiving:
         request = self.requests.get(number, peer)
         if request is None:
             return []  # all of it came, and what it left room for was asked for then
-        self.requests.forget(request)
+        self.requests.call_off(request)  # on another socket some of it may still be on its way
         return self.asking.schedule(now)
 
     def _hear_late(
@@ -164,7 +164,7 @@ class Receiving:
         else:
             belief.busy_until = now + 1.0
             self.journal.note(request.blob, REFUSED, peer, f"refused, reason {said.reason}", now)
-        self.requests.forget(request)
+        self.requests.call_off(request)
         return self.asking.schedule(now)
 
     def reconsider(self, download: Download, now: float) -> Iterator[Effect]:

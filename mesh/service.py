@@ -20,7 +20,7 @@ from mesh.cargo import CARGO
 from mesh.carrier import Carrier
 from mesh.exchange import Exchange
 from mesh.invitation import Book
-from mesh.messages import URGENT, Errand, RelayOffer, RelayOpen, RelayReady
+from mesh.messages import FEATURE_BESIDE, URGENT, Errand, RelayOffer, RelayOpen, RelayReady
 from mesh.neighbourhood import LinkWords
 from mesh.ports import IndexPort, LedgerPort, PartialsPort
 from mesh.shell import overview
@@ -91,7 +91,7 @@ class Mesh:
         ways = ways or Ways()
         self._relays = Relays(identity.seed, ways.relay, board.is_member, rng)
         self.couriers = Couriers(ledger, directory, on=ways.courier)
-        self._wire(carriers, index, rng)
+        self._wire(carriers, index, rng, ways.sockets)
         self._meeting = Meeting(
             ledger,
             self._links,
@@ -102,11 +102,14 @@ class Mesh:
             moved=self._moved,
         )
 
-    def _wire(self, carriers: Sequence[Carrier], index: IndexPort, rng: random.Random) -> None:
+    def _wire(
+        self, carriers: Sequence[Carrier], index: IndexPort, rng: random.Random, sockets_max: int
+    ) -> None:
         """Join the parts; the switchboard knows them all."""
         board, ledger = self._board, self._ledger
         self._own.carriers = (*carriers, self._relays.carrier)
         self._own.features = self._relays.features | self.couriers.features
+        self._own.features |= FEATURE_BESIDE if sockets_max > 1 else 0
         self._links = Links(
             self._own.carriers,
             board,
@@ -115,6 +118,7 @@ class Mesh:
             gate=board.gate,
             secret_of=board.secret_of,
             rng=rng,
+            sockets_max=sockets_max,
         )
         self._ledgers = Ledgers(ledger, self._links, rng)
         self._transfers = Transfers(self._exchange, self._links, self._store, index, self._partials)
@@ -126,6 +130,7 @@ class Mesh:
         beliefs, key_of = self._exchange.peers, board.key_of
         self._neighbourhood = Neighbourhood(ledger, self._links, beliefs, key_of, rng)
         board.transfers, board.joining = self._transfers, self.joining
+        board.sending.links, board.sending.transfers = self._links, self._transfers
         board.watch = Watch(self._exchange, self._links)
         self.errands = Errands(self._links, ledger)
         board.handlers = {Errand: self.errands.heard, LinkWords: self._neighbourhood.heard}

@@ -123,6 +123,7 @@ class LinkStatus(msgspec.Struct, frozen=True):
     metered: bool
     cost: float
     background: bool  # what nobody waits for may go now
+    sockets: int = 0  # for chunks, that are up
 
 
 class SendingStatus(msgspec.Struct, frozen=True):

@@ -86,6 +86,7 @@ class Mesh(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     libp2p: str = "off"  # off | auto (where installed, once a peer needs it) | on
     libp2p_listen: str = ""  # HOST:PORT; empty: the host of ``listen``, any port
     upload_rate: int = 0  # bytes per second of chunks to peers; 0: no cap
+    sockets_max: int = 4  # TCP connections that chunks to a peer may take where packets get lost
     links: tuple[str, ...] = ()  # rules: "site:NAME up=2Mbit metered hours=22:00-06:00"
     courier: str = "auto"  # auto (by role) | on | off: carry between sites never up together
     courier_budget: int = 4 << 30  # bytes that may lie here only to be carried
@@ -205,10 +206,9 @@ LEAST: Mapping[str, float] = {
     "blobs.quota_files": 0,
     "blobs.budget": 0,
     "mesh.wait": 0,
-    "mesh.relay_rate": 0,
-    "mesh.relay_pair_rate": 0,
+    "mesh.sockets_max": 1,
+    **dict.fromkeys(("mesh.relay_rate", "mesh.relay_pair_rate", "mesh.repair_rate"), 0),
     "mesh.relay_streams": 1,
-    "mesh.repair_rate": 0,
     "mesh.courier_budget": 0,
     "mesh.delta_budget": 0,
     "mesh.absent": 60,

@@ -18,6 +18,7 @@ FIELDS = (
     ("down", "atoll_link_receive_rate", "Bytes per second that its chunks come at"),
     ("sending", "atoll_link_send_rate", "Bytes per second that it takes chunks at"),
     ("loss", "atoll_link_resent_ratio", "Share of TCP segments sent again"),
+    ("sockets", "atoll_link_sockets", "TCP connections that chunks take"),
     ("availability", "atoll_link_up_ratio", "Share of the time that the link is up"),
     ("outage_usual", "atoll_link_outage_seconds", "Median of the last outages"),
     ("outage_longest", "atoll_link_outage_longest_seconds", "Longest of the last outages"),

@@ -54,7 +54,13 @@ def build_mesh(core: Core, keeper: DeltaKeeper | None = None) -> Mesh:
         wait=config.wait,
         upload_rate=config.upload_rate,
         rules=config.links,
-        ways=Ways(config.mdns, config.peers, _quota(config), COURIER[config.courier]),
+        ways=Ways(
+            config.mdns,
+            config.peers,
+            _quota(config),
+            COURIER[config.courier],
+            config.sockets_max,
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import trio
 
-from mesh.carrier import Accepted, Dialled, Handler
+from mesh.carrier import Accepted, Dialled, Handler, Line
 from mesh.carriers.certificate import certificate, certified_key
 from mesh.carriers.secure import SecureStream
 
@@ -32,6 +32,7 @@ BACKLOG = 128
 NOTSENT_LOWAT = 128 * 1024  # bytes: what waits in the kernel can no longer be reordered
 USER_TIMEOUT_MS = 30_000  # unacknowledged for so long: the connection is dead
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
+CONGESTION_SIZE = 16  # bytes of the name of a congestion control
 TCP_INFO_RATES = 176  # with what tells its rate
 TCP_INFO_SIZE = 160  # bytes of struct tcp_info that reach as far as is read here
 TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -164,6 +165,17 @@ class Counted(SecureStream):
         raw = self.transport
         return delivered(raw.socket) if isinstance(raw, trio.SocketStream) else None
 
+    def line(self) -> Line | None:
+        """Return what ``line`` does, or None if nobody counts."""
+        raw = self.transport
+        return line(raw.socket) if isinstance(raw, trio.SocketStream) else None
+
+    def hold(self, size: int) -> None:
+        """Let about so many bytes wait in the kernel, at most, if it can be told."""
+        if isinstance(self.transport, trio.SocketStream):
+            with suppress(OSError):
+                self.transport.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, size)
+
 
 def tune(sock: trio.socket.SocketType, congestion: str) -> None:
     """Set what makes links responsive and outages short.  What a kernel refuses, it refuses."""
@@ -208,6 +220,26 @@ def delivered(sock: Any) -> tuple[int, float, int] | None:
             (acked,) = struct.unpack_from("=Q", info, 120)
             best, busy = struct.unpack_from("=QQ", info, 160)
             return acked, busy / 1e6, best
+    return None
+
+
+def line(sock: Any) -> Line | None:
+    """Read from TCP_INFO what the way is like; None where it is not Linux's.
+
+    ``struct tcp_info``: tcpi_rtt, tcpi_notsent_bytes, tcpi_min_rtt, and what the others read.
+    """
+    counted, arrived = segments(sock), delivered(sock)
+    if counted is None or arrived is None:
+        return None
+    with suppress(OSError, AttributeError):
+        name = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_SIZE)
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE)
+        (rtt,), (unsent, least) = (
+            struct.unpack_from("=I", info, 68),
+            struct.unpack_from("=II", info, 144),
+        )
+        congestion = name.rstrip(b"\0").decode("ascii", "replace")
+        return Line(congestion, arrived[0], *counted, rtt / 1e6, least / 1e6, unsent)
     return None
 
 

@@ -14,12 +14,13 @@ import trio
 
 from mesh.carrier import RELAYED, Stream, scheme_of
 from mesh.link import Closed, Established, JoinAsked, Link, Received
-from mesh.messages import BULK, Message
+from mesh.messages import BESIDE, BULK, Message
 from mesh.profile import Meter
 from mesh.serving import Serving
 from store.errors import MeshError, UnavailableError
 
 READ_SIZE = 256 * 1024  # bytes at a time
+PARTING = 30.0  # seconds to deliver what is queued on a bulk socket beside others
 HAND_OVER = 5.0  # seconds for the last words of a link that another one takes over from
 SEND_TIMEOUT = 60.0  # seconds that a peer may not read at all
 LINGER = 1.0  # seconds to get the last words out
@@ -59,6 +60,7 @@ class Connection:
         self.relayed = scheme_of(address) == RELAYED
         self.detached = False  # the handshake is through, and the stream somebody else's
         self.over = trio.Event()
+        self.orderly = False  # it is over, and nothing that was said on it was lost
         self.before: Connection | None = None  # a bulk socket that drains beside this one
         self.successor = False  # a better link is up, and waits for the end of this one
         self.after: trio.Event | None = None  # the end of the link that this one takes over from
@@ -85,6 +87,16 @@ class Connection:
         if self.link.peer is None:
             raise RuntimeError("the handshake is not through")
         return self.link.peer.node
+
+    @property
+    def beside(self) -> bool:
+        """Tell whether it is a bulk socket beside the one that counts."""
+        return self.link.peer is not None and self.link.peer.channel == BESIDE
+
+    @property
+    def mute(self) -> bool:
+        """Tell whether nothing more can be said on it."""
+        return self.link.closed or self.link.leaving
 
     def send(self, message: Message) -> None:
         """Queue a message.  A peer that does not read loses the link."""
@@ -123,12 +135,12 @@ class Connection:
         self.wake()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + LINGER)
 
-    def leave(self, reason: str) -> None:
+    def leave(self, reason: str, within: float = HAND_OVER) -> None:
         """Say nothing more, but hear the other side out: another link takes over."""
         self.reason = self.reason or reason
         self.link.leave(reason)
         self.wake()
-        self._scope.deadline = min(self._scope.deadline, trio.current_time() + HAND_OVER)
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + within)
 
     def close_by(self, deadline: float) -> None:
         """End at a time of ``trio.current_time()``, at the latest."""
@@ -181,6 +193,7 @@ class Connection:
             data = await self.stream.receive_some(READ_SIZE)
             now = trio.current_time()
             if not data:
+                self.orderly = self.link.leaving
                 self.close("the peer closed the connection")
                 return
             self.heard_at = now
@@ -205,6 +218,8 @@ class Connection:
                     self.close(reason)
                     if self.successor:  # what is queued must reach the peer before the end
                         self._scope.deadline = trio.current_time() + HAND_OVER
+                    if self.link.left and self.beside:
+                        self._scope.deadline = trio.current_time() + PARTING
         self._wake_if_due()
 
     def _wake_if_due(self) -> None:
@@ -218,6 +233,7 @@ class Connection:
             while await self._flush() or await self._feed():
                 self._work = trio.Event()  # whatever set it is seen by the next round
             if self.link.closed or self.detached:
+                self.orderly = self.orderly or self.link.left
                 return
             await self._work.wait()
 
@@ -237,7 +253,7 @@ class Connection:
 
     async def _feed(self) -> bool:
         bulk = self.link.peer is not None and self.link.channel == BULK
-        return bulk and not self.link.closed and await self._owner.feed(self)
+        return bulk and not self.mute and await self._owner.feed(self)
 
     async def _tick(self) -> None:
         while not self.link.closed:

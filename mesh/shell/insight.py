@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from mesh import explaining
@@ -38,7 +39,10 @@ class Insight:
 
     def paths(self) -> list[LinkStatus]:
         """Return what is believed of the path to every peer, the nearest first."""
-        found = explaining.links(self._known())
+        found = [
+            msgspec.structs.replace(each, sockets=len(self.links.bundle(bytes.fromhex(each.node))))
+            for each in explaining.links(self._known())
+        ]
         return sorted(found, key=lambda each: (not each.up, each.rtt or 9e9, each.node))
 
     @property
@@ -51,7 +55,7 @@ class Insight:
         known, found = self._known(), list[SendingStatus]()
         for peer, connection in self.links.bulk.items():
             queued = connection.serving.backlog
-            rate = connection.sent.rate(known.now)
+            rate = sum(each.sent.rate(known.now) for each in self.links.bundle(peer))
             if queued or rate >= explaining.RATE_MIN:
                 left = queued / rate if rate >= explaining.RATE_MIN else None
                 found.append(SendingStatus(peer.hex(), known.name(peer), queued, rate, left))

@@ -1,7 +1,8 @@
 """Every link of this node: who is dialled, who is let in, which sockets carry what.
 
-Two sockets per peer: control, always; bulk, while there are chunks to move.  The side that dialled
-the control link dials bulk too, since the other one may not be able to.
+Two sockets per peer: control, always; bulk, while there are chunks to move, and on lossy lines
+some beside it.  The side that dialled the control link dials bulk too, since the other one may not
+be able to.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from mesh.carrier import RELAYED, Accepted, Carrier, Dialled, Stream, scheme_of
 from mesh.dialling import Dial, Dialling
 from mesh.handshake import Self, Ticket
 from mesh.link import Gate, JoinAsked, Link
-from mesh.messages import BULK, CONTROL, RELAY, Message, OpenBulk
+from mesh.messages import BESIDE, BULK, CONTROL, RELAY, Hello, Message, OpenBulk
 from mesh.shell.attempts import Attempts
+from mesh.shell.bulk import Bulk
 from mesh.shell.connection import BROKEN, HAND_OVER, Connection, clock
 from mesh.shell.hooks import Hooks
 from mesh.shell.standing import Standing
+from mesh.widening import SOCKETS_MAX
 
 DIAL_TIMEOUT = 5.0  # seconds
 DETOUR_TIMEOUT = 12.0  # seconds for a dial through a relay, which has several parts
-BULK_TIMEOUT = 8.0  # seconds that a peer has to dial us a bulk socket
 ACCEPTED_MAX = 1024  # sockets that others opened to us
 STRANGERS_MAX = 256  # of them, those that have not introduced themselves yet
 log = structlog.get_logger(__name__)
@@ -46,10 +48,13 @@ class Links:
         gate: Gate,
         secret_of: Callable[[bytes], bytes | None],
         rng: random.Random,
+        sockets_max: int = SOCKETS_MAX,
     ) -> None:
-        self._standing = Standing(hooks, me().node, self._superseded)
+        self.sockets_max = min(sockets_max, SOCKETS_MAX)  # of bulk and to one peer
+        self._standing = Standing(hooks, me().node, self._superseded, self.sockets_max)
         self.control, self.bulk = self._standing.control, self._standing.bulk
         self.speaks, self.serves = self._standing.speaks, self._standing.serves
+        self.bundle, self.narrow = self._standing.bundle, self._standing.narrow
         self.dismiss = self._standing.ended  # a link that speaks for a member no more
         self.listening: tuple[str, ...] = ()
         self.first_bound: tuple[str, ...] = ()  # of those; they differ where the operator says so
@@ -63,7 +68,12 @@ class Links:
         self._attempts = Attempts(lambda: me().node, self.control)
         self._accepted = 0
         self._strangers: dict[Connection, None] = {}  # the oldest first
-        self._bulk_dials: set[bytes] = set()
+        self._bulk = Bulk(self._standing, hooks, addresses, self._dial, self._start)
+        self.open_bulk, self.close_bulk, self.widen = (
+            self._bulk.open,
+            self._bulk.close,
+            self._bulk.widen,
+        )
         self._nursery: trio.Nursery | None = None
         self._wake = trio.Event()
 
@@ -266,7 +276,7 @@ class Links:
             link = Link.accept(
                 self._me(),
                 nonce=secrets.token_bytes(32),
-                gate=self._gate,
+                gate=self._judge,
                 secret_of=self._secret_of,
                 now=trio.current_time(),
                 clock=clock(),
@@ -285,6 +295,11 @@ class Links:
                 await self._hooks.relay_socket(connection)
         finally:
             self._accepted -= 1
+
+    def _judge(self, said: Hello) -> str:
+        """Refuse a bulk socket too many before anything can be said on it, and lost."""
+        full = said.channel == BESIDE and not self._standing.room(said.node)
+        return self._gate(said) or ("no room for another bulk socket" if full else "")
 
     async def _run(self, connection: Connection) -> None:
         try:
@@ -310,7 +325,7 @@ class Links:
         elif connection.link.channel == RELAY:
             connection.detach()
         elif connection.link.channel == BULK:
-            self._bulk_dials.discard(connection.node)
+            self._bulk.dials.discard(connection.node)
             self._standing.bulk_established(connection)
         elif self._standing.control_established(connection):
             self._note(connection)
@@ -346,48 +361,10 @@ class Links:
                 await connection.after.wait()
             connection.after = None
         if isinstance(message, OpenBulk):
-            self._start(self._dial_bulk, connection.node)
+            self._start(self._bulk.dial, connection.node, message.sockets)
         else:
             await self._hooks.heard(connection, message)
 
     async def feed(self, connection: Connection) -> bool:
         """A bulk socket can take more."""
         return await self._hooks.feed(connection)
-
-    # --- bulk ----------------------------------------------------------------------------------
-    def open_bulk(self, peer: bytes) -> None:
-        """Get a bulk socket, one way or the other; ``bulk_opened`` or ``bulk_closed`` follows."""
-        control = self.control.get(peer)
-        if peer in self.bulk:
-            self._hooks.bulk_opened(peer)
-        elif control is None:
-            self._hooks.bulk_closed(peer)
-        elif control.dialled:
-            self._start(self._dial_bulk, peer)
-        else:
-            control.send(OpenBulk())
-            self._start(self._await_bulk, peer)
-
-    def close_bulk(self, peer: bytes, reason: str) -> None:
-        """Close the bulk socket."""
-        self._standing.drop_bulk(peer, reason)
-
-    async def _dial_bulk(self, peer: bytes) -> None:
-        control = self.control.get(peer)
-        if control is None or peer in self.bulk or peer in self._bulk_dials:
-            return
-        known = (control.address,) if control.dialled else self._addresses.of(peer)
-        if not known:
-            return
-        self._bulk_dials.add(peer)
-        try:
-            await self._dial(peer, known[0], BULK)
-        finally:
-            self._bulk_dials.discard(peer)
-        if peer not in self.bulk:
-            self._hooks.bulk_closed(peer)
-
-    async def _await_bulk(self, peer: bytes) -> None:
-        await trio.sleep(BULK_TIMEOUT)
-        if peer not in self.bulk:
-            self._hooks.bulk_closed(peer)

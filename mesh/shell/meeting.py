@@ -22,6 +22,7 @@ from mesh.ports import LedgerPort
 from mesh.relay import Quota
 from mesh.shell.connection import BROKEN
 from mesh.shell.links import Links
+from mesh.widening import SOCKETS_MAX
 
 SOON = 2.0  # seconds between looks at what we listen on
 LOOK = 30.0  # seconds between looks at the addresses of this machine
@@ -39,6 +40,7 @@ class Ways:
         default_factory=Quota
     )  # how much to carry for members that cannot dial each other
     courier: bool | None = None  # carry between sites never up together; None: by role
+    sockets: int = SOCKETS_MAX  # to one peer for chunks, where one is held back by loss
 
 
 class Meeting:

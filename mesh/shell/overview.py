@@ -39,7 +39,7 @@ def _peer(known: Known, book: AddressBook, member: Member, now: float) -> PeerSt
     peer = bytes.fromhex(member.node)
     link, dial = known.links.control.get(peer), known.links.dialling.dials.get(peer)
     belief = known.exchange.peers.get(peer) or PeerBelief(peer)
-    sockets = [each for each in (link, known.links.bulk.get(peer)) if each is not None]
+    sockets = [*([link] if link is not None else []), *known.links.bundle(peer)]
     notes = tuple(belief.notes)
     trouble = known.ledgers.problems.get(peer, "") or (notes[-1] if notes else "")
     if link is None and dial is not None:

@@ -1,5 +1,8 @@
 """Which socket speaks for a peer, and how a better one takes over: one control link, one bulk.
 
+Beside the bulk socket there may be others that carry chunks with it.  They share its queue of
+requests; when one of them breaks, all are closed, and what was under way is asked for again.
+
 A link dialled anew replaces a dead one at once, and what was under way is asked for again.  Where a
 direct path opens beside a relayed one that works, nothing is lost: the dialler ends its words on
 the old link with Goodbye and goes on over the new one; the listener follows when it reads that;
@@ -13,8 +16,9 @@ from collections.abc import Callable
 import structlog
 import trio
 
-from mesh.shell.connection import Connection
+from mesh.shell.connection import PARTING, Connection
 from mesh.shell.hooks import Hooks
+from mesh.widening import SOCKETS_MAX
 
 ALIVE = 2.0  # seconds: a link that was heard so recently is not half-open
 WORKING = 6.0  # seconds: an idle link is heard every five
@@ -25,9 +29,17 @@ log = structlog.get_logger(__name__)
 class Standing:
     """The sockets that count."""
 
-    def __init__(self, hooks: Hooks, node: bytes, superseded: Callable[[bytes], None]) -> None:
+    def __init__(
+        self,
+        hooks: Hooks,
+        node: bytes,
+        superseded: Callable[[bytes], None],
+        sockets_max: int = SOCKETS_MAX,
+    ) -> None:
         self.control: dict[bytes, Connection] = {}
         self.bulk: dict[bytes, Connection] = {}
+        self.sockets_max = sockets_max
+        self._beside: dict[bytes, list[Connection]] = {}
         self._hooks = hooks
         self._node = node
         self._superseded = superseded
@@ -115,7 +127,12 @@ class Standing:
             self.drop_bulk(peer, "the control link is gone")
         elif self.bulk.get(peer) is connection:
             del self.bulk[peer]
+            self._close_beside(peer, connection.reason)
             self._hooks.bulk_closed(peer)
+        elif connection in self._beside.get(peer, ()):
+            self._beside[peer].remove(connection)
+            if not connection.orderly:
+                self.drop_bulk(peer, "a bulk socket broke")
 
     # --- bulk ----------------------------------------------------------------------------------
     def bulk_established(self, connection: Connection) -> None:
@@ -123,6 +140,9 @@ class Standing:
         peer = connection.node
         if peer not in self.control:
             connection.close("bulk without control")
+            return
+        if connection.beside:
+            self._beside_established(connection)
             return
         old = self.bulk.get(peer)
         if old is not None and _improves(old, connection):
@@ -134,10 +154,39 @@ class Standing:
         self.bulk[peer] = connection
         self._hooks.bulk_opened(peer)
 
-    def serves(self, peer: bytes, connection: Connection) -> bool:
-        """Tell whether a bulk socket counts: the present one, or the one before it that drains."""
+    def _beside_established(self, connection: Connection) -> None:
+        peer = connection.node
+        if connection.relayed or not self.room(peer):
+            connection.close("no room for another bulk socket")
+            return
+        connection.serving = self.bulk[peer].serving
+        self._beside.setdefault(peer, []).append(connection)
+        connection.wake()
+
+    def room(self, peer: bytes) -> bool:
+        """Tell whether one more bulk socket to a peer may be opened, from either side."""
         now = self.bulk.get(peer)
-        return now is connection or (now is not None and now.before is connection)
+        return now is not None and not now.relayed and len(self.bundle(peer)) < self.sockets_max
+
+    def bundle(self, peer: bytes) -> list[Connection]:
+        """Return the bulk sockets that carry chunks, the one that counts first."""
+        now = self.bulk.get(peer)
+        return [] if now is None else [now, *self._beside.get(peer, ())]
+
+    def narrow(self, peer: bytes, reason: str) -> None:
+        """End the bulk sockets beside the first; what is on its way on them still comes."""
+        for each in self._beside.get(peer, ()):
+            if not each.mute:
+                each.leave(reason, PARTING)
+
+    def _close_beside(self, peer: bytes, reason: str) -> None:
+        for each in self._beside.pop(peer, []):
+            each.close(reason)
+
+    def serves(self, peer: bytes, connection: Connection) -> bool:
+        """Tell whether a bulk socket counts: the present ones, or the one before that drains."""
+        now = self.bulk.get(peer)
+        return connection in self.bundle(peer) or (now is not None and now.before is connection)
 
     def speaks(self, peer: bytes, connection: Connection) -> bool:
         """Tell whether a control link counts: the present one, or one about to be or just left."""
@@ -149,6 +198,7 @@ class Standing:
     def drop_bulk(self, peer: bytes, reason: str) -> None:
         """Close the bulk socket; what was asked for on it is asked for again."""
         old = self.bulk.pop(peer, None)
+        self._close_beside(peer, reason)
         if old is not None:
             if old.before is not None:
                 old.before.close(reason)

@@ -19,25 +19,20 @@ from mesh.beliefs import PeerBelief
 from mesh.carrier import TLS, scheme_of
 from mesh.exchange import Exchange
 from mesh.handshake import Self
-from mesh.limits import Terms
 from mesh.link import JoinAsked
 from mesh.messages import (
     BULK,
     FEATURE_RELAYED,
-    POLICY,
     Addresses,
-    Busy,
     Cancel,
     Credit,
     Data,
-    Done,
     Hello,
     Message,
     Observed,
     Want,
 )
 from mesh.ports import LedgerPort
-from mesh.serving import Piece, failed
 from mesh.shell.connection import Connection
 from mesh.shell.copies import KINDS as COPY_KINDS
 from mesh.shell.copies import Copies
@@ -46,19 +41,16 @@ from mesh.shell.ledgers import KINDS as LEDGER
 from mesh.shell.ledgers import Ledgers
 from mesh.shell.links import Links
 from mesh.shell.relays import Relays
+from mesh.shell.sending import Sending
 from mesh.shell.transfers import Transfers
 from mesh.shell.watching import Watch
-from mesh.spread import Spread
 from mesh.uplink import Uplink
-from store.digest import Digest
-from store.errors import NoHolderError, NotFoundError, RegistryError
 
 CREDIT_STEP = 4 * 1024 * 1024  # bytes received before the sender is granted as many again
 RECORDS_PER_MESSAGE = 8
 SILENCE = 2.0  # seconds, or four round trips, without a byte on a link that pings every second
 STUCK = 4.0  # seconds without a chunk that is owed, while the control link is well
 DRAINED = 2.0  # seconds of silence: what was asked for on an old bulk socket has come
-OFF_HOURS_MS = 10_000  # until what nobody waits for may be asked for again
 BULK_IDLE = 60.0  # seconds that an unused bulk socket stays open
 log = structlog.get_logger(__name__)
 
@@ -91,10 +83,9 @@ class Switchboard:
         self.called: set[bytes] = set()  # and those that are
         self._ledger, self._exchange = ledger, exchange
         self._me = me
-        self._uplink = uplink
-        self._spread, self._porter = Spread(), gate.Porter()
+        self.sending, self._uplink = Sending(exchange, uplink), uplink
+        self._porter = gate.Porter()
         self._uncredited: dict[bytes, int] = {}
-        self._used: dict[bytes, float] = {}  # peer → when its bulk socket last moved chunks
 
     # --- who may come in -----------------------------------------------------------------------
     def key_of(self, node: bytes) -> bytes | None:
@@ -193,7 +184,7 @@ class Switchboard:
         self.copies.unlinked(peer)
         self.reserve.discard(peer)
         self.called.discard(peer)
-        self._spread.forget(peer)
+        self.sending.spread.forget(peer)
         self.transfers.perform(self._exchange.unlinked(peer, trio.current_time()))
         if self.key_of(peer) is not None and peer != self._me().node:
             self.links.dialling.heard(peer, trio.current_time())
@@ -237,7 +228,7 @@ class Switchboard:
     def bulk_opened(self, peer: bytes) -> None:
         """A bulk socket is up."""
         now = trio.current_time()
-        self._used[peer], self._uncredited[peer] = now, 0
+        self.sending.used[peer], self._uncredited[peer] = now, 0
         self.transfers.perform(self._exchange.bulk_opened(peer, now))
 
     def bulk_closed(self, peer: bytes) -> None:
@@ -276,62 +267,22 @@ class Switchboard:
         if not self.links.serves(peer, connection):
             return
         if isinstance(message, Want | Cancel | Credit):
-            if isinstance(message, Want) and not self._may_serve(peer, message):
-                connection.send(Busy(message.request, OFF_HOURS_MS))
-                return
-            if isinstance(message, Want) and message.blob not in self._exchange.downloads:
-                await self.transfers.manifest(Digest.sha256(message.blob))
-            for answer in connection.serving.received(message):
-                connection.send(answer)
-            connection.wake()
+            await self.sending.heard(connection, message)
             return
         await self.transfers.received_bulk(peer, message)
         if isinstance(message, Data):
-            self._used[peer] = trio.current_time()
+            self.sending.used[peer] = trio.current_time()
+            self._exchange.peers[peer].sockets = len(self.links.bundle(peer))
             self._uncredited[peer] = self._uncredited.get(peer, 0) + len(message.raw)
             if self._uncredited[peer] >= CREDIT_STEP:
-                connection.send(Credit(self._uncredited[peer]))
+                first = self.links.bulk.get(peer) if connection.beside else connection
+                if first is not None:
+                    first.send(Credit(self._uncredited[peer]))
                 self._uncredited[peer] = 0
 
     async def feed(self, connection: Connection) -> bool:
         """A bulk socket can take more: read the next piece of what its peer wants."""
-        serving, now = connection.serving, trio.current_time()
-        if not len(serving) or serving.credit <= 0:
-            return False
-        cap = self.terms(connection.node).up
-        pause = max(self._uplink.wait(connection.node, now), cap.wait(now) if cap else 0.0)
-        if pause:
-            await connection.rest(pause)
-            return True
-        others = [each.serving for each in self.links.bulk.values()]
-        rate = self._uplink.known
-        piece = self._spread.next(
-            connection.node, serving, others, rate, self.transfers.length, now
-        )
-        if piece is None:
-            return False
-        self._used[connection.node] = now
-        if isinstance(piece, Piece):
-            await self._send_piece(connection, piece)
-        else:
-            connection.send(piece)
-        return True
-
-    async def _send_piece(self, connection: Connection, piece: Piece) -> None:
-        try:
-            raw = await self.transfers.read(piece.blob, piece.first, piece.count)
-        except RegistryError as error:
-            gone = isinstance(error, NotFoundError | NoHolderError)  # else the disk is in trouble
-            connection.send(failed(piece, gone=gone))
-            return
-        connection.send(Data(piece.request, piece.first, piece.count, raw))
-        now = trio.current_time()
-        self._uplink.sent(connection.node, len(raw), piece.priority, now)
-        self._spread.sent(connection.node, piece, now)
-        if (cap := self.terms(connection.node).up) is not None:
-            cap.spend(len(raw), now)
-        if piece.last:
-            connection.send(Done(piece.request))
+        return await self.sending.feed(connection)
 
     def _take_addresses(self, peer: bytes, said: Addresses) -> None:
         """Keep what is new, pass it on, and try who has just been heard of."""
@@ -353,16 +304,6 @@ class Switchboard:
             if other != source:
                 connection.send(Addresses(tuple(records)))
 
-    def terms(self, peer: bytes) -> Terms:
-        """Return what the operator has laid down for a peer."""
-        belief = self._exchange.peers.get(peer)
-        return self._exchange.limits.terms(peer, belief.site if belief is not None else "")
-
-    def _may_serve(self, peer: bytes, want: Want) -> bool:
-        """Tell whether this may go now: what nobody waits for has its hours."""
-        background = want.priority >= POLICY
-        return not background or self.terms(peer).background(self._exchange.limits.clock)
-
     # --- housekeeping --------------------------------------------------------------------------
     def tend(self) -> None:
         """Look after the links: how often they ping, and bulk sockets that nobody uses."""
@@ -379,7 +320,7 @@ class Switchboard:
             connection.set_busy(busy=self.busy(peer))
             self._tend_link(peer, connection, now)
         for peer, connection in list(self.links.bulk.items()):
-            idle = now - self._used.get(peer, now) > BULK_IDLE
+            idle = now - self.sending.used.get(peer, now) > BULK_IDLE
             awaited = self._exchange.peers[peer].outstanding if peer in self._exchange.peers else 0
             if idle and not awaited and not len(connection.serving):
                 connection.close("idle")

@@ -119,8 +119,8 @@ def _own(
         for each in theirs:
             link = _joined(link, each)
         bulk = links.bulk.get(peer)
-        into = bulk.received.rate(now) if bulk is not None else 0.0
-        out = bulk.sent.rate(now) if bulk is not None else 0.0
+        into = sum(each.received.rate(now) for each in links.bundle(peer))
+        out = sum(each.sent.rate(now) for each in links.bundle(peer))
         queued = bulk.serving.backlog if bulk is not None else 0
         belief = exchange.peers.get(peer) or PeerBelief(peer)
         found[link.nodes] = TopologyLink(

@@ -7,6 +7,7 @@ import time
 from mesh.carrier import Counting
 from mesh.exchange import Exchange
 from mesh.limits import DAY
+from mesh.shell.connection import Connection
 from mesh.shell.links import Links
 
 EVERY = 5.0  # seconds between looks at what changes slowly
@@ -24,11 +25,14 @@ class Watch:
         for peer, connection in self._links.bulk.items():
             belief = self._exchange.peers.get(peer)
             if belief is not None:
-                belief.outflow.look(connection.sent.total, connection.serving.backlog, now)
-                stream = connection.stream
-                counted = stream.delivered() if isinstance(stream, Counting) else None
-                if counted is not None:
-                    belief.outflow.arrived(*counted, now)
+                sockets = self._links.bundle(peer)
+                total = sum(each.sent.total for each in sockets)
+                belief.outflow.look(total, connection.serving.backlog, now)
+                counted = [each.delivered() for each in _counting(sockets)]
+                known = [each for each in counted if each is not None]
+                if known:
+                    acked, busy, best = zip(*known, strict=True)
+                    belief.outflow.arrived(sum(acked), max(busy), sum(best), now)
         if self._at is not None and now - self._at < EVERY:
             return
         elapsed = 0.0 if self._at is None else now - self._at
@@ -37,8 +41,12 @@ class Watch:
         self._exchange.limits.clock = second % DAY
         for peer, belief in self._exchange.peers.items():
             belief.history.look(elapsed, local.tm_hour, up=belief.linked)
-            bulk = self._links.bulk.get(peer)
-            if bulk is not None and isinstance(bulk.stream, Counting):
-                resent = bulk.stream.segments()
-                if resent is not None:
-                    belief.history.counted(*resent)
+            segments = [each.segments() for each in _counting(self._links.bundle(peer))]
+            resent = [each for each in segments if each is not None]
+            if resent:
+                again, sent = zip(*resent, strict=True)
+                belief.history.counted(sum(again), sum(sent))
+
+
+def _counting(sockets: list[Connection]) -> list[Counting]:
+    return [each.stream for each in sockets if isinstance(each.stream, Counting)]

@@ -18,6 +18,7 @@ LINK: dict[str, Any] = {
     "down": 2_500_000.0,
     "sending": None,
     "loss": 0.012,
+    "sockets": 4,
     "availability": 0.5,
     "outages": 3,
     "outage_usual": 8.0,

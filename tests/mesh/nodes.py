@@ -17,6 +17,7 @@ from mesh.carriers.tls import TlsCarrier
 from mesh.relay import Quota
 from mesh.service import Mesh
 from mesh.shell.meeting import Ways
+from mesh.widening import SOCKETS_MAX
 from store import schema
 from store.blobs import BlobRange
 from store.chunkindex import ChunkIndex
@@ -163,6 +164,7 @@ class Fleet:
         advertise: Sequence[str] = (),
         static: Sequence[str] = (),
         quota: Quota | None = STANDARD,
+        sockets: int = SOCKETS_MAX,
     ) -> Node:
         """Start a node, a mesh of its own."""
         directory = self.root / name
@@ -189,7 +191,7 @@ class Fleet:
             directory=directory,
             site=name,
             wait=self.wait,
-            ways=Ways(self.mdns, tuple(static), quota),
+            ways=Ways(self.mdns, tuple(static), quota, sockets=sockets),
             rng=random.Random(name),
         )
         node = Node(name, identity, ledger, store, index, mesh, directory, carrier=carrier)

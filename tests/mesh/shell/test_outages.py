@@ -15,7 +15,7 @@ from mesh.exchange import Exchange
 from mesh.messages import GONE, OVERLOADED, Head, Heads, Nope, Range
 from mesh.serving import Piece
 from mesh.shell.ledgers import RETRY, Ledgers
-from mesh.shell.switchboard import Switchboard
+from mesh.shell.sending import Sending
 from mesh.shell.transfers import Transfers
 from mesh.shell.writing import Fetch
 from mesh.sync import PUSH_GRACE, ApplyRecords
@@ -163,8 +163,10 @@ async def test_a_disk_that_cannot_be_read_now_is_no_lie(error: Exception, reason
         raise error
 
     said: list[Any] = []
-    board: Any = SimpleNamespace(transfers=SimpleNamespace(read=read))
-    connection: Any = SimpleNamespace(send=said.append)
+    transfers = SimpleNamespace(read=read)
+    links = SimpleNamespace(bundle=lambda _: [])
+    sending: Any = SimpleNamespace(transfers=transfers, links=links)
+    connection: Any = SimpleNamespace(send=said.append, node=b"p" * 32, mute=False)
     piece = Piece(7, BLOB.raw, b"m" * 32, 0, 1, last=True)
-    await Switchboard._send_piece(board, connection, piece)
+    await Sending._send_piece(sending, connection, piece)
     assert said == [Nope(7, reason)]
