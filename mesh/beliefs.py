@@ -127,7 +127,8 @@ class PeerBelief:
     def window(self, chunk: int = 0) -> int:
         """Return how many bytes to have on their way; few until its rate is known."""
         rate = self.rate.maximum if self.rate.measured or self.recalled else 0.0
-        return max(window(rate, self.rtt.smoothed, chunk), self.sockets * WINDOW_MIN)
+        several = self.sockets * (WINDOW_MIN + 2 * chunk) if self.sockets > 1 else 0
+        return max(window(rate, self.rtt.smoothed, chunk), several)
 
     def advertised(self, backlog: float) -> None:
         """It says how long its upload queue is; what we wait for ourselves is counted apart."""

@@ -1,9 +1,9 @@
 """How many bulk sockets a peer is to be sent chunks over.  Pure.  Spec: docs/mesh.md §9.
 
 Cubic and Reno take each loss for congestion, so on a lossy line one socket carries a part of the
-rate that is there.  Sockets beside it carry the rest: one more at a time, while segments get lost
-though no queue stands before the line.  Losses that grow with the sockets are our own: then the
-sockets go again.  BBR needs none of this.
+rate that is there.  Sockets beside it carry the rest: twice as many at a time, while segments get
+lost though no queue stands before the line.  Losses that grow with the sockets are our own: then
+they go again.  BBR needs none of this.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 SOCKETS_MAX = 4  # bulk sockets of a pair, as browsers and download managers open them
 LOSSY = 0.0005  # share of segments sent again from which on one socket is held back
-SEGMENTS_MIN = 100  # that have to leave before that share is believed
+SEGMENTS_MIN = 30  # that have to leave before that share is believed
 SEGMENTS_KEPT = 20_000  # after so many, older ones count half
-STEP = 0.3  # seconds, and STEP_TRIPS round trips, between two sockets
-STEP_TRIPS = 4.0
+STEP = 0.3  # seconds, and STEP_TRIPS round trips, until there may be more
+STEP_TRIPS = 2.0
 TRIAL = 3.0  # seconds, and TRIAL_TRIPS round trips, until the sockets have to show what they gain
 TRIAL_TRIPS = 20.0
 GAIN = 1.1  # times the rate before that they have to carry, or else lose no more
 OURS = 2.0  # times the loss before: that is our own doing
-ANSWER = 2.0  # seconds, and two steps, that a further socket may take to come up
+ANSWER, ANSWER_TRIPS = 3.0, 12.0  # seconds and round trips that further sockets may take
 REST, REST_MAX = 60.0, 3600.0  # seconds until it is tried again after it gained nothing
 IDLE = 10.0  # seconds without payload, after which one socket is enough
 FULL, FULL_LEAST = 1.25, 0.004  # round trips so much longer than the shortest: a queue stands
@@ -81,7 +81,7 @@ class Widening:
         self._before: tuple[float, float] | None = None  # rate and loss with one socket
         self._again, self._sent = 0.0, 0.0  # segments lately
         self._moved_at = 0.0
-        self._asked_at = 0.0
+        self._asked_at, self._asked_from = 0.0, 1
         self._rest, self._rest_until = REST, 0.0
 
     @property
@@ -124,23 +124,24 @@ class Widening:
         self._again = self._sent = 0.0
 
     def _decide(self, seen: Seen, stage: _Stage, now: float) -> None:
-        step = max(STEP, STEP_TRIPS * seen.rtt_min)
         if seen.sockets < self.wanted:
-            if now - self._asked_at >= max(ANSWER, 2 * step):
-                self._give_up(seen.sockets, now)
+            if now - self._asked_at >= max(ANSWER, ANSWER_TRIPS * seen.rtt_min):
+                self._unanswered(seen.sockets, now)
             return
         self.wanted = seen.sockets
-        if 2 * stage.held < stage.looks or now - stage.at < step:
-            return  # the peer asks for less than even this carries, or it is too early to tell
+        early = now - stage.at < max(STEP, STEP_TRIPS * seen.rtt_min)
+        if early or 2 * stage.held < stage.looks:
+            return  # it is too early to tell, or the peer asks for less than even this carries
         if self._held_back(seen, stage, now):
             if self._before is None:
                 self._before = stage.rate(now), self._again / self._sent
-            self.wanted, self._asked_at = seen.sockets + 1, now
+            self.wanted, self._asked_at = min(2 * seen.sockets, self._most), now
+            self._asked_from = seen.sockets
         elif self._before is not None and now - stage.at >= max(TRIAL, TRIAL_TRIPS * seen.rtt_min):
             self._judge(stage, *self._before, now)
 
     def _held_back(self, seen: Seen, stage: _Stage, now: float) -> bool:
-        """Tell whether one more is to be tried."""
+        """Tell whether more are to be tried."""
         if seen.sockets >= self._most or now < self._rest_until or not seen.yields or seen.full:
             return False
         if seen.cap and stage.rate(now) >= NEARLY * seen.cap:
@@ -155,6 +156,13 @@ class Widening:
             self._before = None
         elif stage.rate(now) >= GAIN * rate:
             self._rest = REST
+
+    def _unanswered(self, sockets: int, now: float) -> None:
+        """Make do with those that came up, and ask again if there were any."""
+        if sockets > self._asked_from:
+            self.wanted = sockets
+        else:
+            self._give_up(sockets, now)
 
     def _give_up(self, sockets: int, now: float) -> None:
         self.wanted, self._rest_until = sockets, now + self._rest

@@ -318,6 +318,8 @@ class Links:
     async def established(self, connection: Connection) -> None:
         """A handshake is through: one link of a kind per peer."""
         self._strangers.pop(connection, None)
+        if connection.link.channel == BULK:
+            self._bulk.came(connection)
         if connection.joining or self._hooks.greet(connection):
             return
         if connection.node == self._me().node:
@@ -325,7 +327,6 @@ class Links:
         elif connection.link.channel == RELAY:
             connection.detach()
         elif connection.link.channel == BULK:
-            self._bulk.dials.discard(connection.node)
             self._standing.bulk_established(connection)
         elif self._standing.control_established(connection):
             self._note(connection)

@@ -146,7 +146,7 @@ class Sending:
         before = widening.wanted
         wanted = widening.look(seen, now)
         if wanted > max(seen.sockets, before):
-            self.links.widen(peer)
+            self.links.widen(peer, wanted)
         elif widening.idle and now - self.used.get(peer, 0.0) < IDLE:
             return True  # the peer sends chunks over them
         elif wanted < seen.sockets:

@@ -145,3 +145,10 @@ def test_background_traffic_yields_in_proportion_to_the_queue() -> None:
     assert 0.4 < shares[2] < 0.6
     assert belief.source(0, 65536, background=True).window == WINDOW_MIN
     assert belief.source(0, 1 << 20, background=True).window == 2 << 20
+
+
+def test_a_peer_with_several_sockets_is_asked_for_something_to_carry_on_each() -> None:
+    peer = PeerBelief(b"p" * 32)
+    one = peer.window(65536)
+    peer.sockets = 4
+    assert peer.window(65536) == 4 * (WINDOW_MIN + 2 * 65536) > one
