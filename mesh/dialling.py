@@ -11,6 +11,7 @@ ATTEMPTS_MAX = 16  # dials to one peer under way: each is a fresh socket, none w
 AT_ONCE = 0.2  # seconds, jittered, so that two nodes that lose each other do not dial in step
 BACKOFF_MIN = 1.0  # seconds
 BACKOFF_MAX = 300.0  # seconds between dials to a peer nobody needs
+HELD_AGAIN = 600.0  # seconds without a fault, after which the next pause is the shortest again
 STAGGER = 1.0  # seconds that one address has before the next is tried beside it
 # Of an outage so far.  Who cannot be dialled back cannot say that it is needed either: what a pause
 # adds to an outage is in proportion to it, and a flapping link is taken up within a second.
@@ -35,12 +36,21 @@ class Dial:
 
 
 @dataclass(slots=True)
+class Held:
+    """A peer whose connection ended by a fault of ours."""
+
+    until: float
+    pause: float
+
+
+@dataclass(slots=True)
 class Dialling:
     """Every peer that is not linked."""
 
     node: bytes
     rng: random.Random
     dials: dict[bytes, Dial] = field(default_factory=dict[bytes, Dial])
+    held: dict[bytes, Held] = field(default_factory=dict[bytes, Held])
 
     def want(self, peer: bytes, now: float) -> Dial:
         """Begin to dial a peer, the smaller id first."""
@@ -58,6 +68,26 @@ class Dialling:
         dial = self.want(peer, now)
         dial.since = now
         dial.next_at = min(dial.next_at, now + AT_ONCE * self.rng.random())
+
+    def hold(self, peer: bytes, now: float) -> None:
+        """A fault of ours ended a connection: neither side dials for a while, longer each time.
+
+        Who has found a fault must not be able to keep us busy with it.
+        """
+        was = self.held.get(peer)
+        again = was is not None and now < was.until + HELD_AGAIN
+        pause = min(BACKOFF_MAX, 2 * was.pause) if was is not None and again else BACKOFF_MIN
+        for node in [n for n, each in self.held.items() if now >= each.until + HELD_AGAIN]:
+            del self.held[node]
+        self.held[peer] = Held(now + pause, pause)
+
+    def is_held(self, peer: bytes, now: float) -> bool:
+        """Tell whether a peer is kept away."""
+        return self._held_until(peer) > now
+
+    def _held_until(self, peer: bytes) -> float:
+        held = self.held.get(peer)
+        return -math.inf if held is None else held.until
 
     def begin(self, peer: bytes, now: float, *, busy: bool, choices: int = 1) -> Dial:
         """A dial begins, to the next of its addresses.
@@ -100,11 +130,19 @@ class Dialling:
 
     def due(self, now: float) -> list[bytes]:
         """Return whom to dial now."""
-        return [peer for peer, dial in self.dials.items() if dial.next_at <= now and _free(dial)]
+        return [
+            peer
+            for peer, dial in self.dials.items()
+            if dial.next_at <= now and _free(dial) and not self.is_held(peer, now)
+        ]
 
     def deadline(self) -> float | None:
         """Return when somebody is due."""
-        waiting = [dial.next_at for dial in self.dials.values() if _free(dial)]
+        waiting = [
+            max(dial.next_at, self._held_until(peer))
+            for peer, dial in self.dials.items()
+            if _free(dial)
+        ]
         found = min(waiting, default=math.inf)
         return None if found == math.inf else found
 

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from mesh.service import Mesh
+from mesh.shell.faults import FAULTS
 from node.core import Core
 from node.placement.report import Amount, Distance
 from store.conflicts import Count
@@ -69,6 +70,11 @@ class MeshMetrics(Collector):
             ("root_contested", "1 while rival root documents are in force", authority.contested),
         ):
             yield GaugeMetricFamily(f"atoll_mesh_{name}", text, value=float(value))
+        text = "Faults of this program that ended a task for one peer, by task"
+        faults = CounterMetricFamily("atoll_mesh_faults", text, labels=["task"])
+        for task, number in sorted(FAULTS.counts.items()):
+            faults.add_metric([task], number)
+        yield faults
 
     def _ledgers(self) -> Iterator[Metric]:
         peers = self._mesh.peers()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.faults import no_faults
 
 pytest_plugins = ["tests.postgres"]
 
@@ -16,6 +19,12 @@ settings.register_profile(
 settings.load_profile("atoll")
 
 CONFORMANCE = Path(__file__).parent / "conformance"
+
+
+@pytest.fixture(autouse=True)
+def _no_faults() -> Generator[None]:
+    with no_faults():
+        yield
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from mesh.carrier import P2P, Accepted, Dialled, Handler
+from mesh.shell.faults import FAULTS
 
 OFF, AUTO, ON = "off", "auto", "on"
 PROTOCOL = "/atoll/1"
@@ -184,7 +185,7 @@ class Libp2pCarrier:
     async def _take(self, stream: Any) -> None:
         """Hand a peer's stream to a task of ours: the library's own must not run our code."""
         if self._nursery is not None:
-            self._nursery.start_soon(self._greet, stream)
+            self._nursery.start_soon(FAULTS.run, self._greet, stream)
 
     async def _greet(self, raw: Any) -> None:
         stream = P2pStream(raw)

@@ -24,6 +24,7 @@ import trio
 from mesh.carrier import Accepted, Dialled, Handler, Line
 from mesh.carriers.certificate import certificate, certified_key
 from mesh.carriers.secure import SecureStream
+from mesh.shell.faults import FAULTS
 
 ALPN = "atoll/1"
 HANDSHAKE_TIMEOUT = 10.0  # seconds for TLS; the mesh handshake has its own
@@ -124,7 +125,7 @@ class TlsCarrier:
                     oldest.cancel()
                 scope = trio.CancelScope()
                 strangers[scope] = None
-                nursery.start_soon(self._greet, raw, handler, scope, strangers)
+                nursery.start_soon(FAULTS.run, self._greet, raw, handler, scope, strangers)
 
     async def _greet(
         self,

@@ -98,6 +98,10 @@ class Connection:
         """Tell whether nothing more can be said on it."""
         return self.link.closed or self.link.leaving
 
+    def whose(self) -> bytes | str:
+        """Return who is at the other end, as far as that is known: a node, or an address."""
+        return self.address if self.link.peer is None else self.link.peer.node
+
     def send(self, message: Message) -> None:
         """Queue a message.  A peer that does not read loses the link."""
         try:
@@ -167,8 +171,10 @@ class Connection:
                     await self._guard(self._write)  # ends when the last words are out
                     nursery.cancel_scope.cancel()
             self.detached = self.detached and not self._scope.cancelled_caught
-        except BaseException:  # cancelled, too
+        except BaseException as error:  # cancelled, too
             self.detached = False
+            if isinstance(error, Exception):
+                self.reason = self.reason or "a fault here"
             raise
         finally:
             self.over.set()

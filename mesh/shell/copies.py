@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import structlog
 import trio
@@ -30,6 +31,7 @@ from mesh.copies import (
 from mesh.custody import Custody
 from mesh.messages import Message
 from mesh.ports import KeeperPort
+from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
 from store.errors import RegistryError
 from store.holders import check
@@ -66,6 +68,7 @@ class Copies:
         self._start: Callable[..., None] = lambda *_: None
         send, receive = trio.open_memory_channel[tuple[bytes, Message]](QUEUE_MAX)
         self._put, self._queue = send, receive
+        self._contained = partial(FAULTS.run, then=links.hold)
         self._report = b""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -139,7 +142,7 @@ class Copies:
                 self._links.send(peer, Secured(message.request, durable=False))
             case Secure():
                 self._secures[peer] += 1
-                self._start(self._secure, peer, message)
+                self._start(self._contained, self._secure, peer, message)
             case Secured():
                 self._hear_secured(peer, message)
             case HoldingsGet():
@@ -167,7 +170,7 @@ class Copies:
     def _hear_get(self, peer: bytes, asked: HoldingsGet) -> None:
         if peer not in self._answering:
             self._answering.add(peer)
-            self._start(self._answer, peer, asked)
+            self._start(self._contained, self._answer, peer, asked)
 
     def _lapse(self, blob: bytes) -> None:
         """A wish that was given up is answered."""

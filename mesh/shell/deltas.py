@@ -23,6 +23,7 @@ from mesh.deltas import OFFERS_MAX, TRIES_MAX, Delta, Deltas, Judge, Way, best, 
 from mesh.download import Download
 from mesh.messages import COMPLETE, Message
 from mesh.ports import ShelfPort
+from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
 from mesh.shell.transfers import Transfers
 from mesh.shell.writing import Fetch
@@ -86,7 +87,8 @@ class DeltaShell:
         if offers:
             self._busy.add(said.blob)
             download.delta = offers[0].delta
-            self._transfers.start(self._consider, peer, download, offers)
+            consider = bound(FAULTS.run, self._consider, then=self._links.hold)
+            self._transfers.start(consider, peer, download, offers)
 
     async def _consider(self, peer: bytes, download: Download, offers: Iterable[Delta]) -> None:
         offer: Delta | None = None

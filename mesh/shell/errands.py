@@ -18,6 +18,7 @@ import trio
 
 from mesh.messages import Errand
 from mesh.ports import LedgerPort
+from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
 
 ASKED, UNDER_WAY, DONE, FAILED = 0, 1, 2, 3  # Errand.step
@@ -115,15 +116,22 @@ class Errands:
     async def _go(self, perform: Perform, peer: bytes, errand: Errand) -> None:
         done = False
         try:
-            async with trio.open_nursery() as beating:
-                beating.start_soon(self._beat, peer, errand)
-                done = await perform(*errand.what)
-                beating.cancel_scope.cancel()
+            with FAULTS.contained("errand", peer) as fault:
+                done = await self._do(perform, peer, errand)
         finally:
             self._done_for[peer] -= 1
             if not self._done_for[peer]:
                 del self._done_for[peer]
         self._tell(peer, errand, DONE if done else FAILED)
+        if fault.error is not None:
+            self._links.hold(peer)
+
+    async def _do(self, perform: Perform, peer: bytes, errand: Errand) -> bool:
+        async with trio.open_nursery() as beating:
+            beating.start_soon(self._beat, peer, errand)
+            done = await perform(*errand.what)
+            beating.cancel_scope.cancel()
+        return done
 
     async def _beat(self, peer: bytes, errand: Errand) -> None:
         while True:

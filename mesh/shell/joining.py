@@ -19,7 +19,7 @@ from mesh.link import Closed, JoinAsked, Link, Received
 from mesh.messages import CONTROL, Message, Root, RootGet
 from mesh.pieces import root_messages
 from mesh.ports import LedgerPort
-from mesh.shell.connection import BROKEN, Connection
+from mesh.shell.connection import BROKEN, Connection, clock
 from mesh.shell.links import Links
 from mesh.shell.memory import Memory
 from mesh.sync import ROOT_MAX
@@ -268,12 +268,22 @@ class Joining:
     async def _fetch_documents(self, found: invitation.Invitation, address: str) -> list[bytes]:
         me = Self(self._ledger.identity, found.mesh, self._ledger.incarnation, found.site)
         ticket = Ticket(found.id, found.secret)
-        link, stream = await self._links.join(address, me, found.node, found.key, ticket)
+        dialled = await self._links.open_stream(address)
         try:
-            return await _collect(link, stream)
-        finally:
+            link = Link.dial(
+                me,
+                node=found.node,
+                keys=frozenset({found.key}),
+                server_key=dialled.key,
+                channel=CONTROL,
+                now=trio.current_time(),
+                clock=clock(),
+                ticket=ticket,
+            )
+            return await _collect(link, dialled.stream)
+        finally:  # cancelled, too
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-                await stream.aclose()
+                await dialled.stream.aclose()
 
 
 def _check_rights(roles: tuple[str, ...], scopes: tuple[str, ...]) -> None:

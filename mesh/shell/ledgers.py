@@ -13,6 +13,7 @@ import trio
 from mesh import pieces, sync
 from mesh.messages import Fork, Heads, Message, Range, Records, Root, RootGet
 from mesh.ports import LedgerPort
+from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
 from store import canonical
 from store.applying import Outcome
@@ -106,7 +107,7 @@ class Ledgers:
 
     async def _send_forks(self, peer: bytes) -> None:
         """Proofs travel apart from records: which branch a node saw first must not matter."""
-        with outage("sending proofs"):
+        with FAULTS.contained("proofs", peer, self._links.hold), outage("sending proofs"):
             for proof in await self.ledger.forks():
                 if len(proof) < FORK_MAX:
                     self._links.send(peer, Fork(proof))
@@ -152,7 +153,7 @@ class Ledgers:
     # --- answering -----------------------------------------------------------------------------
     async def _answer(self, asked: sync.ReadRecords | sync.ReadRoots) -> None:
         try:
-            with outage("answering"):
+            with FAULTS.contained("answer", asked.peer, self._links.hold), outage("answering"):
                 if isinstance(asked, sync.ReadRecords):
                     await self._send_records(asked)
                 else:

@@ -16,14 +16,15 @@ import structlog
 import trio
 
 from mesh.addresses import AddressBook
-from mesh.carrier import RELAYED, Accepted, Carrier, Dialled, Stream, scheme_of
+from mesh.carrier import RELAYED, Accepted, Carrier, Dialled, scheme_of
 from mesh.dialling import Dial, Dialling
-from mesh.handshake import Self, Ticket
+from mesh.handshake import Self
 from mesh.link import Gate, JoinAsked, Link
 from mesh.messages import BESIDE, BULK, CONTROL, RELAY, Hello, Message, OpenBulk
 from mesh.shell.attempts import Attempts
 from mesh.shell.bulk import Bulk
 from mesh.shell.connection import BROKEN, HAND_OVER, Connection, clock
+from mesh.shell.faults import FAULTS
 from mesh.shell.hooks import Hooks
 from mesh.shell.standing import Standing
 from mesh.widening import SOCKETS_MAX
@@ -31,6 +32,7 @@ from mesh.widening import SOCKETS_MAX
 DIAL_TIMEOUT = 5.0  # seconds
 DETOUR_TIMEOUT = 12.0  # seconds for a dial through a relay, which has several parts
 ACCEPTED_MAX = 1024  # sockets that others opened to us
+FAULT = "a fault there ended the last link: come again later"  # as the peer hears it
 STRANGERS_MAX = 256  # of them, those that have not introduced themselves yet
 log = structlog.get_logger(__name__)
 
@@ -147,7 +149,7 @@ class Links:
 
     def _start(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(partial(task, *args))
+            self._nursery.start_soon(FAULTS.run, task, *args)
 
     async def _dial_control(self, peer: bytes) -> None:
         error: str | None = "no address is known"
@@ -182,6 +184,13 @@ class Links:
         self, peer: bytes, address: str, channel: int, scope: trio.CancelScope | None = None
     ) -> str | None:
         """Dial, and run the connection to its end.  Return why there was no link, or None."""
+        with FAULTS.contained("dial", peer):
+            return await self._dial_and_run(peer, address, channel, scope)
+        return "a fault here"
+
+    async def _dial_and_run(
+        self, peer: bytes, address: str, channel: int, scope: trio.CancelScope | None
+    ) -> str | None:
         key = self._hooks.key_of(peer)
         if key is None:
             return "not a member"
@@ -244,30 +253,12 @@ class Links:
         with trio.fail_after(DETOUR_TIMEOUT if relayed else DIAL_TIMEOUT):
             return await carrier.dial(address)
 
-    async def join(
-        self, address: str, me: Self, node: bytes, key: bytes, ticket: Ticket
-    ) -> tuple[Link, Stream]:
-        """Dial as the bearer of an invitation; the link is the caller's to work and close."""
-        dialled = await self.open_stream(address)
-        try:
-            link = Link.dial(
-                me,
-                node=node,
-                keys=frozenset({key}),
-                server_key=dialled.key,
-                channel=CONTROL,
-                now=trio.current_time(),
-                clock=clock(),
-                ticket=ticket,
-            )
-        except BaseException:  # cancelled, too
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-                await dialled.stream.aclose()
-            raise
-        return link, dialled.stream
-
     # --- in ------------------------------------------------------------------------------------
     async def _accept(self, accepted: Accepted) -> None:
+        with FAULTS.contained("accept", accepted.address):
+            await self._take(accepted)
+
+    async def _take(self, accepted: Accepted) -> None:
         if self._accepted >= ACCEPTED_MAX:
             await accepted.stream.aclose()
             return
@@ -297,15 +288,28 @@ class Links:
             self._accepted -= 1
 
     def _judge(self, said: Hello) -> str:
-        """Refuse a bulk socket too many before anything can be said on it, and lost."""
+        """Judge an introduction; "" lets it in.
+
+        A bulk socket too many is refused before anything can be said on it, and lost.
+        """
+        held = self.dialling.is_held(said.node, trio.current_time())
         full = said.channel == BESIDE and not self._standing.room(said.node)
-        return self._gate(said) or ("no room for another bulk socket" if full else "")
+        no_room = "no room for another bulk socket" if full else ""
+        return self._gate(said) or (FAULT if held else "") or no_room
+
+    def hold(self, peer: bytes) -> None:
+        """A fault of ours came up with a peer: end its links, and have none for a while."""
+        self.dialling.hold(peer, trio.current_time())
+        for connection in (self.control.get(peer), *self._standing.bundle(peer)):
+            if connection is not None:
+                connection.close(FAULT)
 
     async def _run(self, connection: Connection) -> None:
-        try:
-            await connection.run()
-        finally:
-            self._forget(connection)
+        with FAULTS.contained("connection", connection.whose, self.hold):
+            try:
+                await connection.run()
+            finally:
+                self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
         peer = connection.link.peer

@@ -21,6 +21,7 @@ from mesh.discovery import Heard, Lan
 from mesh.ports import LedgerPort
 from mesh.relay import Quota
 from mesh.shell.connection import BROKEN
+from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
 from mesh.widening import SOCKETS_MAX
 
@@ -129,7 +130,11 @@ class Meeting:
                 await trio.sleep(BACKOFF_MAX)
 
     def heard(self, said: Heard) -> None:
-        """Take an announcement, as far as it concerns this mesh."""
+        """Take an announcement, as far as it concerns this mesh: anybody may have made it."""
+        with FAULTS.contained("announcement", said.name):
+            self._hear(said)
+
+    def _hear(self, said: Heard) -> None:
         if said.sighting is None:
             gone = self.sightings.gone(said.name)
             if gone is not None:

@@ -10,7 +10,6 @@ import hmac
 import random
 import secrets
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -32,6 +31,7 @@ from mesh.relay import (
     detour,
 )
 from mesh.shell.connection import BROKEN, Connection
+from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
 from mesh.status import Relaying
 
@@ -192,7 +192,7 @@ class Relays:
 
     def _start(self, task: Callable[..., Awaitable[object]], *args: object) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(partial(task, *args))
+            self._nursery.start_soon(FAULTS.run, task, *args)
 
     async def _take(self, relay: bytes, offer: RelayOffer) -> None:
         """Be met through a relay: the far end is a stranger until it has introduced itself."""

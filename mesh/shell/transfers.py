@@ -31,6 +31,7 @@ from mesh.effects import (
 from mesh.exchange import Exchange
 from mesh.messages import URGENT, ManifestPage, Message
 from mesh.ports import IndexPort, PartialsPort
+from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
 from mesh.shell.writing import Fetch, Writing
 from store.blobs import BlobStore
@@ -196,7 +197,8 @@ class Transfers:
 
     async def _answer(self, asked: LookUp | ServeManifest) -> None:
         try:
-            await self._tasks[type(asked)](asked)
+            with FAULTS.contained("question", asked.peer, self._links.hold):
+                await self._tasks[type(asked)](asked)
         finally:
             self._questions[asked.peer] -= 1
             self._answered.set()

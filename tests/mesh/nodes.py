@@ -30,6 +30,7 @@ from store.identity import Identity
 from store.ledger import Ledger
 from store.partials import Partials
 from store.shelf import Shelf, Shelved, ShelvedIndex
+from tests.faults import no_faults
 
 STANDARD = Quota()
 
@@ -216,10 +217,11 @@ class Fleet:
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Fleet]:
-        async with self._stack, trio.open_nursery() as nursery:
-            self._nursery = nursery
-            yield self
-            nursery.cancel_scope.cancel()
+        with no_faults():
+            async with self._stack, trio.open_nursery() as nursery:
+                self._nursery = nursery
+                yield self
+                nursery.cancel_scope.cancel()
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> None:

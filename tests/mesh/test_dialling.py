@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import random
 
-from mesh.dialling import AT_ONCE, ATTEMPTS_MAX, BACKOFF_MAX, BUSY_INTERVAL, DEFERENCE, Dialling
+from mesh.dialling import (
+    AT_ONCE,
+    ATTEMPTS_MAX,
+    BACKOFF_MAX,
+    BACKOFF_MIN,
+    BUSY_INTERVAL,
+    DEFERENCE,
+    HELD_AGAIN,
+    Dialling,
+)
 
 
 def make(node: bytes = b"a") -> Dialling:
@@ -89,3 +98,24 @@ def test_work_hurries_everybody() -> None:
     assert (dialling.deadline() or 0) <= 1.5
     dialling.drop(b"b")
     assert dialling.deadline() is None
+
+
+def test_whom_a_fault_parted_from_us_is_not_dialled_for_a_while_longer_each_time() -> None:
+    dialling = make()
+    dialling.want(b"b", 0.0)
+    pauses = []
+    now = 0.0
+    for _ in range(12):
+        dialling.hold(b"b", now)
+        dialling.heard(b"b", now)
+        assert not dialling.due(now + 0.5)
+        deadline = dialling.deadline()
+        assert deadline is not None
+        assert dialling.due(deadline) == [b"b"]
+        pauses.append(deadline - now)
+        now = deadline
+    assert pauses[:3] == [BACKOFF_MIN, 2 * BACKOFF_MIN, 4 * BACKOFF_MIN]
+    assert pauses[-1] == BACKOFF_MAX
+    now += HELD_AGAIN
+    dialling.hold(b"b", now)
+    assert dialling.deadline() == now + BACKOFF_MIN

@@ -42,7 +42,7 @@ class FailingPartial:
 
 def transfers() -> tuple[Transfers, Fetch, FailingPartial]:
     exchange = Exchange(bytes(32), random.Random(1))
-    links: Any = SimpleNamespace(control={}, bulk={})
+    links: Any = SimpleNamespace(control={}, bulk={}, hold=None)
     nothing: Any = None
     shell = Transfers(exchange, links, nothing, nothing, nothing)
     fetch, partial = Fetch(BLOB), FailingPartial()
@@ -94,7 +94,7 @@ async def test_what_a_silent_ledger_could_not_tell_is_asked_again(autojump_clock
             return answer
 
     ledger: Any = Silent()
-    links: Any = SimpleNamespace(control={})
+    links: Any = SimpleNamespace(control={}, hold=None)
     ledgers = Ledgers(ledger, links, random.Random(1))
     began = autojump_clock.current_time()
     await ledgers._catch_up_at_last()
@@ -108,7 +108,7 @@ async def test_what_an_absent_author_does_not_push_is_asked_for_after_a_moment(
     """Nothing is to be done when another one tells of it, and nobody says it again."""
     _, reader = await mesh(2)
     sent = trio.Event()
-    links: Any = SimpleNamespace(control={}, send=lambda peer, said: asked(peer, said))
+    links: Any = SimpleNamespace(control={}, hold=None, send=lambda peer, said: asked(peer, said))
     ledgers = Ledgers(reader.ledger, links, random.Random(1))
     author, other = b"a" * 32, b"o" * 32
 
@@ -138,7 +138,9 @@ async def test_the_next_question_begins_where_what_was_taken_ends(
     head, sent = batch.head, list[Any]()
     monkeypatch.setattr("mesh.sync.RANGE_MAX", head.seq)
     peer, key = b"p" * 32, (bytes.fromhex(head.author), head.incarnation)
-    links: Any = SimpleNamespace(control={}, send=lambda peer, message: sent.append(message))
+    links: Any = SimpleNamespace(
+        control={}, hold=None, send=lambda peer, message: sent.append(message)
+    )
     ledgers = Ledgers(reader.ledger, links, random.Random(1))
     await ledgers._catch_up()
     version, digest = ledgers.core.root
