@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Protocol
 
 from mesh import pieces, sync
@@ -116,18 +117,26 @@ class Ledgers:
     def linked(self, peer: bytes) -> None:
         """A control link is up."""
         self.perform(self.core.linked(peer, self._world.now))
-        with self._outage("sending proofs"):
-            for proof in at_once(self.ledger.forks()):
-                if len(proof) < FORK_MAX:
-                    self._shell.send(peer, Fork(proof))
+        self._tell_all(peer)
+
+    def _proofs(self, again: Callable[[], None]) -> list[bytes]:
+        """Return the proofs of all forks; if the ledger cannot tell, do it again a little later."""
+        try:
+            return [proof for proof in at_once(self.ledger.forks()) if len(proof) < FORK_MAX]
+        except UnavailableError as error:
+            self._shell.note(f"reading proofs: {error}")
+            self._shell.later(RETRY, again)
+            return []
+
+    def _tell_all(self, peer: bytes) -> None:
+        """Who is met hears of every fork."""
+        for proof in self._proofs(partial(self._tell_all, peer)):
+            self._shell.send(peer, Fork(proof))
 
     def _tell_forks(self) -> None:
         """A fork has come to light: who is linked already must hear of it too."""
-        found: list[bytes] = []
-        with self._outage("sending proofs"):
-            found = at_once(self.ledger.forks())
-        for proof in found:
-            if proof not in self._told and len(proof) < FORK_MAX:
+        for proof in self._proofs(self._tell_forks):
+            if proof not in self._told:
                 self._told.add(proof)
                 self._shell.note("passes the proof of a fork on")
                 for peer in self._shell.linked_peers():

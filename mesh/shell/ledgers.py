@@ -61,6 +61,7 @@ class Ledgers:
         self._wake = trio.Event()
         self._answers: Counter[bytes] = Counter()
         self._told: set[bytes] = set()  # proofs of forks that went to all who were linked
+        self._proving: set[bytes] = set()  # peers who are being told of all
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled."""
@@ -107,10 +108,22 @@ class Ledgers:
 
     async def _send_forks(self, peer: bytes) -> None:
         """Proofs travel apart from records: which branch a node saw first must not matter."""
-        with FAULTS.contained("proofs", peer, self._links.hold), outage("sending proofs"):
-            for proof in await self.ledger.forks():
-                if len(proof) < FORK_MAX:
+        if peer in self._proving:
+            return
+        self._proving.add(peer)
+        try:
+            with FAULTS.contained("proofs", peer, self._links.hold):
+                for proof in await self._proofs():
                     self._links.send(peer, Fork(proof))
+        finally:
+            self._proving.discard(peer)
+
+    async def _proofs(self) -> list[bytes]:
+        """Return the proofs of all forks, as soon as the ledger can: no statement tells of them."""
+        while True:
+            with outage("reading proofs"):
+                return [proof for proof in await self.ledger.forks() if len(proof) < FORK_MAX]
+            await trio.sleep(RETRY)
 
     async def _take_fork(self, peer: bytes, said: Fork) -> None:
         if await self.ledger.accept_fork(said.proof):
@@ -241,12 +254,11 @@ class Ledgers:
 
     async def _tell_forks(self) -> None:
         """A fork has come to light: who is linked already must hear of it too."""
-        with outage("sending proofs"):
-            for proof in await self.ledger.forks():
-                if proof not in self._told and len(proof) < FORK_MAX:
-                    self._told.add(proof)
-                    for peer in list(self._links.control):
-                        self._links.send(peer, Fork(proof))
+        for proof in await self._proofs():
+            if proof not in self._told:
+                self._told.add(proof)
+                for peer in list(self._links.control):
+                    self._links.send(peer, Fork(proof))
 
     async def _adopt(self, effect: sync.AdoptRoot) -> None:
         try:

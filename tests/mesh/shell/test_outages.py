@@ -12,7 +12,7 @@ import trio.testing
 
 from mesh.effects import Write
 from mesh.exchange import Exchange
-from mesh.messages import GONE, OVERLOADED, Head, Heads, Nope, Range
+from mesh.messages import GONE, OVERLOADED, Fork, Head, Heads, Nope, Range
 from mesh.serving import Piece
 from mesh.shell.ledgers import RETRY, Ledgers
 from mesh.shell.sending import Sending
@@ -100,6 +100,34 @@ async def test_what_a_silent_ledger_could_not_tell_is_asked_again(autojump_clock
     await ledgers._catch_up_at_last()
     assert ledgers.core.heads == {(b"\xab", 7): (3, b"r")}
     assert autojump_clock.current_time() - began >= 2 * RETRY
+
+
+@pytest.mark.parametrize("meeting", [True, False], ids=["who is met", "who is linked"])
+async def test_proofs_of_forks_are_told_once_they_can_be_read(
+    autojump_clock: Any, meeting: bool
+) -> None:
+    """No statement of what one has tells of them: who did not hear would count other records."""
+    answers: list[Any] = [UnavailableError("away"), UnavailableError("away"), [b"proof"]]
+    peer, sent = b"p" * 32, list[Any]()
+
+    async def forks() -> list[bytes]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return [*answer]
+
+    ledger: Any = SimpleNamespace(node="00" * 32, forks=forks)
+    links: Any = SimpleNamespace(
+        control={peer: None}, hold=None, send=lambda *said: sent.append(said)
+    )
+    ledgers = Ledgers(ledger, links, random.Random(1))
+    async with trio.open_nursery() as nursery:
+        if meeting:
+            nursery.start_soon(ledgers._send_forks, peer)
+            nursery.start_soon(ledgers._send_forks, peer)  # it was lost and met again meanwhile
+        else:
+            nursery.start_soon(ledgers._tell_forks)
+    assert sent == [(peer, Fork(b"proof"))]
 
 
 async def test_what_an_absent_author_does_not_push_is_asked_for_after_a_moment(
