@@ -305,17 +305,17 @@ class Exchange:
         asked = download.asked_pages.get(said.page)
         if asked is None or asked[0] != peer or said.manifest != download.manifest_id:
             return
+        if not said.data:
+            self._receiving.no_manifest(download, peer, now)
+            return
         try:
-            if said.data:
-                download.page(said.page, said.data, peer)
-                if download.manifest is not None:
-                    yield from self._open(download)
-                return
+            download.page(said.page, said.data, peer)
+            if download.manifest is not None:
+                yield from self._open(download)
         except ManifestInvalidError as error:
             yield from self._receiving.blame(peer, f"gave a bad manifest page: {error}", now)
-        download.asked_pages.pop(said.page, None)
-        if (holder := download.holders.get(peer)) is not None:  # else its link has been another one
-            holder.bad = True
+            if (holder := download.holders.get(peer)) is not None:  # else it has a link anew
+                holder.bad = True
 
     def _open(self, download: Download) -> Iterator[Effect]:
         if not download.opening and not download.open and download.manifest is not None:

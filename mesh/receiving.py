@@ -15,7 +15,19 @@ from mesh.beliefs import ABSENT, PeerBelief
 from mesh.download import Download
 from mesh.effects import DropBulk, Effect, Write
 from mesh.journal import REFUSED, Journal
-from mesh.messages import GONE, PARTIAL, POLICY, Busy, Data, Done, Message, Nope, Redirect
+from mesh.messages import (
+    COMPLETE,
+    GONE,
+    NONE,
+    PARTIAL,
+    POLICY,
+    Busy,
+    Data,
+    Done,
+    Message,
+    Nope,
+    Redirect,
+)
 from mesh.requests import Requests
 
 DETOUR = 1.0  # seconds, and two round trips, that a chunk may take by way of another peer
@@ -166,6 +178,24 @@ class Receiving:
             self.journal.note(request.blob, REFUSED, peer, f"refused, reason {said.reason}", now)
         self.requests.call_off(request)
         return self.asking.schedule(now)
+
+    def no_manifest(self, download: Download, peer: bytes, now: float) -> None:
+        """A holder has not the manifest that it named: that is one claim that did not hold.
+
+        A disk may have failed it since; it counts again once it says anew what it has.  The other
+        pages that it was asked for will be answered alike, and are not held against it.
+        """
+        for number in [n for n, (asked, _) in download.asked_pages.items() if asked == peer]:
+            del download.asked_pages[number]
+        holder = download.holders.get(peer)
+        if holder is None:
+            return
+        if holder.state in (COMPLETE, PARTIAL):
+            holder.state, holder.chunks, holder.answered = NONE, 0, False
+        holder.lied(now)
+        said = f"named a manifest of sha256:{download.blob.hex()}, and had it not"
+        self.peers[peer].notes.append(said)
+        self.journal.note(download.blob, REFUSED, peer, "it has not the manifest it named", now)
 
     def reconsider(self, download: Download, now: float) -> Iterator[Effect]:
         """Turn to another manifest once nobody is left who gives by the one on hearsay.

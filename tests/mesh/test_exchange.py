@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mesh import messages as m
 from mesh.asking import CLAIM_MIN, Asking
 from mesh.claims import CLAIM_MAX
-from mesh.download import Download
-from mesh.effects import Effect
+from mesh.download import LIE_PAUSE, LIES_MAX, Download
+from mesh.effects import Effect, ServeManifest
 from mesh.finding import HAVE_MIN, HOP_WAIT, HOPS_MAX
 from store.errors import RemoteProtocolError
 from tests.mesh.world import CHUNK, Node, World, blob
@@ -288,6 +288,53 @@ def test_the_first_chunk_is_told_of_as_soon_as_it_is_verified(
     world.run(40, lambda: has(near, raw) and has(far, raw))
     assert heard[0] < first + 0.1
     assert min(b - a for a, b in pairwise(heard)) >= HAVE_MIN - 0.001
+
+
+def test_who_gave_a_blob_up_while_its_manifest_was_asked_for_is_asked_again() -> None:
+    """Its disk was full for a moment: it takes back what it said, and then has all of it."""
+    world, held = World(), blob(8)
+    raw, id_ = held[0].blob.raw, held[0].id
+    a, b = world.node("a"), world.node("b")
+    world.link(a, b)
+    b.want(held[0])
+    world.run(0.3)
+    for said in (
+        m.HaveBlob(raw, m.PARTIAL, held[0].size, id_),
+        m.HaveBlob(raw, m.NONE, 0, b""),
+    ):
+        b.perform(b.core.received(a.name, said, world.now))
+    world.run(0.1)
+    assert b.core.downloads[raw].holders[a.name].lies == 1  # both pages were empty
+    world.give(a, held)
+    all_of_it = m.HaveBlob(raw, m.COMPLETE, held[0].size, id_)
+    b.perform(b.core.received(a.name, all_of_it, world.now))
+    world.run(2.0, lambda: has(b, raw))
+    assert has(b, raw)
+
+
+def test_a_holder_that_cannot_read_the_manifest_is_asked_seldom_and_never_given_up() -> None:
+    world, held = World(), blob(8)
+    raw, asked = held[0].blob.raw, list[int]()
+    a, b = world.node("a"), world.node("b")
+    world.give(a, held)
+    world.link(a, b)
+    perform_one = a.perform_one
+
+    def broken(effect: Effect) -> None:
+        if isinstance(effect, ServeManifest):
+            asked.append(effect.page)
+            said = m.ManifestPage(raw, effect.manifest, effect.page, b"")
+            world.send(a.name, b.name, said, bulk=False)
+        else:
+            perform_one(effect)
+
+    a.perform_one = broken  # type: ignore[method-assign]  # a fake in its place
+    b.want(held[0])
+    world.run(20.0)
+    assert asked == [0, 1] * LIES_MAX  # and then a pause
+    a.perform_one = perform_one  # type: ignore[method-assign]  # the true one again
+    world.run(LIE_PAUSE, lambda: has(b, raw))
+    assert has(b, raw)
 
 
 def test_chunks_beyond_the_end_are_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 from mesh import messages as m
 from mesh.asking import Asking, average
 from mesh.beliefs import OPEN, PeerBelief
-from mesh.download import ASK_AGAIN, Download, Holder
+from mesh.download import ASK_AGAIN, LIE_PAUSE, LIES_MAX, Download, Holder
 from mesh.effects import DropBulk, TellBulk, Write
 from mesh.receiving import DRY_MAX, Receiving
 from mesh.requests import Requests
@@ -119,6 +119,26 @@ def test_refusals_free_the_chunks_for_others() -> None:
     desk.receiving.received(Q, m.Busy(again, 700), 0.2)
     assert not desk.peers[Q].usable(0.8)
     assert desk.peers[Q].usable(1.0)
+
+
+def test_who_could_not_give_the_manifest_counts_again_once_it_says_what_it_has() -> None:
+    desk = Desk()
+    holder = desk.download.holders[P] = Holder(m.COMPLETE, HELD.size, HELD.id, answered=True)
+    for lies in range(1, LIES_MAX + 1):
+        desk.download.asked_pages = {0: (P, 3.0), 1: (P, 3.0), 2: (Q, 3.0)}
+        desk.receiving.no_manifest(desk.download, P, 0.1)
+        assert desk.download.asked_pages == {2: (Q, 3.0)}  # one answer stands for all pages
+        assert holder.lies == lies
+        assert not desk.download.usable_holder(holder)
+        assert not holder.gives
+        assert not holder.answered
+        assert holder.again_at == pytest.approx(0.1 + ASK_AGAIN)
+        holder.state, holder.answered = m.COMPLETE, True  # as it says anew
+        assert desk.download.usable_holder(holder) is (lies < LIES_MAX)
+    holder.forgive(0.1 + LIE_PAUSE)
+    assert desk.download.usable_holder(holder)
+    assert "had it not" in desk.peers[P].notes[-1]
+    assert desk.peers[P].strikes == 0
 
 
 def test_another_manifest_is_tried_when_nobody_gives_by_the_one_on_hearsay() -> None:
