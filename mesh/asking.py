@@ -113,12 +113,18 @@ class Asking:
             for peer, holder in download.holders.items()
             if download.usable_holder(holder) and self.peers[peer].usable(now)
         ]
-        able.sort(key=lambda peer: (self.peers[peer].rtt.smoothed, peer))
+        for peer in download.lapse(now):
+            self.peers[peer].let_wait(now)
+        late = {peer: self.peers[peer].late(now) for peer in able}
+        if not all(late.values()):  # these were asked only because nobody else had answered yet
+            download.release({peer for peer in able if late[peer]})
+        able.sort(key=lambda peer: (late[peer], self.peers[peer].rtt.smoothed, peer))
         yield from self._open_early(download, able, now)
-        for number in download.pages_wanted(now) if able else ():
-            peer = able[0] if download.root is None else able[number % len(able)]
+        prompt = [peer for peer in able if not late[peer]] or able[:1]
+        for number in download.pages_wanted() if able else ():
+            peer = prompt[0] if download.root is None else prompt[number % len(prompt)]
             wait = PAGE_TIMEOUT + 4 * self.peers[peer].rtt.smoothed
-            download.asked_pages[number] = (peer, now + wait)
+            download.asked_pages[number], download.tried = (peer, now + wait), True
             yield Tell(peer, ManifestGet(download.blob, download.manifest_id, number))
 
     def _open_early(

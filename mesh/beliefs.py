@@ -22,6 +22,8 @@ FAILURES_MAX = 6
 SAMPLE_MIN = 0.1  # seconds from one sample of a rate to the next
 ELAPSED_MIN = 0.02  # seconds that a sample counts for at least: the first chunks may be a burst
 FULL = 1.25  # round trips' worth outstanding from which on a path, not our asking, sets the rate
+LAPSE_PAUSE = 30.0  # seconds that others are asked first for manifests, after it let us wait
+LAPSE_PAUSE_MAX = 3600.0  # and at most: twice as long each time it did so after a pause
 BULK_RETRY = (0.25, 0.5, 1.0, 2.0, 5.0)  # seconds before a bulk socket is tried again
 
 ABSENT, OPENING, OPEN = 0, 1, 2  # PeerBelief.bulk
@@ -61,6 +63,9 @@ class PeerBelief:
     outflow: Outflow = field(default_factory=Outflow)
     background_until: float = 0.0  # it puts off what nobody waits for until then
     recalled: bool = False  # its rate is known from a former life
+    lapses: int = 0  # pauses that it earned by not answering in time
+    lapsed_at: float = 0.0
+    behind_until: float = 0.0
     notes: deque[str] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
     _delivered: int = 0  # bytes that were asked for and came, ever
     _flows_from: float = 0.0  # the first bytes after a pause cannot come before
@@ -191,6 +196,22 @@ class PeerBelief:
             return 0.0
         usual = self.rtt.smoothed + self.delay + chunk / max(self.rate.average, 1.0)
         return max(0.0, now - self.progress_at - usual)
+
+    def let_wait(self, now: float) -> None:
+        """It did not answer in time: others are asked first, for a while."""
+        self.lapsed_at = now
+        if now >= self.behind_until:  # what was asked at the same time counts once
+            pause = LAPSE_PAUSE * 2.0 ** min(self.lapses, 10)
+            self.lapses += 1
+            self.behind_until = now + min(pause, LAPSE_PAUSE_MAX)
+
+    def answered(self, now: float) -> None:
+        """It answered in time: a slow link is not punished for ever."""
+        self.lapses, self.behind_until = 0, now
+
+    def late(self, now: float) -> float:
+        """Return when it last let us wait, while that counts, or 0.0: smaller is better."""
+        return self.lapsed_at if now < self.behind_until else 0.0
 
     def fail(self, now: float) -> None:
         """It broke off, or refused: worth less until it delivers again."""

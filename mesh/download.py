@@ -43,6 +43,7 @@ class Holder:
     asked_hops: int = -1
     again_at: float = math.inf  # when to ask what it has, ahead of the usual repetition
     answered: bool = False
+    vain: int = 0  # times that a manifest it named was tried, and nothing came of it
     bad: bool = False  # gave a manifest or claims that did not hold
     lies: int = 0
     forgiven_at: float = math.inf  # when its claims count again: a disk that failed is mended
@@ -122,6 +123,7 @@ class Download:
     manifest: Manifest | None = None
     opening: bool = False
     open: bool = False
+    tried: bool = False  # by this manifest something was asked for, since something came
     finishing: bool = False
     have: int = 0
     writing: int = 0
@@ -130,6 +132,7 @@ class Download:
     asked_pages: dict[int, tuple[bytes, float]] = field(
         default_factory=dict[int, tuple[bytes, float]]
     )
+    lapsed_pages: set[tuple[bytes, int]] = field(default_factory=set[tuple[bytes, int]])
     holders: dict[bytes, Holder] = field(default_factory=dict[bytes, Holder])
     claims: Claims = field(default_factory=Claims)  # what others await
     requests: dict[int, Request] = field(default_factory=dict[int, Request])
@@ -143,53 +146,93 @@ class Download:
     opened_at: float = 0.0  # when the first chunk could be asked for
     duplicated: int = 0  # bytes asked for twice on purpose
     refetched: int = 0  # bytes that came although they were here
-    dry_since: float = math.inf  # when the last holder of something missing was lost
+    dry_since: float = math.inf  # since when nothing has come by this manifest, nor is on its way
+    mark: tuple[bytes, int, int] = (b"", 0, 0)  # how far it had come then
     manifest_from: set[bytes] = field(default_factory=set[bytes])
     refused: set[bytes] = field(default_factory=set[bytes])  # manifests that proved wrong
+    named: int = 0  # size that our own callers know from a record; others' is their claim
+
+    # --- what a record says ---------------------------------------------------------------------
+    def agrees(self, size: int, manifest: bytes) -> bool:
+        """Tell whether what a record names is what is fetched already."""
+        if manifest not in (b"", self.manifest_id):
+            return False
+        proven = self.manifest is not None and bool(manifest)  # the id commits to the size
+        return proven or size in (0, self.size)
+
+    def vouch(self, size: int, manifest: bytes) -> None:
+        """Go by the size, and the manifest if one is given, that a record names."""
+        agrees = self.agrees(size, manifest)
+        self.named = size or self.named
+        if not agrees:
+            self.forget_manifest(wrong=manifest not in (b"", self.manifest_id))
+            self.manifest_id, self.size = manifest, size
+        self.authenticated = bool(manifest)
+        self.choose_manifest()
 
     # --- the manifest --------------------------------------------------------------------------
     def settle_manifest(self) -> bool:
-        """Make the manifest if it needs no asking: the blob is a single chunk."""
+        """Make the manifest if it needs no asking: the blob is a single chunk.
+
+        Of a size on hearsay only that one which is named: its id commits to the size.
+        """
         single = 0 < self.size <= WHOLE_MAX or self.blob == EMPTY
-        if self.manifest is None and single:
-            self.take_manifest(Manifest.whole(Digest.sha256(self.blob), self.size))
-            self.authenticated = True
+        if single and not (self.authenticated and self.manifest is not None):
+            whole = Manifest.whole(Digest.sha256(self.blob), self.size)
+            known = self.authenticated or self.named == self.size or self.blob == EMPTY
+            if self.manifest is None and (known or whole.id == self.manifest_id):
+                self.take_manifest(whole)
+            self.authenticated = known and self.manifest_id == whole.id
         return self.manifest is not None
 
     def take_manifest(self, manifest: Manifest) -> None:
         """Know the chunks from now on."""
         self.manifest = manifest
         self.manifest_id, self.size = manifest.id, manifest.size
+        self._drop_pages()
+
+    def _drop_pages(self) -> None:
         self.pages.clear()
         self.asked_pages.clear()
+        self.lapsed_pages.clear()
         self.early = b""
 
     def choose_manifest(self, *, but: bytes | None = None) -> None:
         """Believe the manifest id that most holders name, if no record names one.
 
-        ``but`` is one that has just been of no use.
+        ``but`` is one that has just been of no use.  Who named such comes after those who did not,
+        however it calls the next one: so everybody's has its turn.
         """
         if self.authenticated or self.manifest_id:
             return
-        votes: dict[tuple[bytes, int], int] = {}
-        unfit = {*self.refused, but}
+        votes: dict[tuple[bytes, int], list[int]] = {}
         for holder in self.holders.values():
-            if holder.state != NONE and not holder.bad and holder.size:
-                key = (holder.manifest, holder.size)
-                if holder.manifest not in unfit:
-                    votes[key] = votes.get(key, 0) + 1
+            if self.candidate(holder) and holder.manifest != but:
+                votes.setdefault((holder.manifest, holder.size), []).append(holder.vain)
         if votes:
-            best = max(votes, key=lambda key: (votes[key], key))
+            best = max(votes, key=lambda key: (-min(votes[key]), len(votes[key]), key))
             self.manifest_id, self.size = best
 
-    def page(self, number: int, data: bytes, peer: bytes) -> None:
-        """Take a page that was asked for.  Raises ManifestInvalidError: blame the peer."""
+    def candidate(self, holder: Holder) -> bool:
+        """Tell whether a holder names a manifest that may be tried."""
+        fits = holder.size > 0 and self.named in (0, holder.size)
+        held = holder.state in (COMPLETE, PARTIAL) and not holder.bad
+        return held and fits and holder.manifest not in {*self.refused, b""}
+
+    def page(self, number: int, data: bytes, peer: bytes) -> bool:
+        """Take a page that was asked for.  Return whether it came in time.
+
+        Raises ManifestInvalidError: blame the peer.
+        """
+        prompt = (peer, number) not in self.lapsed_pages
         self.asked_pages.pop(number, None)
+        self.lapsed_pages.discard((peer, number))
         if number == 0:
             root = Root.decode(data)
             if root.id != self.manifest_id or root.blob.raw != self.blob:
                 raise ManifestInvalidError("not the manifest that was asked for")
-            if root.count > CHUNKS_MAX or (self.size and root.size != self.size):
+            known = self.size if self.authenticated else self.named  # else the root tells it
+            if root.count > CHUNKS_MAX or (known and root.size != known):
                 raise ManifestInvalidError("a manifest of another size")
             self.root = root
             early, self.early = self.early, b""
@@ -204,12 +247,41 @@ class Download:
         if self.root is not None and len(self.pages) == len(self.root.pages):
             ordered = (self.pages[n + 1] for n in range(len(self.root.pages)))
             self.take_manifest(self.root.assemble(ordered))
+        return prompt
 
-    def pages_wanted(self, now: float) -> Iterator[int]:
+    def lapse(self, now: float) -> set[bytes]:
+        """Await no longer what has not come in time.  Return who let us wait.
+
+        What comes late is taken all the same: else two slow holders would never give anything.
+        """
+        over = {n: peer for n, (peer, deadline) in self.asked_pages.items() if deadline <= now}
+        self._lapse(over)
+        return set(over.values())
+
+    def release(self, peers: set[bytes]) -> None:
+        """Ask others for what these were asked for, though their time is not over."""
+        self._lapse({n: peer for n, (peer, _) in self.asked_pages.items() if peer in peers})
+
+    def _lapse(self, over: dict[int, bytes]) -> None:
+        for number, peer in over.items():
+            del self.asked_pages[number]
+            self.lapsed_pages.add((peer, number))
+
+    def expects(self, number: int, peer: bytes) -> bool:
+        """Tell whether a page that a peer gives was asked of it, and is of use."""
+        if self.asked_pages.get(number, (b"", 0.0))[0] == peer:
+            return True
+        here = number in self.pages or (self.root is not None and number == 0)
+        here = here or (number == 1 and bool(self.early))
+        return (peer, number) in self.lapsed_pages and not here
+
+    def unask(self, peer: bytes) -> None:
+        """Expect no page of a peer any more; it does not let us wait for them."""
+        self.asked_pages = {n: each for n, each in self.asked_pages.items() if each[0] != peer}
+        self.lapsed_pages = {each for each in self.lapsed_pages if each[0] != peer}
+
+    def pages_wanted(self) -> Iterator[int]:
         """Iterate over the pages to ask for now."""
-        for number, (_, deadline) in list(self.asked_pages.items()):
-            if deadline <= now:
-                del self.asked_pages[number]
         if self.root is None:
             if 0 not in self.asked_pages:
                 yield 0
@@ -234,12 +306,18 @@ class Download:
             self.refused.add(self.manifest_id)
             for holder in self.holders.values():
                 holder.bad = holder.bad or holder.manifest == self.manifest_id
-        self.manifest, self.root, self.manifest_id, self.early = None, None, b"", b""
+        self.manifest, self.root, self.manifest_id = None, None, b""
+        self.size = self.size if self.authenticated else self.named
+        self._drop_pages()
         self.have = self.writing = self.news = 0
-        self.dry_since = math.inf
+        self.dry_since, self.tried, self.readers = math.inf, False, ()
         self.claims.restart()
         self.open = self.opening = self.finishing = False
         return culprits
+
+    def awaits(self, manifest: bytes) -> bool:
+        """Tell whether the partial blob of this manifest is being opened, and still wanted."""
+        return self.opening and manifest == self.manifest_id
 
     # --- the chunks ----------------------------------------------------------------------------
     @property

@@ -81,6 +81,7 @@ class Finish:
     """Every chunk is here: verify the whole and publish it, then call ``finished``."""
 
     blob: bytes
+    manifest: bytes  # id: by another one there may be as many
 
 
 @dataclass(frozen=True, slots=True)

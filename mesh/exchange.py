@@ -33,6 +33,7 @@ from mesh.messages import (
 )
 from mesh.receiving import Receiving
 from mesh.requests import Requests
+from store.chunks import Manifest
 from store.errors import ManifestInvalidError
 
 KEEP = 600.0  # seconds that a search goes on when nobody waits for it any more
@@ -125,9 +126,10 @@ class Exchange:
         self.journal.begin(blob, PRIORITIES[priority], now)
         effects: list[Effect] = []
         if download is None:
-            download = Download(blob, size, manifest, bool(manifest), now, hops=HOPS_MAX)
+            signed = bool(manifest)
+            download = Download(blob, size, manifest, signed, now, hops=HOPS_MAX, named=size)
             effects += self._begin(download, now)
-        elif manifest and not download.authenticated:
+        elif (size or manifest) and not download.authenticated:
             effects += self._authenticate(download, size, manifest)
         download.local += 1
         download.path = ()  # we want it for ourselves: everybody may be asked
@@ -152,22 +154,20 @@ class Exchange:
         return effects
 
     def _authenticate(self, download: Download, size: int, manifest: bytes) -> Iterator[Effect]:
-        """A signed record names the manifest of what we fetch on hearsay so far."""
-        if download.manifest_id != manifest:
+        """A record names the size, or the manifest too, of what we fetch on hearsay so far."""
+        if not download.agrees(size, manifest):
             yield from self._requests.drop_blob(download)
-            download.forget_manifest()
-            download.manifest_id, download.size = manifest, size
-        download.authenticated = True
+        download.vouch(size, manifest)
         if download.settle_manifest():
             yield from self._open(download)
 
-    def opened(self, blob: bytes, have: int, now: float) -> list[Effect]:
+    def opened(self, manifest: Manifest, have: int, now: float) -> list[Effect]:
         """The partial blob is open; ``have`` chunks are in it already."""
-        download = self.downloads.get(blob)
-        if download is None or download.manifest is None:
-            return []
+        download = self.downloads.get(manifest.blob.raw)
+        if download is None or not download.awaits(manifest.id):
+            return []  # it is believed no longer, or nobody waits for it
         download.opening, download.open, download.have, download.opened_at = False, True, have, now
-        self.journal.opened(blob, download.count, have.bit_count(), now)
+        self.journal.opened(download.blob, download.count, have.bit_count(), now)
         effects = list(self.finding.state_to_all(download, now))
         for holder in download.holders.values():
             if holder.state == PARTIAL:  # its bitfield was of no use before
@@ -217,18 +217,19 @@ class Exchange:
             effects += self._asking.refill(now)  # what a banned peer owed
         return effects + self._after_progress(download, now)
 
-    def finished(self, blob: bytes, now: float, *, right: bool) -> list[Effect]:
+    def finished(self, manifest: Manifest, now: float, *, right: bool) -> list[Effect]:
         """The whole was judged: it is published, or it did not hash to its digest."""
-        download = self.downloads.get(blob)
-        if download is None:
+        if (download := self.downloads.get(blob := manifest.blob.raw)) is None:
             return []
         if right:
-            self.journal.end(blob, COMPLETE, download.size, now)
+            self.journal.end(blob, COMPLETE, manifest.size, now)
             del self.downloads[blob]
             off = list(self._requests.drop_blob(download))
-            said = self.finding.complete(blob, download.size, download.manifest_id)
+            said = self.finding.complete(blob, manifest.size, manifest.id)
             more = self._asking.refill(now) if off else []
             return [*off, *said, *self.finding.forget(download), *more]
+        if not download.finishing or download.manifest_id != manifest.id:
+            return []  # it is believed no longer: what is fetched now may be right
         effects = list(self._requests.drop_blob(download))
         for culprit in download.forget_manifest():
             effects += self.misled(culprit, blob, "gave a manifest of other bytes", now)
@@ -293,8 +294,7 @@ class Exchange:
             effects += self.finding.widen(download, now)
             effects += self._tell_vain(download, now)
         elif isinstance(message, ManifestPage):
-            effects += self._hear_page(download, peer, message, now)
-            return effects + self.schedule(now)
+            return [*self._hear_page(download, peer, message, now), *self.schedule(now)]
         else:
             self.finding.hear_chunks(download, peer, message, now)
         return effects + self._asking.plan(download, now)
@@ -302,14 +302,14 @@ class Exchange:
     def _hear_page(
         self, download: Download, peer: bytes, said: ManifestPage, now: float
     ) -> Iterator[Effect]:
-        asked = download.asked_pages.get(said.page)
-        if asked is None or asked[0] != peer or said.manifest != download.manifest_id:
+        if said.manifest != download.manifest_id or not download.expects(said.page, peer):
             return
         if not said.data:
             self._receiving.no_manifest(download, peer, now)
             return
         try:
-            download.page(said.page, said.data, peer)
+            if download.page(said.page, said.data, peer):
+                self.peers[peer].answered(now)
             if download.manifest is not None:
                 yield from self._open(download)
         except ManifestInvalidError as error:
@@ -330,7 +330,7 @@ class Exchange:
     def _after_progress(self, download: Download, now: float) -> list[Effect]:
         if download.complete and not download.finishing:
             download.finishing = True
-            return [Finish(download.blob)]  # which is told of instead, of a small blob above all
+            return [Finish(download.blob, download.manifest_id)]  # which is told of instead
         return [*self._asking.plan(download, now), *self._tell_news(download, now)]
 
     def schedule(self, now: float) -> list[Effect]:

@@ -146,13 +146,13 @@ class Finding:
         """A peer tells what it has."""
         holder = download.holders.setdefault(peer, Holder())
         holder.answered = True
-        if said.state in (COMPLETE, PARTIAL) and download.size not in (0, said.size):
-            if download.authenticated:
-                self.peers[peer].notes.append("claims another size for a blob than its publisher")
+        has = said.state in (COMPLETE, PARTIAL)
+        if has and download.authenticated and download.size not in (0, said.size):
+            self.peers[peer].notes.append("claims another size for a blob than its publisher")
             holder.bad = True
+        if said.state != PARTIAL or said.manifest != holder.manifest:
+            holder.chunks = 0  # the numbers of another manifest mean other bytes
         holder.state, holder.size, holder.manifest = said.state, said.size, said.manifest
-        if said.state != PARTIAL:
-            holder.chunks = 0
         download.choose_manifest()
 
     def hear_chunks(
@@ -169,6 +169,7 @@ class Finding:
         if found is None or found >> download.count:
             raise RemoteProtocolError("chunks beyond the end of the blob")
         if holder.state != COMPLETE:
+            holder.chunks = holder.chunks if holder.manifest == said.manifest else 0
             holder.state, holder.manifest = PARTIAL, said.manifest
         holder.chunks |= found
         if isinstance(said, Have):
@@ -297,6 +298,7 @@ class Finding:
             self.drop_interest(peer, blob)
         for download in self.downloads.values():
             download.holders.pop(peer, None)
+            download.unask(peer)
             download.claims.unlinked(peer)
 
     def expire(self, now: float) -> None:

@@ -138,6 +138,10 @@ class PartialsPort(Protocol):
         """Begin, resume or share."""
         ...
 
+    async def leave(self, partial: PartialBlob) -> None:
+        """Close one that is of no use now, to be resumed."""
+        ...
+
     async def run(self) -> None:
         """Make what has arrived durable now and then, until cancelled."""
         ...

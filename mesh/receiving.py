@@ -31,7 +31,8 @@ from mesh.messages import (
 from mesh.requests import Requests
 
 DETOUR = 1.0  # seconds, and two round trips, that a chunk may take by way of another peer
-DRY_MAX = 10.0  # seconds without a holder of anything new, until another manifest is tried
+DRY_MAX = 10.0  # seconds in which nothing comes by a manifest, until another one is tried
+VAIN_MAX = 6  # times that it is twice as long, for a manifest that was tried before
 BUSY_MAX = 10.0  # seconds that a peer may put us off
 
 
@@ -185,8 +186,7 @@ class Receiving:
         A disk may have failed it since; it counts again once it says anew what it has.  The other
         pages that it was asked for will be answered alike, and are not held against it.
         """
-        for number in [n for n, (asked, _) in download.asked_pages.items() if asked == peer]:
-            del download.asked_pages[number]
+        download.unask(peer)
         holder = download.holders.get(peer)
         if holder is None:
             return
@@ -207,23 +207,36 @@ class Receiving:
             return
         for peer, holder in download.holders.items():
             holder.bad = holder.bad or now < self.peers[peer].banned_until
-        named = {holder.manifest for holder in download.holders.values() if holder.gives}
-        others, dry = named - {b"", download.manifest_id}, self._dry(download, now)
-        if others and (dry or not named & {b"", download.manifest_id}):
+        holders, dropped = download.holders.values(), download.manifest_id
+        dry = self._dry(download, now)
+        given = {holder.manifest for holder in holders if holder.gives}
+        others = {h.manifest for h in holders if download.candidate(h)} - {dropped}
+        left = bool(given & others) and not given & {b"", dropped}
+        if left or (dry and others):
             yield from self.requests.drop_blob(download)
-            dropped = download.manifest_id
+            for holder in holders:
+                holder.vain += download.tried and holder.manifest == dropped
             download.forget_manifest(wrong=False)  # its holders may only be away
             download.choose_manifest(but=dropped)
 
     def _dry(self, download: Download, now: float) -> bool:
-        """Tell whether nobody has had any of the missing chunks for DRY_MAX seconds."""
-        held = download.writing
-        if not download.open or download.requests:
-            held = -1
-        for holder in download.holders.values():
-            held |= download.chunks_of(holder) & download.missing if download.open else 0
-        download.dry_since = math.inf if held else min(download.dry_since, now)
-        return now >= download.dry_since + DRY_MAX
+        """Tell whether nothing has come, or is on its way, by this manifest for DRY_MAX seconds.
+
+        For twice as long after each time that all who name it did so in vain, and all who name
+        another: who is only slow must get its chance, and who comes late its first one soon.
+        Nothing is in vain of which we had no room to ask for anything.
+        """
+        got = len(download.pages) + bool(download.early) + (download.root is not None)
+        mark = (download.manifest_id, got, download.have)
+        owed = any(not self.peers[each.peer].snubbed for each in download.requests.values())
+        busy = download.opening or download.writing or owed
+        if busy or mark != download.mark or math.isinf(download.dry_since):
+            asked = bool(download.requests or download.asked_pages)
+            download.tried = asked or (download.tried and mark == download.mark)
+            download.mark, download.dry_since = mark, now
+        holders, own = download.holders.values(), download.manifest_id
+        vain = (h.vain for h in holders if h.manifest == own or download.candidate(h))
+        return now >= download.dry_since + DRY_MAX * 2.0 ** min(min(vain, default=0), VAIN_MAX)
 
     def blame(self, peer: bytes, reason: str, now: float, blob: bytes = b"") -> Iterator[Effect]:
         """A peer gave us what it must not give."""

@@ -45,6 +45,7 @@ class Requests:
         manifest = download.manifest_id
         request = Request(self.count, download.blob, manifest, ask.peer, chunks, ask.size, asked)
         self.pending[request.id] = download.requests[request.id] = request
+        download.tried = True
         if ask.again:
             self.journal.note(download.blob, AGAIN, ask.peer, belief.describe(), now)
         self.journal.asked(download.blob, ask.peer, belief.describe(), now)

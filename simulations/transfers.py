@@ -193,10 +193,13 @@ class Transfers:
             case Finish():
                 self._shell.finishing(effect.blob)
                 self._shell.later(self._latency(), lambda: self._finish(effect))
+            case Write():
+                part = self._disk.parts.get(effect.blob)
+                self._shell.later(self._latency(), lambda: self._write(effect, part))
             case _:
                 self._shell.later(self._latency(), lambda: self._ask_disk(effect))
 
-    def _ask_disk(self, effect: LookUp | ServeManifest | Open | Write) -> None:
+    def _ask_disk(self, effect: LookUp | ServeManifest | Open) -> None:
         match effect:
             case LookUp():
                 self._look_up(effect)
@@ -204,8 +207,6 @@ class Transfers:
                 self._serve_manifest(effect)
             case Open():
                 self._open(effect)
-            case Write():
-                self._write(effect)
 
     def _look_up(self, asked: LookUp) -> None:
         held = self._disk.whole.get(asked.blob)
@@ -231,17 +232,20 @@ class Transfers:
         self._shell.send(asked.peer, said)
 
     def _open(self, effect: Open) -> None:
+        download = self.exchange.downloads.get(effect.blob)
+        if download is None or not download.awaits(effect.manifest.id):
+            return  # another manifest is believed by now
         try:
             part = self._disk.open(effect.manifest)
         except UnavailableError:
             self._fail(effect.blob)
             return
-        self.perform(self.exchange.opened(effect.blob, part.have, self._world.now))
+        self.perform(self.exchange.opened(effect.manifest, part.have, self._world.now))
 
-    def _write(self, effect: Write) -> None:
-        part, download = self._disk.parts.get(effect.blob), self.exchange.downloads.get(effect.blob)
-        if part is None or download is None:
-            return
+    def _write(self, effect: Write, part: Part | None) -> None:
+        download = self.exchange.downloads.get(effect.blob)
+        if download is None or part is None or self._disk.parts.get(effect.blob) is not part:
+            return  # or another manifest is believed by now
         try:
             bad = self._disk.write(effect.blob, effect.first, effect.count, effect.data)
         except UnavailableError:
@@ -255,7 +259,11 @@ class Transfers:
 
     def _finish(self, effect: Finish) -> None:
         blob = effect.blob
-        if blob not in self._disk.parts:
+        part = self._disk.parts.get(blob)
+        if part is None:
+            return
+        if part.manifest.id != effect.manifest:  # another is believed by now
+            self._shell.refuted(blob)
             return
         try:
             right = self._disk.complete(blob)
@@ -268,7 +276,7 @@ class Transfers:
             self._shell.completed(blob)
         else:
             self._shell.refuted(blob)
-        self.perform(self.exchange.finished(blob, self._world.now, right=right))
+        self.perform(self.exchange.finished(part.manifest, self._world.now, right=right))
 
     def give_up_all(self, error: UnavailableError) -> None:
         """The disk would not keep what has come: begin again with what it has kept."""

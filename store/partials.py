@@ -46,6 +46,11 @@ class Partials:
                 self._open[folder] = PartialBlob(await self._files(folder, manifest))
             return self._open[folder]
 
+    async def leave(self, partial: PartialBlob) -> None:
+        """Close one that is of no use now; who opens it meanwhile waits, and resumes it."""
+        async with self._lock:
+            await partial.abandon()
+
     async def _files(self, folder: Path, manifest: Manifest) -> PartialFiles:
         if PartialMemory.suits(manifest):
             return PartialMemory(manifest)

@@ -189,13 +189,15 @@ class DeltaShell:
         """Open the delta's bytes in order, as they come.  Raises NoHolderError if they do not."""
         transfers = self._transfers
         if not await transfers.store.has(digest):
-            async with self._wanted(digest, size, download.priority) as coming:
+            async with self._wanted(digest, download.priority) as coming:
                 fetch.behind = coming
                 try:
                     await self._patiently(coming, coming.opened)
                     if coming.error is not None:
                         raise coming.error
                     partial = coming.partial
+                    if partial is not None and partial.manifest.size != size:
+                        raise NoHolderError("the delta has another size than was offered")
                     if partial is not None and partial.active:
                         async with partial.read() as blocks:
                             transfers.readers_changed(digest)
@@ -209,11 +211,14 @@ class DeltaShell:
             yield blocks
 
     @asynccontextmanager
-    async def _wanted(self, digest: Digest, size: int, priority: int) -> AsyncGenerator[Fetch]:
-        """Fetch the delta for the length of the block; what is left of it then is not awaited."""
+    async def _wanted(self, digest: Digest, priority: int) -> AsyncGenerator[Fetch]:
+        """Fetch the delta for the length of the block; what is left of it then is not awaited.
+
+        By its digest alone: what the offerer says of its size must keep no honest holder out.
+        """
         coming = Fetch(digest)
         try:
-            async with self._transfers.wanted(digest, size, b"", priority) as coming:
+            async with self._transfers.wanted(digest, 0, b"", priority) as coming:
                 yield coming
         finally:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + STALL):

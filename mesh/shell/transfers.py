@@ -33,7 +33,7 @@ from mesh.messages import URGENT, ManifestPage, Message
 from mesh.ports import IndexPort, PartialsPort
 from mesh.shell.faults import FAULTS
 from mesh.shell.links import Links
-from mesh.shell.writing import Fetch, Writing
+from mesh.shell.writing import Fetch, Writing, have
 from store.blobs import BlobStore
 from store.chunking import WHOLE_MAX
 from store.chunks import Manifest
@@ -130,6 +130,8 @@ class Transfers:
         now = trio.current_time()
         effects = self.exchange.want(raw, now, size=size, manifest=manifest_id, priority=priority)
         self.perform(effects)
+        if fetch.stale(self.exchange.downloads[raw].manifest_id):
+            self._hold(fetch, None)  # what a record vouches for is opened anew
         self._links.hurry()
         try:
             yield fetch
@@ -149,8 +151,15 @@ class Transfers:
 
     def authenticated(self, blob: Digest) -> bool:
         """Tell whether a signed record vouches for the manifest, so that bytes may flow early."""
-        download = self.exchange.downloads.get(blob.raw)
-        return download is not None and download.authenticated
+        download, fetch = self.exchange.downloads.get(blob.raw), self.fetches.get(blob.raw)
+        if download is None or (fetch is not None and fetch.stale(download.manifest_id)):
+            return False
+        return download.authenticated
+
+    def _hold(self, fetch: Fetch, partial: PartialBlob | None) -> None:
+        """Go on with a partial blob, and leave the one of another manifest."""
+        if (old := fetch.hold(partial)) is not None:
+            self._start(self._partials.leave, old)
 
     def readers_changed(self, blob: Digest) -> None:
         """A client has begun to read: its bytes go first."""
@@ -263,18 +272,25 @@ class Transfers:
 
     async def _open(self, effect: Open) -> None:
         """Open the partial blob, with all of it that lies on this disk already."""
-        raw = effect.blob
-        fetch = self.fetches.setdefault(raw, Fetch(effect.manifest.blob))
+        raw, manifest = effect.blob, effect.manifest
         try:
-            partial = await self._partials.open(effect.manifest)
+            partial = await self._partials.open(manifest)
             if partial.missing:
                 await partial.copy_known(self._index, self.store)
         except RegistryError as error:
-            self._fail(raw, error)
+            if self._awaits(manifest):
+                self._fail(raw, error)
             return
-        fetch.partial = partial
-        fetch.opened.set()
-        self.perform(self.exchange.opened(raw, have(partial), trio.current_time()))
+        fetch = self.fetches.get(raw)
+        if self._awaits(manifest):
+            self._hold(fetch or self.fetches.setdefault(raw, Fetch(manifest.blob)), partial)
+            self.perform(self.exchange.opened(manifest, have(partial), trio.current_time()))
+        elif fetch is None or fetch.partial is not partial:  # another manifest is believed by now
+            await self._partials.leave(partial)
+
+    def _awaits(self, manifest: Manifest) -> bool:
+        download = self.exchange.downloads.get(manifest.blob.raw)
+        return download is not None and download.awaits(manifest.id)
 
     def _written(self, effect: Write, partial: PartialBlob, bad: list[int]) -> None:
         download = self.exchange.downloads.get(effect.blob)
@@ -300,17 +316,13 @@ class Transfers:
     async def _finish(self, effect: Finish) -> None:
         raw = effect.blob
         fetch = self.fetches.get(raw)
-        if fetch is None or fetch.partial is None:
+        partial = fetch.partial if fetch is not None else None
+        if fetch is None or partial is None or partial.manifest.id != effect.manifest:
             return
         try:
-            ingested = await fetch.partial.complete(self.store)
-        except DigestMismatchError as error:
-            log.warning("mesh.wrong_manifest", blob=str(fetch.blob), why=str(error))
-            fetch.partial, fetch.opened = None, trio.Event()
-            self.perform(self.exchange.finished(raw, trio.current_time(), right=False))
-            return
+            ingested = await partial.complete(self.store)
         except RegistryError as error:
-            self._fail(raw, error)
+            self._unfinished(fetch, partial, error)
             return
         try:
             await self._index.record(ingested)
@@ -318,8 +330,20 @@ class Transfers:
             log.warning("mesh.not_indexed", blob=str(fetch.blob), why=str(error))
         self._remember(raw, ingested.manifest)  # what is asked for already is served without a gap
         for waiting in {fetch, self.fetches.pop(raw, fetch)}:  # it may have been given up meanwhile
+            self._hold(waiting, partial)  # it was whole before what was to take its place
             waiting.end()
-        self.perform(self.exchange.finished(raw, trio.current_time(), right=True))
+        self.perform(self.exchange.finished(partial.manifest, trio.current_time(), right=True))
+
+    def _unfinished(self, fetch: Fetch, partial: PartialBlob, error: RegistryError) -> None:
+        """What came is not the blob, or the disk refuses; meanwhile another may be on its way."""
+        raw, ours = fetch.blob.raw, fetch.partial is partial
+        if isinstance(error, DigestMismatchError):
+            log.warning("mesh.wrong_manifest", blob=str(fetch.blob), why=str(error))
+            if ours:
+                self._hold(fetch, None)
+            self.perform(self.exchange.finished(partial.manifest, trio.current_time(), right=False))
+        elif ours and self.fetches.get(raw) is fetch:
+            self._fail(raw, error)
 
     async def _give_up(self, effect: GiveUp) -> None:
         raw = effect.blob
@@ -370,11 +394,3 @@ class Transfers:
             return warm
         async with self.store.read(manifest.blob, start=start, stop=stop) as blocks:
             return b"".join([block async for block in blocks])
-
-
-def have(partial: PartialBlob) -> int:
-    """Return the chunks that are here."""
-    found = bits.full(len(partial.manifest.chunks))
-    for run in partial.missing.runs():
-        found &= ~bits.span(run.start, run.stop)
-    return found

@@ -42,6 +42,24 @@ class Fetch:
             own = len(self.partial.manifest.chunks) - len(self.partial.missing)
         return own + (self.behind.here if self.behind is not None else 0)
 
+    def hold(self, partial: PartialBlob | None) -> PartialBlob | None:
+        """Go on with this one, or with none yet.  Return the one to leave for it, if any.
+
+        What was whole before is being judged, and ends by that.
+        """
+        old, self.partial = self.partial, partial
+        if partial is not None:
+            self.opened.set()
+        elif self.opened.is_set():
+            self.opened = trio.Event()
+        if old is None or old is partial or not old.active or not old.missing:
+            return None
+        return old
+
+    def stale(self, manifest: bytes) -> bool:
+        """Tell whether what is open is of another manifest than this."""
+        return self.partial is not None and self.partial.manifest.id != manifest
+
     def end(self, error: RegistryError | None = None) -> None:
         """It is here, or will not come."""
         self.error = error
@@ -117,6 +135,8 @@ class Writing:
                 await partial.abandon(error)  # else whoever gave it up has told the exchange
                 self._failed(raw, error)
             return
+        if fetch.partial is not partial:
+            return  # the numbers of these chunks mean others by now
         for effect in batch:
             span = range(effect.first, effect.first + effect.count)
             self._written(effect, partial, [index for index in span if index in wrong])
@@ -138,3 +158,11 @@ def gather(waiting: deque[tuple[PartialBlob, Write]]) -> tuple[PartialBlob, list
         batch.append(waiting.popleft()[1])
         size += len(batch[-1].data)
     return partial, batch
+
+
+def have(partial: PartialBlob) -> int:
+    """Return the chunks that are here."""
+    found = bits.full(len(partial.manifest.chunks))
+    for run in partial.missing.runs():
+        found &= ~bits.span(run.start, run.stop)
+    return found

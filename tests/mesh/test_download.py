@@ -28,9 +28,9 @@ def make(manifest: bytes = HELD.id, size: int = HELD.size) -> Download:
 def test_a_manifest_comes_page_by_page() -> None:
     download = make()
     assert not download.settle_manifest()
-    assert list(download.pages_wanted(0.0)) == [0, 1]
+    assert list(download.pages_wanted()) == [0, 1]
     download.page(0, HELD.root.encode(), b"p")
-    assert list(download.pages_wanted(0.0)) == [1]
+    assert list(download.pages_wanted()) == [1]
     download.page(1, HELD.page(0), b"p")
     assert download.manifest == HELD
     assert download.length(0, 10) == HELD.size
@@ -41,8 +41,94 @@ def test_a_manifest_comes_page_by_page() -> None:
 def test_a_page_that_is_not_answered_is_asked_for_again() -> None:
     download = make()
     download.asked_pages[0] = (b"p", 3.0)
-    assert list(download.pages_wanted(1.0)) == [1]
-    assert list(download.pages_wanted(3.0)) == [0, 1]
+    assert download.lapse(1.0) == set()
+    assert list(download.pages_wanted()) == [1]
+    assert download.lapse(3.0) == {b"p"}
+    assert list(download.pages_wanted()) == [0, 1]
+
+
+def test_a_page_that_comes_late_is_taken_from_who_was_asked_for_it() -> None:
+    """Two slow holders that are asked in turn would otherwise never give anything."""
+    download = make()
+    download.asked_pages[0] = (b"p", 3.0)
+    download.lapse(3.0)
+    download.asked_pages[0] = (b"q", 6.0)
+    assert download.expects(0, b"p")
+    assert download.expects(0, b"q")
+    assert not download.expects(0, b"r")
+    assert not download.page(0, HELD.root.encode(), b"p")  # not in time
+    assert not download.expects(0, b"q")
+    assert download.root == HELD.root
+
+
+def test_what_was_asked_by_one_manifest_is_not_expected_by_the_next() -> None:
+    download = make()
+    download.asked_pages = {0: (b"p", 3.0), 1: (b"q", 9.0)}
+    download.lapse(3.0)
+    download.pages[1] = b"of the first"
+    download.readers, download.tried = (7,), True
+    download.forget_manifest()
+    assert not download.readers, "the next may have fewer chunks"
+    assert not download.tried
+    assert not download.pages
+    assert not any(download.expects(number, peer) for number in (0, 1) for peer in (b"p", b"q"))
+    assert list(download.pages_wanted()) == [0, 1]
+
+
+def test_the_size_on_hearsay_is_what_the_root_says() -> None:
+    download = Download(HELD.blob.raw, 0, b"", False, 0.0)
+    download.holders[b"1"] = Holder(COMPLETE, 999_999, HELD.id)
+    download.choose_manifest()
+    assert download.size == 999_999
+    download.page(0, HELD.root.encode(), b"1")
+    download.page(1, HELD.page(0), b"1")
+    assert download.size == HELD.size
+
+
+def test_a_small_size_on_hearsay_makes_no_manifest_that_nobody_named() -> None:
+    download = Download(HELD.blob.raw, 1, b"", False, 0.0)
+    assert not download.settle_manifest()
+    whole = Manifest.whole(HELD.blob, 1)
+    download.holders[b"1"] = Holder(COMPLETE, 1, whole.id)
+    download.choose_manifest()
+    assert download.settle_manifest()
+    assert not download.authenticated, "its size is a claim"
+    download.vouch(HELD.size, HELD.id)
+    assert download.authenticated
+    assert download.manifest is None
+    assert (download.size, download.manifest_id) == (HELD.size, HELD.id)
+
+
+def test_a_size_that_a_record_names_keeps_other_sizes_out() -> None:
+    download = Download(HELD.blob.raw, HELD.size, b"", False, 0.0, named=HELD.size)
+    download.holders[b"1"] = Holder(COMPLETE, 999_999, b"x" * 32)
+    download.choose_manifest()
+    assert not download.manifest_id
+    download.holders[b"2"] = Holder(COMPLETE, HELD.size, HELD.id)
+    download.choose_manifest()
+    assert download.manifest_id == HELD.id
+    assert not download.holders[b"1"].bad
+
+
+def test_a_record_that_names_what_is_fetched_already_drops_nothing() -> None:
+    download = make()
+    download.authenticated = False
+    download.take_manifest(HELD)
+    assert download.agrees(0, HELD.id)
+    download.vouch(HELD.size, HELD.id)
+    assert download.authenticated
+    assert download.manifest == HELD
+
+
+def test_who_named_one_in_vain_comes_after_all_who_did_not() -> None:
+    download = make(b"", 0)
+    for name, manifest in ((b"1", b"x" * 32), (b"2", b"x" * 32), (b"3", HELD.id)):
+        download.holders[name] = Holder(COMPLETE, HELD.size, manifest)
+    for name in (b"1", b"2"):
+        download.holders[name].vain = 1
+        download.holders[name].manifest = b"z" * 32  # by another name
+    download.choose_manifest()
+    assert download.manifest_id == HELD.id
 
 
 def test_the_first_page_may_come_before_the_root() -> None:
@@ -54,7 +140,7 @@ def test_the_first_page_may_come_before_the_root() -> None:
     other = make()
     other.page(1, b"something else", b"p")
     other.page(0, HELD.root.encode(), b"q")
-    assert list(other.pages_wanted(0.0)) == [1]
+    assert list(other.pages_wanted()) == [1]
 
 
 @pytest.mark.parametrize("page", [b"", b"\xc0", blob(10, seed=2)[0].root.encode()])
@@ -69,7 +155,7 @@ def test_another_size_is_refused() -> None:
 
 
 def test_small_blobs_need_no_manifest() -> None:
-    small = Download(Digest.of(b"x").raw, 1, b"", authenticated=False, started=0.0)
+    small = Download(Digest.of(b"x").raw, 1, b"", False, 0.0, named=1)
     assert small.settle_manifest()
     assert small.authenticated
     assert small.count == 1

@@ -17,6 +17,8 @@ from mesh.claims import CLAIM_MAX
 from mesh.download import LIE_PAUSE, LIES_MAX, Download
 from mesh.effects import Effect, ServeManifest
 from mesh.finding import HAVE_MIN, HOP_WAIT, HOPS_MAX
+from mesh.receiving import DRY_MAX
+from store.chunks import Manifest
 from store.errors import RemoteProtocolError
 from tests.mesh.world import CHUNK, Node, World, blob
 
@@ -335,6 +337,57 @@ def test_a_holder_that_cannot_read_the_manifest_is_asked_seldom_and_never_given_
     a.perform_one = perform_one  # type: ignore[method-assign]  # the true one again
     world.run(LIE_PAUSE, lambda: has(b, raw))
     assert has(b, raw)
+
+
+def test_a_holder_that_never_answers_for_the_manifest_keeps_it_from_nobody_for_long() -> None:
+    """The nearest one is silent: after 3 s the next is asked, for the second blob at once."""
+    world, blobs = World(), [blob(40), blob(40, seed=2)]
+    good, bad, c = world.node("good"), world.node("bad"), world.node("c")
+    for held in blobs:
+        world.give(good, held)
+        world.give(bad, held)
+    world.link(bad, c, delay=0.002)
+    world.link(good, c)
+    heard = bad.heard
+
+    def silent(peer: bytes, message: m.Message, *, bulk: bool) -> None:
+        if not isinstance(message, m.ManifestGet):
+            heard(peer, message, bulk=bulk)
+
+    bad.heard = silent  # type: ignore[method-assign]  # a fake in its place
+    for held, late in zip(blobs, (4.5, 1.5), strict=True):
+        begun, raw = world.now, held[0].blob.raw
+        c.want(held[0])
+        world.run(late, partial(has, c, raw))
+        assert has(c, raw), f"{world.now - begun:.1f} s"
+
+
+@pytest.mark.parametrize("size", [1, 999_999])
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_first_names_another_size_hides_no_holder(size: int, answers: bool) -> None:
+    """No record names size or manifest: both are claims, and each has its turn."""
+    world, held = World(), blob(40)
+    raw, made_up = held[0].blob.raw, bytes(32)
+    if size == 1:
+        made_up = Manifest.whole(held[0].blob, 1).id
+    good, bad, c = world.node("good"), world.node("bad"), world.node("c")
+    world.give(good, held)
+    world.link(bad, c, delay=0.002)
+    world.link(good, c)
+
+    def lies(peer: bytes, message: m.Message, *, bulk: bool) -> None:
+        if isinstance(message, m.Find):
+            said: m.Message = m.HaveBlob(raw, m.COMPLETE, size, made_up)
+            world.send(bad.name, peer, said, bulk=False)
+        elif isinstance(message, m.ManifestGet) and answers:
+            said = m.ManifestPage(raw, message.manifest, message.page, b"")
+            world.send(bad.name, peer, said, bulk=False)
+
+    bad.heard = lies  # type: ignore[method-assign]  # a fake in its place
+    c.want(held[0], signed=False)
+    world.run(DRY_MAX + 5.0, lambda: has(c, raw))
+    assert has(c, raw)
+    assert not c.core.peers[good.name].strikes
 
 
 def test_chunks_beyond_the_end_are_refused() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from mesh import bits
+from mesh.beliefs import PeerBelief
 from mesh.download import Download
 from mesh.finding import HASTY_MAX, HAVE_EACH, HAVE_INTERVAL, HAVE_MIN, Finding, due
+from mesh.messages import PARTIAL, Bitfield, HaveBlob
 from tests.mesh.world import blob
 
 COUNT = 1000
@@ -75,3 +77,34 @@ def test_nothing_new_does_not_put_off_what_comes_next() -> None:
     download.told_at = 100.0
     list(finding.news(download, 0, 130.0))
     assert due(download, [b"p"], 130.01)
+
+
+def test_the_chunks_of_one_manifest_are_none_of_another() -> None:
+    """A relay that turned to ours was asked for what it had by the other, and counted as a liar."""
+    finding, download = Finding(b"me", {b"p": PeerBelief(b"p")}, {}), under_way(0, 100.0)
+    raw, size, other = HELD.blob.raw, HELD.size, bytes(32)
+    download.manifest_id = other
+    finding.hear_have_blob(download, b"p", HaveBlob(raw, PARTIAL, size, other))
+    finding.hear_chunks(download, b"p", Bitfield(raw, other, 0, b"\xff"), 100.0)
+    holder = download.holders[b"p"]
+    finding.hear_have_blob(download, b"p", HaveBlob(raw, PARTIAL, size, other))
+    assert holder.chunks == bits.full(8)
+    download.manifest_id = HELD.id
+    finding.hear_have_blob(download, b"p", HaveBlob(raw, PARTIAL, size, HELD.id))
+    assert download.chunks_of(holder) == 0
+    finding.hear_chunks(download, b"p", Bitfield(raw, HELD.id, 8, b"\xff"), 100.0)
+    assert download.chunks_of(holder) == bits.span(8, 16)
+    download.manifest_id = other
+    finding.hear_chunks(download, b"p", Bitfield(raw, other, 0, b"\xff"), 100.0)
+    assert download.chunks_of(holder) == bits.full(8)
+
+
+def test_whose_link_drops_does_not_let_us_wait() -> None:
+    download = Download(HELD.blob.raw, HELD.size, HELD.id, True, 90.0)
+    finding = Finding(b"me", {}, {HELD.blob.raw: download})
+    download.asked_pages = {0: (b"p", 3.0), 1: (b"q", 3.0)}
+    download.lapsed_pages = {(b"p", 1), (b"q", 0)}
+    finding.unlinked(b"p")
+    assert list(download.pages_wanted()) == [0], "of another, at once"
+    assert download.lapse(3.0) == {b"q"}
+    assert not download.expects(1, b"p")

@@ -178,5 +178,46 @@ def test_who_waits_for_the_rest_by_a_made_up_manifest_keeps_nobody_from_another(
     assert download.manifest_id == other, "although as many name the first"
 
 
+def test_a_manifest_on_hearsay_that_never_comes_gives_way_to_another() -> None:
+    desk = Desk()
+    download, other = Download(RAW, 7, bytes(32), authenticated=False, started=0.0), HELD.id
+    download.holders[P] = Holder(m.COMPLETE, 7, bytes(32), answered=True)
+    download.holders[Q] = Holder(m.PARTIAL, HELD.size, other, answered=True)
+    download.asked_pages, download.tried = {0: (P, 3.0)}, True
+    assert list(desk.receiving.reconsider(download, 1.0)) == []
+    download.early = b"a page"
+    assert list(desk.receiving.reconsider(download, 5.0)) == []
+    assert list(desk.receiving.reconsider(download, 4.9 + DRY_MAX)) == []
+    assert download.manifest_id == bytes(32)
+    assert list(desk.receiving.reconsider(download, 5.0 + DRY_MAX)) == []
+    assert (download.manifest_id, download.size) == (other, HELD.size)
+    assert (download.holders[P].vain, download.holders[Q].vain) == (1, 0)
+    assert not any(holder.bad for holder in download.holders.values())
+
+
+def test_a_manifest_tried_in_vain_has_longer_the_next_time() -> None:
+    """Who is only slow would otherwise never bring a chunk before the turn of the next."""
+    desk = Desk()
+    download = Download(RAW, HELD.size, HELD.id, authenticated=False, started=0.0)
+    download.holders[P] = Holder(m.COMPLETE, HELD.size, HELD.id, answered=True, vain=2)
+    download.holders[Q] = Holder(m.COMPLETE, 7, bytes(32), answered=True, vain=2)
+    list(desk.receiving.reconsider(download, 1.0))
+    list(desk.receiving.reconsider(download, 0.9 + 4 * DRY_MAX))
+    assert download.manifest_id == HELD.id
+    list(desk.receiving.reconsider(download, 1.0 + 4 * DRY_MAX))
+    assert download.manifest_id == bytes(32)
+
+
+def test_who_was_never_tried_has_its_turn_after_ten_seconds() -> None:
+    desk = Desk()
+    download = Download(RAW, HELD.size, HELD.id, authenticated=False, started=0.0)
+    download.holders[P] = Holder(m.COMPLETE, HELD.size, HELD.id, answered=True, vain=6)
+    download.holders[Q] = Holder(m.COMPLETE, 7, bytes(32), answered=True)
+    list(desk.receiving.reconsider(download, 1.0))
+    list(desk.receiving.reconsider(download, 1.0 + DRY_MAX))
+    assert download.manifest_id == bytes(32)
+    assert download.holders[P].vain == 6, "nothing was asked for by its manifest"
+
+
 def test_the_average_chunk() -> None:
     assert average(Desk().download) == CHUNK

@@ -114,15 +114,23 @@ class Node:
                 have = old[2] if old and old[0].id == manifest.id else 0
                 content = old[1] if old and have else bytearray(manifest.size)
                 self.parts[blob_] = (manifest, content, have)
-                self.perform(self.core.opened(blob_, have, now))
+                self.perform(self.core.opened(manifest, have, now))
             case Write(blob_, peer, first, count, data):
-                world.after(0.001, lambda: self.store(blob_, peer, first, count, data))
-            case Finish(blob_):
+                begun = self.parts[blob_][1]
+
+                def store() -> None:
+                    held = self.parts.get(blob_)
+                    if held is not None and held[1] is begun:  # else by another manifest
+                        self.store(blob_, peer, first, count, data)
+
+                world.after(0.001, store)
+            case Finish(blob_, id_):
                 manifest, content, _ = self.parts.pop(blob_)
+                assert manifest.id == id_
                 assert Digest.of(bytes(content)).raw == blob_
                 self.whole[blob_] = (manifest, bytes(content))
                 self.done_at[blob_] = now
-                self.perform(self.core.finished(blob_, now, right=True))
+                self.perform(self.core.finished(manifest, now, right=True))
             case GiveUp():
                 pass
 

@@ -32,6 +32,20 @@ async def test_a_fetch_is_shared_while_open_and_resumed_afterwards(partials: Par
     await partials.close()
 
 
+async def test_one_that_is_left_is_resumed(partials: Partials) -> None:
+    blob = await partials.open(MANIFEST)
+    await fill(blob, 0, 3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partials.leave, blob)
+        again = await partials.open(MANIFEST)
+    if again is blob:  # it came first
+        again = await partials.open(MANIFEST)
+    assert not blob.active
+    assert again.active
+    assert list(again.missing) == [one for one in range(COUNT) if one not in (0, 3)]
+    await partials.close()
+
+
 async def test_the_service_flushes_by_time(tmp_path: Path) -> None:
     (tmp_path / "partial").mkdir()
     partials = Partials(tmp_path / "partial", flush_seconds=0.001)

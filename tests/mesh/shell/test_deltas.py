@@ -293,6 +293,27 @@ async def test_a_delta_that_is_nowhere_is_given_up(tmp_path: Path) -> None:
         assert b.mesh.deltas.used == 0
 
 
+async def test_who_lies_about_a_deltas_size_keeps_it_from_nobody(tmp_path: Path) -> None:
+    new = edited()
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        digest = await shelve(a, made(OLD, new))
+        assert isinstance(a.mesh.deltas.shelf, Offering)
+        a.mesh.deltas.shelf.lies = [(Digest.of(OLD).raw, digest.raw, 1, 0)]
+        async with b.mesh._transfers.wanted(manifest.blob, manifest.size, manifest.id):
+            await until(lambda: noted_delta(b, manifest))
+            async with b.mesh._transfers.wanted(digest, 0, b"") as coming:  # on nobody's word
+                await coming.done.wait()
+                assert coming.error is None
+            assert b.mesh.deltas.used == 0
+            await until(lambda: b.has(manifest))
+
+
+async def noted_delta(node: Node, manifest: Manifest) -> bool:
+    """Tell whether a delta has been taken in hand."""
+    told = node.mesh.insight.why(manifest.blob)
+    return told is not None and any(event.what == "delta" for event in told.events)
+
+
 async def test_a_peer_that_names_ever_new_ones_holds_a_blob_back_three_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

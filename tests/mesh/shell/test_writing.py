@@ -117,3 +117,18 @@ async def test_chunks_of_a_manifest_that_fell_are_dropped(nursery: trio.Nursery)
     assert not bench.told
     bench.put(1)
     assert not bench.fetch.unwritten
+
+
+async def test_what_was_written_for_a_manifest_that_fell_is_told_of_no_other(
+    nursery: trio.Nursery,
+) -> None:
+    bench = Bench(nursery)
+    bench.put(0)
+    bench.partial.wrong = {0}
+    await trio.testing.wait_all_tasks_blocked()  # it is at the disk
+    other: Any = SlowPartial()
+    bench.fetch.partial = other
+    bench.partial.free.release()
+    await trio.testing.wait_all_tasks_blocked()
+    assert bench.partial.batches == [[0]]
+    assert not bench.told
