@@ -147,13 +147,15 @@ class Shaper:
         scenario = self.scenario
         if (source, target) in self.blocked:
             return self._drop("outage")
-        if any(outage.covers(source, target, elapsed) for outage in scenario.outages):
-            return self._drop("outage")
+        for outage in scenario.outages:  # any() makes a generator for each packet
+            if outage.covers(source, target, elapsed):
+                return self._drop("outage")
         while self._changes and elapsed >= self._changes[-1].at:
             change = self._changes.pop()
             for kind in ("uplink", "downlink"):
                 self._rates[kind, change.node] *= change.factor
-        lost = self._rng.random() < scenario.loss[source][target]
+        loss = scenario.loss[source][target]
+        lost = loss > 0.0 and self._rng.random() < loss
         at = self.onward(source, target, size, 0, now)
         if lost and at >= 0:  # after the sender's own uplink, which it used in vain
             return self._drop("loss")
@@ -173,8 +175,10 @@ class Shaper:
         """
         scenario, path = self.scenario, self._path(source, target)
         queue = path[hop]
-        starts, rate = max(self._free.get(queue, 0.0), at), self._rates[queue]
-        if starts - at > max(scenario.queue, QUEUE_LEAST / rate):
+        free, rate = self._free.get(queue, 0.0), self._rates[queue]
+        starts = free if free > at else at  # each packet passes here twice: max() costs more
+        waits = starts - at
+        if waits > scenario.queue and waits > QUEUE_LEAST / rate:
             return self._drop(f"{queue[0]} queue")
         passed = self._free[queue] = starts + size / rate
         if hop + 1 == len(path):
