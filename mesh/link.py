@@ -43,18 +43,15 @@ from mesh.messages import (
     Refused,
     Welcome,
 )
-from mesh.profile import RttEstimator
+from mesh.pings import Pings
 from mesh.wire import BULK_FRAME_MAX, CONTROL_FRAME_MAX, Decoder, encode, encode_data
 from store.errors import LocalProtocolError, RemoteProtocolError, UnavailableError
 
 HANDSHAKE_TIMEOUT = 10.0  # seconds from connect to Welcome
-PING_IDLE = 5.0  # seconds between pings of a quiet control link
-PING_BUSY = 1.0  # seconds between pings while work is pending
 SILENCE_MAX = 15.0  # seconds, or SILENCE_RTTS round trips, without a byte: the peer is dead
 SILENCE_RTTS = 8
 QUEUE_MAX = 4 * 1024 * 1024  # bytes of control messages a slow peer may make us hold
 JOINED_MAX = 256 * 1024  # bytes written at once: a packet for a header alone costs more than a copy
-PINGS_MAX = 32  # unanswered pings remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +96,15 @@ class Link:
         self.me = me
         self.peer: Peer | None = None
         self.channel = CONTROL
-        self.rtt = RttEstimator()
+        self._pings = Pings(now)
+        self.rtt = self._pings.rtt
         self.peer_backlog = 0.0  # seconds its upload queue would take to drain
         self.backlog = 0.0  # and ours
         self.busy = self.closed = self._listening = False
         self.leaving = False  # we have said Goodbye, and still listen
         self.left = False  # the peer has
         self._clock = clock - now  # to tell the time of day from the monotonic clock
-        self._now = self._started = self._heard = self._pinged = now
-        self._pings: dict[int, float] = {}
-        self._ping_count = 0
+        self._now = self._started = self._heard = now
         self._decoder = Decoder()
         self._out: deque[bytes] = deque()
         self._queued = 0
@@ -274,7 +270,7 @@ class Link:
         self.channel = BULK if channel == BESIDE else channel
         self._decoder.frame_max = BULK_FRAME_MAX if self.channel == BULK else CONTROL_FRAME_MAX
         self.peer = Peer.of(said, node, self._server_key, channel, self._clock + self._now)
-        self._pinged = self._now - PING_IDLE  # measure at once
+        self._pings.begin(self._now)
         self._events.append(Established(self.peer))
 
     def _receive(self, message: Message) -> None:
@@ -287,9 +283,7 @@ class Link:
             case Ping():
                 self.send(Pong(message.nonce, message.sent_us, int(self.backlog * 1000)))
             case Pong():
-                sent = self._pings.pop(message.nonce, None)
-                if sent is not None:
-                    self.rtt.add(self._now - sent, self._now)
+                if self._pings.answered(message, self._now):
                     self.peer_backlog = min(message.backlog_ms / 1000, 60.0)
             case Goodbye():
                 self.left = True
@@ -366,7 +360,7 @@ class Link:
             return self._started + HANDSHAKE_TIMEOUT
         if self.channel == RELAY:
             return math.inf  # no longer ours
-        return min(self._heard + self._silence_max, self._pinged + self._ping_interval)
+        return min(self._heard + self._silence_max, self._ping_due)
 
     def tick(self, now: float) -> None:
         """Let time pass: ping, or notice that the peer is dead."""
@@ -379,21 +373,13 @@ class Link:
             return
         if now >= self._heard + self._silence_max:
             self._close(f"silent for {now - self._heard:.0f} s")
-        elif now >= self._pinged + self._ping_interval:
-            self._ping(now)
-
-    def _ping(self, now: float) -> None:
-        self._ping_count += 1
-        self._pinged = now
-        self._pings[self._ping_count] = now
-        while len(self._pings) > PINGS_MAX:
-            del self._pings[next(iter(self._pings))]
-        self.send(Ping(self._ping_count, int(now * 1e6), int(self.backlog * 1000)))
+        elif now >= self._ping_due:
+            self.send(self._pings.ping(now, self.backlog))
 
     @property
-    def _ping_interval(self) -> float:
-        quick = self.busy or not self.rtt.measured
-        return PING_BUSY if quick and self.channel == CONTROL else PING_IDLE
+    def _ping_due(self) -> float:
+        quick = self.channel == CONTROL and (self.busy or not self.rtt.measured)
+        return self._pings.due(self._heard, quick=quick, listening=self._listening)
 
     @property
     def _silence_max(self) -> float:

@@ -175,8 +175,7 @@ class Shaper:
         """
         scenario, path = self.scenario, self._path(source, target)
         queue = path[hop]
-        free, rate = self._free.get(queue, 0.0), self._rates[queue]
-        starts = free if free > at else at  # each packet passes here twice: max() costs more
+        starts, rate = max(self._free.get(queue, 0.0), at), self._rates[queue]
         waits = starts - at
         if waits > scenario.queue and waits > QUEUE_LEAST / rate:
             return self._drop(f"{queue[0]} queue")

@@ -213,6 +213,28 @@ def test_silence_is_death_and_pings_measure() -> None:
     assert list(one) == [Closed("silent for 15 s")]
 
 
+def test_a_quiet_link_is_pinged_from_one_side_and_measured_from_both() -> None:
+    dials, listens = linked()
+    now, last, pings, gaps = 0.0, 0.0, {dials: 0, listens: 0}, [0.0]
+    while now < 120.0:
+        now = max(now, min(dials.deadline(), listens.deadline()))
+        for one, other in ((dials, listens), (listens, dials)):
+            before = one.queued
+            one.tick(now)
+            pings[one] += one.queued > before
+            if said := drain(one):
+                gaps.append(now - last)
+                last = now
+                other.feed(said, now + 0.02)
+                list(other)
+                one.feed(drain(other), now + 0.04)
+                list(one)
+    assert not dials.closed
+    assert max(gaps) < 5.2
+    assert sum(pings.values()) <= 27
+    assert min(pings.values()) >= 8, "else it would not know the round trip"
+
+
 def test_a_peer_that_does_not_read_is_dropped() -> None:
     one, _ = linked()
     big = m.Records(A.node, 1, 0, last=True, piece=b"x" * 60_000)
