@@ -44,6 +44,7 @@ class Holder:
     again_at: float = math.inf  # when to ask what it has, ahead of the usual repetition
     answered: bool = False
     vain: int = 0  # times that a manifest it named was tried, and nothing came of it
+    turns: int = 0  # times that one was believed, and given up
     bad: bool = False  # gave a manifest or claims that did not hold
     lies: int = 0
     forgiven_at: float = math.inf  # when its claims count again: a disk that failed is mended
@@ -155,6 +156,7 @@ class Download:
     # --- what a record says ---------------------------------------------------------------------
     def agrees(self, size: int, manifest: bytes) -> bool:
         """Tell whether what a record names is what is fetched already."""
+        manifest = self._credible(manifest)
         if manifest not in (b"", self.manifest_id):
             return False
         proven = self.manifest is not None and bool(manifest)  # the id commits to the size
@@ -162,13 +164,17 @@ class Download:
 
     def vouch(self, size: int, manifest: bytes) -> None:
         """Go by the size, and the manifest if one is given, that a record names."""
-        agrees = self.agrees(size, manifest)
+        agrees, manifest = self.agrees(size, manifest), self._credible(manifest)
         self.named = size or self.named
         if not agrees:
             self.forget_manifest(wrong=manifest not in (b"", self.manifest_id))
             self.manifest_id, self.size = manifest, size
         self.authenticated = bool(manifest)
         self.choose_manifest()
+
+    def _credible(self, manifest: bytes) -> bytes:
+        """Return none for one whose whole did not hash to its digest, whatever a record says."""
+        return b"" if manifest in self.refused else manifest
 
     # --- the manifest --------------------------------------------------------------------------
     def settle_manifest(self) -> bool:
@@ -205,12 +211,14 @@ class Download:
         """
         if self.authenticated or self.manifest_id:
             return
-        votes: dict[tuple[bytes, int], list[int]] = {}
+        votes: dict[tuple[bytes, int], list[tuple[int, int]]] = {}
         for holder in self.holders.values():
             if self.candidate(holder) and holder.manifest != but:
-                votes.setdefault((holder.manifest, holder.size), []).append(holder.vain)
+                votes.setdefault((holder.manifest, holder.size), []).append(
+                    (-holder.vain, -holder.turns)
+                )
         if votes:
-            best = max(votes, key=lambda key: (-min(votes[key]), len(votes[key]), key))
+            best = max(votes, key=lambda each: (max(votes[each]), len(votes[each]), each))
             self.manifest_id, self.size = best
 
     def candidate(self, holder: Holder) -> bool:
@@ -307,7 +315,9 @@ class Download:
             for holder in self.holders.values():
                 holder.bad = holder.bad or holder.manifest == self.manifest_id
         self.manifest, self.root, self.manifest_id = None, None, b""
-        self.size = self.size if self.authenticated else self.named
+        self.authenticated, self.size = False, self.named
+        for holder in self.holders.values():
+            holder.redirected, holder.deferred = 0, []  # chunks of that manifest
         self._drop_pages()
         self.have = self.writing = self.news = 0
         self.dry_since, self.tried, self.readers = math.inf, False, ()

@@ -270,7 +270,7 @@ class Link:
         self.channel = BULK if channel == BESIDE else channel
         self._decoder.frame_max = BULK_FRAME_MAX if self.channel == BULK else CONTROL_FRAME_MAX
         self.peer = Peer.of(said, node, self._server_key, channel, self._clock + self._now)
-        self._pings.begin(self._now)
+        self._pings.begin()
         self._events.append(Established(self.peer))
 
     def _receive(self, message: Message) -> None:

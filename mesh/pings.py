@@ -5,11 +5,13 @@ Spec: docs/mesh.md §5.
 
 from __future__ import annotations
 
+import math
+
 from mesh.messages import Ping, Pong
 from mesh.profile import RttEstimator
 
 PING_IDLE = 5.0  # seconds without a byte from the peer, until it is pinged
-PING_STALE = 15.0  # seconds between pings at most: a round trip of long ago says little
+PING_STALE = 10.0  # seconds between pings at most: whose own wait in a queue lives by the peer's
 PING_BUSY = 1.0  # seconds between pings while work is pending
 PINGS_MAX = 32  # unanswered pings remembered
 
@@ -23,9 +25,9 @@ class Pings:
         self._count = 0
         self._unanswered: dict[int, float] = {}
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> None:
         """The handshake is through: measure at once."""
-        self._at = now - PING_IDLE
+        self._at = -math.inf
 
     def due(self, heard: float, *, quick: bool, listening: bool) -> float:
         """Return when to ping.  ``heard`` is when the last byte came.

@@ -216,6 +216,7 @@ class Receiving:
             yield from self.requests.drop_blob(download)
             for holder in holders:
                 holder.vain += download.tried and holder.manifest == dropped
+                holder.turns += holder.manifest == dropped
             download.forget_manifest(wrong=False)  # its holders may only be away
             download.choose_manifest(but=dropped)
 

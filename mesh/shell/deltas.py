@@ -367,7 +367,11 @@ class Pour:
     async def _write(self, first: int, stop: int, data: bytes) -> None:
         if not self._partial.active:
             return
-        wrong = await self._partial.write_runs([(first, stop, data)])
+        try:
+            wrong = await self._partial.write_runs([(first, stop, data)])
+        except RegistryError as error:  # chunks that were told of may be lost with these
+            await self._partial.abandon(error)
+            raise
         self._transfers.poured(self._fetch, self._partial, first, stop, wrong)
         if wrong:
             raise DeltaUnfitError("it makes other bytes")

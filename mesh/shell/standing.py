@@ -21,7 +21,7 @@ from mesh.shell.hooks import Hooks
 from mesh.widening import SOCKETS_MAX
 
 ALIVE = 2.0  # seconds: a link that was heard so recently is not half-open
-WORKING = 6.0  # seconds: an idle link is heard every five
+WORKING = 10.0  # seconds: an idle link is heard every five to eight
 DRAIN_MAX = 30.0  # seconds that an old bulk socket may deliver what was asked for on it
 log = structlog.get_logger(__name__)
 

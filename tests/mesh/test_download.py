@@ -120,15 +120,37 @@ def test_a_record_that_names_what_is_fetched_already_drops_nothing() -> None:
     assert download.manifest == HELD
 
 
-def test_who_named_one_in_vain_comes_after_all_who_did_not() -> None:
+@pytest.mark.parametrize("vain", [0, 1])
+def test_who_named_one_in_vain_comes_after_all_who_did_not(vain: int) -> None:
     download = make(b"", 0)
     for name, manifest in ((b"1", b"x" * 32), (b"2", b"x" * 32), (b"3", HELD.id)):
         download.holders[name] = Holder(COMPLETE, HELD.size, manifest)
     for name in (b"1", b"2"):
-        download.holders[name].vain = 1
+        download.holders[name].vain = vain
+        download.holders[name].turns = 1
         download.holders[name].manifest = b"z" * 32  # by another name
     download.choose_manifest()
     assert download.manifest_id == HELD.id
+
+
+def test_a_record_that_names_what_proved_wrong_is_believed_no_more() -> None:
+    download = make()
+    download.take_manifest(HELD)
+    download.forget_manifest()
+    assert not download.authenticated
+    other = blob(10, seed=3)[0].id
+    download.vouch(HELD.size, HELD.id)
+    assert (download.authenticated, download.manifest_id) == (False, b"")
+    download.vouch(HELD.size, other)
+    assert (download.authenticated, download.manifest_id) == (True, other)
+
+
+def test_what_was_put_off_by_one_manifest_is_not_by_the_next() -> None:
+    download = make()
+    holder = download.holders[b"p"] = Holder(COMPLETE, HELD.size, HELD.id, redirected=7)
+    holder.defer(3, 99.0)
+    download.forget_manifest(wrong=False)
+    assert (holder.redirected, holder.deferring(0.0)) == (0, 0)
 
 
 def test_the_first_page_may_come_before_the_root() -> None:

@@ -235,6 +235,27 @@ def test_a_quiet_link_is_pinged_from_one_side_and_measured_from_both() -> None:
     assert min(pings.values()) >= 8, "else it would not know the round trip"
 
 
+def test_whose_own_pings_wait_behind_what_it_sends_lives_by_the_others() -> None:
+    """All that the dialler says is in a queue of minutes but for what is read of it each second."""
+    dials, listens = linked()
+    listens.tick(0.0)
+    dials.feed(drain(listens), 0.0)
+    list(dials)
+    listens.feed(drain(dials), 0.01)  # the first ping and pong: the round trip is measured
+    now = 0.0
+    while now < 120.0 and not dials.closed:
+        now += 0.5
+        dials.tick(now)
+        dials.take()  # stays in the queue
+        listens.feed(encode(m.Have(bytes(32), bytes(32), ())), now)
+        list(listens)
+        listens.tick(now)
+        if said := drain(listens):
+            dials.feed(said, now + 0.25)
+            list(dials)
+    assert not dials.closed
+
+
 def test_a_peer_that_does_not_read_is_dropped() -> None:
     one, _ = linked()
     big = m.Records(A.node, 1, 0, last=True, piece=b"x" * 60_000)

@@ -28,11 +28,19 @@ def test_what_is_never_answered_is_forgotten() -> None:
     assert not pings.answered(Pong(first.nonce, 0, 0), 40.0)
 
 
+def test_a_new_link_is_measured_at_once() -> None:
+    pings = Pings(5.0)
+    pings.begin()
+    assert pings.due(5.0, quick=False, listening=True) <= 5.0
+    pings.ping(5.0, 0.0)
+    assert pings.due(5.0, quick=False, listening=False) == 5.0 + PING_IDLE
+
+
 def test_who_was_heard_is_pinged_later_but_not_never() -> None:
     pings = Pings(0.0)
     pings.ping(10.0, 0.0)
     for listening, quiet in ((False, PING_IDLE), (True, 1.5 * PING_IDLE)):
         assert pings.due(5.0, quick=False, listening=listening) == 10.0 + PING_IDLE
-        assert pings.due(14.0, quick=False, listening=listening) == 14.0 + quiet
+        assert pings.due(12.0, quick=False, listening=listening) == 12.0 + quiet
         assert pings.due(99.0, quick=False, listening=listening) == 10.0 + PING_STALE
         assert pings.due(99.0, quick=True, listening=listening) == 10.0 + PING_BUSY

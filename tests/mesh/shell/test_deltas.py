@@ -7,7 +7,7 @@ import random
 import zipfile
 import zlib
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -21,8 +21,9 @@ from store.chunking import WHOLE_MAX
 from store.chunks import Manifest
 from store.delta_forms import Form, Unpacked
 from store.digest import Digest
-from store.errors import DeltaInvalidError, DeltaUnfitError
+from store.errors import DeltaInvalidError, DeltaUnfitError, StoreFullError
 from store.files import FileStore
+from store.partial_folder import PartialFolder
 from tests.mesh.nodes import Fleet, Node, Offering, until
 from tests.mesh.test_service import linked
 
@@ -338,6 +339,29 @@ async def test_a_peer_that_names_ever_new_ones_holds_a_blob_back_three_times(
                 deltas.heard(a.id, Deltas(blob.raw, (offer,)))
                 await trio.testing.wait_all_tasks_blocked()
     assert len(seen) == TRIES_MAX
+
+
+async def test_a_disk_that_fails_while_a_delta_is_applied_costs_that_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was told of as here may be lost: the exchange counted it, and the node ended."""
+    new, sync = edited(), PartialFolder.sync
+    failed: list[int] = []
+
+    def fails_once(files: PartialFolder) -> None:
+        if not failed and files.manifest.size == len(new):
+            failed.append(1)
+            raise StoreFullError("the disk fails")
+        sync(files)
+
+    async with pair(tmp_path, new) as (_, a, b, manifest):
+        await shelve(a, made(OLD, new))
+        monkeypatch.setattr("store.partial.FLUSH_SIZE", 2_000_000)
+        monkeypatch.setattr(PartialFolder, "sync", fails_once)
+        with suppress(StoreFullError, ExceptionGroup):
+            await b.read(manifest)
+        assert failed
+        assert await b.read(manifest) == new
 
 
 async def test_a_delta_that_takes_too_long_is_given_up(
