@@ -86,7 +86,7 @@ def prepare(requirements: Path) -> Path:
     target = _environment(requirements)
     python = target / "bin" / "python"
     if not (target / READY).exists():
-        with _locked(target.with_name(target.name + ".lock")):
+        with locked(target.with_name(target.name + ".lock")):
             if not (target / READY).exists():
                 _build(target, requirements)
     _write_launcher(target)
@@ -155,7 +155,8 @@ def _environment(requirements: Path) -> Path:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock file; say so when another process makes us wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         try:

@@ -9,10 +9,10 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cli.environment import cache_directory
+from cli.environment import cache_directory, locked
 
 DEVPI = ("devpi-server==6.20.3",)
 PYPISERVER = ("pypiserver[cache]==2.4.2", "waitress==3.0.2")
@@ -36,6 +36,7 @@ DEBIAN = {
 # What Go's module proxy has newer than Debian: module, version, command, build tags.
 SYNCTHING = ("github.com/syncthing/syncthing", "v1.30.0", "cmd/syncthing", "noassets")
 GO_MOD = "module peers\n\ngo 1.24\n\nrequire {module} {version}\n"
+STAMP = ".made"  # in a folder that is whole: what it was made of
 STEP_SECONDS_MAX = 900.0
 
 
@@ -48,21 +49,36 @@ def folder() -> Path:
     return cache_directory() / "bench"
 
 
+def make(root: Path, recipe: str, build: Callable[[], None]) -> None:
+    """Make a folder, unless this very recipe has made it whole; other processes wait meanwhile."""
+    with locked(root.with_name(f"{root.name}.lock")):
+        stamp = root / STAMP
+        if stamp.exists() and stamp.read_text("utf-8") == recipe:
+            return
+        shutil.rmtree(root, ignore_errors=True)  # what was begun and not finished, or another one
+        root.mkdir(parents=True)
+        build()
+        stamp.write_text(recipe, "utf-8")
+
+
 def debian(command: str) -> Path:
     """Find a command of Debian's, or unpack its package.  Raises PeerMissingError."""
     found = shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if found:
         return Path(found)
     root = folder() / command
+
+    def unpack() -> None:
+        _run(["apt-get", "download", *DEBIAN[command]], cwd=root)
+        for archive in sorted(root.glob("*.deb")):
+            _run(["dpkg-deb", "-x", str(archive), str(root)])
+            archive.unlink()
+
+    make(root, " ".join(DEBIAN[command]), unpack)
     for place in ("usr/bin", "usr/sbin"):
         if (root / place / command).exists():
             return root / place / command
-    root.mkdir(parents=True, exist_ok=True)
-    _run(["apt-get", "download", *DEBIAN[command]], cwd=root)
-    for archive in sorted(root.glob("*.deb")):
-        _run(["dpkg-deb", "-x", str(archive), str(root)])
-        archive.unlink()
-    return debian(command)
+    raise PeerMissingError(f"{command} is not in the packages {', '.join(DEBIAN[command])}")
 
 
 def libraries(command: Path) -> dict[str, str]:
@@ -74,13 +90,13 @@ def libraries(command: Path) -> dict[str, str]:
 def python(name: str, requirements: Sequence[str]) -> Path:
     """Make a virtual environment; return its folder of scripts.  Raises PeerMissingError."""
     root = folder() / name
-    stamp = root / "requirements"
-    if not stamp.exists() or stamp.read_text("utf-8").split() != list(requirements):
-        shutil.rmtree(root, ignore_errors=True)
+
+    def build() -> None:
         _run([sys.executable, "-m", "venv", str(root)])
         pip = [str(root / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-input"]
         _run([*pip, "--disable-pip-version-check", *requirements])
-        stamp.write_text("\n".join(requirements), "utf-8")
+
+    make(root, "\n".join(requirements), build)
     return root / "bin"
 
 
@@ -90,13 +106,13 @@ def verdaccio() -> tuple[Path, Path]:
     if not node or not npm:
         raise PeerMissingError("no Node.js on this machine")
     root = folder() / "verdaccio"
-    stamp = root / "version"
-    if not stamp.exists() or stamp.read_text("utf-8") != VERDACCIO:
-        root.mkdir(parents=True, exist_ok=True)
+
+    def build() -> None:
         (root / "package.json").write_text(VERDACCIO_MANIFEST % VERDACCIO, "utf-8")
         quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
         _run([npm, "install", *quiet], cwd=root)
-        stamp.write_text(VERDACCIO, "utf-8")
+
+    make(root, VERDACCIO, build)
     return Path(node), root / "node_modules" / "verdaccio" / "bin" / "verdaccio"
 
 
@@ -107,11 +123,13 @@ def go(module: str, version: str, command: str, tags: str = "") -> Path:
         raise PeerMissingError("no Go on this machine")
     root = folder() / "go" / f"{command.rpartition('/')[2]}-{version}"
     built = root / command.rpartition("/")[2]
-    if not built.exists():
-        root.mkdir(parents=True, exist_ok=True)
+
+    def build() -> None:
         (root / "go.mod").write_text(GO_MOD.format(module=module, version=version), "utf-8")
-        build = [program, "build", "-tags", tags, "-o", str(built), f"{module}/{command}"]
-        _run(build, cwd=root, environment={"GOFLAGS": "-mod=mod -buildvcs=false"})
+        told = [program, "build", "-tags", tags, "-o", str(built), f"{module}/{command}"]
+        _run(told, cwd=root, environment={"GOFLAGS": "-mod=mod -buildvcs=false"})
+
+    make(root, f"{module} {version} {tags}", build)
     return built
 
 

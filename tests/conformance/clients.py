@@ -7,19 +7,18 @@ tests that need it are skipped with that reason.  A second run finds everything 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from cli.environment import locked
 from tests.conformance import installers
 from tests.conformance.installers import Command, Found, directory
 
@@ -58,25 +57,17 @@ class MissingClient:
 
 def available() -> dict[str, Client | MissingClient]:
     """List every client, installing first if no earlier run did.  Safe in concurrent processes."""
-    with _locked():
+    with locked(directory() / "lock"):
         return _read() or _install()
 
 
 def install() -> dict[str, Client | MissingClient]:
     """Install what is not there yet, trying again what failed before."""
-    with _locked():
+    with locked(directory() / "lock"):
         found = _read()
         if found and not any(isinstance(client, MissingClient) for client in found.values()):
             return found
         return _install()
-
-
-@contextmanager
-def _locked() -> Iterator[None]:
-    directory().mkdir(parents=True, exist_ok=True)
-    with (directory() / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _recipe() -> str:
