@@ -116,9 +116,7 @@ class Dialling:
         elif not _round_over(dial):
             dial.next_at = min(dial.next_at, now)
         elif not dial.attempts:
-            share = BACKOFF_SHARE * (now - dial.since)
-            pause = min(BACKOFF_MAX, max(BUSY_INTERVAL, share))
-            dial.next_at = now + pause * (0.5 + self.rng.random() / 2)
+            dial.next_at = now + pause_after(now - dial.since) * (0.5 + self.rng.random() / 2)
 
     def _busy_pause(self) -> float:
         return BUSY_INTERVAL * (0.5 + self.rng.random() / 2)
@@ -145,6 +143,11 @@ class Dialling:
         ]
         found = min(waiting, default=math.inf)
         return None if found == math.inf else found
+
+
+def pause_after(outage: float) -> float:
+    """Return how long to wait between dials while there is no work, in seconds."""
+    return min(BACKOFF_MAX, max(BUSY_INTERVAL, BACKOFF_SHARE * outage))
 
 
 def _round_over(dial: Dial) -> bool:

@@ -16,7 +16,7 @@ from mesh import addresses, announcement, discovery
 from mesh.addresses import MDNS, STATIC, AddressBook, Outside
 from mesh.announcement import Sightings
 from mesh.carrier import P2P, scheme_of
-from mesh.dialling import BACKOFF_MAX, BACKOFF_MIN
+from mesh.dialling import BACKOFF_MAX, BACKOFF_MIN, pause_after
 from mesh.discovery import Heard, Lan
 from mesh.ports import LedgerPort
 from mesh.relay import Quota
@@ -165,16 +165,17 @@ class Meeting:
         """Learn which member listens at a configured address, by the key that it shows.
 
         Then it is dialled like any other.  Asked again while that member is not linked, for another
-        one may have moved there.
+        one may have moved there: as often as an outage of that length has it dialled.
         """
-        node, pause = b"", BACKOFF_MIN
+        node, since = b"", trio.current_time()
         while True:
             if node not in self._links.control:
                 node = await self._who_is_at(address) or node
             if node in self._links.control:
-                pause = BACKOFF_MAX
+                since, pause = trio.current_time(), BACKOFF_MAX
+            else:
+                pause = max(BACKOFF_MIN, pause_after(trio.current_time() - since))
             await trio.sleep(pause * (0.5 + self._rng.random()))
-            pause = min(BACKOFF_MAX, pause * 2)
 
     async def _who_is_at(self, address: str) -> bytes:
         try:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import random
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import NoReturn, cast
 
 import trio
+import trio.testing
 
+from mesh.addresses import AddressBook, Outside
 from mesh.announcement import Sighting, tag
+from mesh.dialling import BACKOFF_MIN, BACKOFF_SHARE
 from mesh.discovery import Heard
+from mesh.ports import LedgerPort
+from mesh.shell.links import Links
+from mesh.shell.meeting import Meeting, Ways
 from tests.mesh.nodes import Fleet, Node, until
 
 
@@ -69,8 +79,46 @@ async def test_a_static_peer_is_known_by_its_key_alone(tmp_path: Path) -> None:
         a.mesh._addresses.records.clear()
         b.mesh._addresses.records.clear()
         fleet.world.reachable = lambda one, two: (one, two) == ("a", "b")
-        await linked(a, b)
-        assert status(a, b).found == "static"
+
+        async def direct() -> bool:  # the relayed link may outlive the hub by a moment
+            peer = status(a, b)
+            return peer.state == "up" and peer.found == "static"
+
+        await until(direct, 15.0)
+
+
+class NobodyThere:
+    """Links that never reach whom they dial."""
+
+    def __init__(self) -> None:
+        self.control: dict[bytes, object] = {}
+        self.dialled: list[float] = []
+
+    async def open_stream(self, address: str) -> NoReturn:
+        self.dialled.append(trio.current_time())
+        raise OSError("no route to " + address)
+
+
+async def test_a_static_peer_is_sought_as_often_as_the_outage_is_long(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A pause adds to an outage in proportion, however often nobody was there."""
+    links = NobodyThere()
+    ledger = SimpleNamespace(node=bytes(32).hex())
+    meeting = Meeting(
+        cast(LedgerPort, ledger),
+        cast(Links, links),
+        cast(AddressBook, None),
+        random.Random(1),
+        ways=Ways(),
+        outside=cast(Outside, None),
+    )
+    began = trio.current_time()
+    with trio.move_on_after(3600):
+        await meeting._seek("tls://nobody:1")
+    for last, this in pairwise(links.dialled):
+        assert this - last <= 1.5 * max(BACKOFF_MIN, BACKOFF_SHARE * (this - began))
+    assert len(links.dialled) < 400
 
 
 async def _knows(node: Node, other: Node) -> bool:
