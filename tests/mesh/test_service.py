@@ -318,4 +318,4 @@ async def test_the_upload_cap_holds_and_peers_share_it(tmp_path: Path) -> None:
         assert 0.6 < shares[0] / shares[1] < 1.6
         await until(lambda: b.has(manifests[0]))
         await until(lambda: c.has(manifests[1]))
-        assert trio.current_time() - began == pytest.approx(3.0, rel=0.15)
+        assert 2.7 < trio.current_time() - began < 6.0  # a busy machine takes longer than the cap
