@@ -286,14 +286,26 @@ async def test_bytes_in_hand_when_two_are_parted_go_nowhere(
         earlier = set(core.joints)
         stream = await a.mesh._relays.open(relay.id, b.id)
         await stream.send_all(b"before")
-        await trio.testing.wait_all_tasks_blocked(0.01)
+
+        async def carried() -> bool:
+            return any(each.carried == 6 for each in core.joints if each not in earlier)
+
+        await until(carried)
         (joint,) = (each for each in core.joints if each not in earlier and each.carried == 6)
+
+        async def brought() -> bool:
+            return b"before" in got
+
+        await until(brought)
         await stream.send_all(b"after")
         relay.mesh._relays.keep(lambda node: node != b.id)  # before the relay's task runs again
         assert await ended(stream)
+
+        async def counted() -> bool:
+            return joint.carried == len(b"beforeafter")
+
+        await until(counted)
         await trio.testing.wait_all_tasks_blocked(0.01)  # or the test's own end hides what follows
-        assert joint.carried == len(b"beforeafter")
-        assert b"before" in got
         assert not any(b"after" in each for each in got)
 
 
