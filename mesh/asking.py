@@ -64,9 +64,7 @@ class Asking:
         Costs a look at every blob under way, and plans those only of which something was asked of
         nobody: to plan thousands of small ones for every chunk would be most of the work.
         """
-        source = belief.source(0, average(download), self.site)
-        room = source.room >= min(RUN_MAX, source.window) // 2
-        if not room and belief.outstanding:
+        if not self._has_room(belief, download, now) and not self._awaited(download):
             return []
         effects: list[Effect] = []
         lacking = [d for d in self.downloads.values() if d is download or self._lacks(d)]
@@ -77,6 +75,31 @@ class Asking:
             if unknown or each is download or not full:
                 effects += self.plan(each, now)
         return effects
+
+    def heard(self, peer: bytes, download: Download, now: float, *, freed: bool) -> list[Effect]:
+        """Plan anew once a peer has told of chunks, if it has room: what is given makes some.
+
+        ``freed``: it awaits some no longer, which were left to it, so that others may have room.
+        """
+        belief = self.peers.get(peer)
+        if belief is None or belief.bulk != OPEN or not download.open or freed:
+            return self.plan(download, now)
+        worth = self._has_room(belief, download, now) or self._awaited(download)
+        return self.plan(download, now) if worth else []
+
+    def _has_room(self, belief: PeerBelief, download: Download, now: float) -> bool:
+        """Tell whether a peer has room for a request worth its message, or owes us nothing."""
+        return not half_used(self._source(download, belief, 0, now))
+
+    def _awaited(self, download: Download) -> bool:
+        """Tell whether a client needs a chunk next that nobody was asked for.
+
+        That is worth a small request.
+        """
+        if not (next_ones := download.needed_next):
+            return False
+        free = download.missing & ~self.requests.claimed(download)[0]
+        return bool(free & bits.of(next_ones))
 
     def plan(self, download: Download, now: float) -> list[Effect]:
         """Plan one blob anew, of which there is news: the others find no more room than before."""

@@ -81,14 +81,19 @@ class Claims:
         self._of: dict[bytes, _Claim] = {}
         self._spent = Spent()
 
-    def hear(self, peer: bytes, coming: int, lacking: int, now: float) -> None:
-        """A peer says all that it awaits.  ``lacking`` is what neither it nor we have."""
+    def hear(self, peer: bytes, coming: int, lacking: int, now: float) -> bool:
+        """A peer says all that it awaits.  ``lacking`` is what neither it nor we have.
+
+        Returns whether some of that is on its way to it no longer.
+        """
         claim = self._of.setdefault(peer, _Claim())
         claim.ages.steps = claim.ages.drop(now)
         claim.untrue = claim.untrue or bool(claim.coming & lacking & ~claim.ages.chunks)
         claim.ages.steps = [(at, chunks & coming) for at, chunks in claim.ages.steps]
         claim.ages.add(coming & ~claim.coming, now)
+        given_up = claim.coming & ~coming & lacking
         claim.coming = coming
+        return bool(given_up)
 
     def unlinked(self, peer: bytes) -> None:
         """Whatever it awaited, it does not any more; what it was once wrong about stands."""

@@ -375,17 +375,21 @@ class Download:
 
     def view(self, claimed: int, place: Place) -> Blob:
         """Return the scheduler's view; ``claimed`` chunks are on their way already."""
-        readers = self.readers
-        if not self.local:  # for somebody further on: from where its client reads
-            first = bits.next_of(self.missing, self.chunk_at(self.serve_from))
-            readers = () if first is None else (first,)
         return Blob(
             count=self.count,
             offset=self._known.offset,
             needed=self.missing & ~claimed,
-            readers=readers,
+            readers=self.needed_next,
             place=place,
         )
+
+    @property
+    def needed_next(self) -> tuple[int, ...]:
+        """Return the chunk that each waiting client needs next, here or further on."""
+        if self.local or self.manifest is None:
+            return self.readers
+        first = bits.next_of(self.missing, self.chunk_at(self.serve_from))
+        return () if first is None else (first,)
 
     def chunk_at(self, offset: int) -> int:
         """Return the chunk that holds a byte offset; the number of chunks beyond the end."""

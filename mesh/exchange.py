@@ -172,15 +172,16 @@ class Exchange:
         for holder in download.holders.values():
             if holder.state == PARTIAL:  # its bitfield was of no use before
                 holder.asked_at = -1e9
-        effects += self.finding.seek(download, now)
+        effects += [*self.finding.seek(download, now), *self._asking.plan(download, now)]
         return effects + self._after_progress(download, now)
 
     def readers(self, blob: bytes, chunks: Iterable[int], now: float) -> list[Effect]:
         """Waiting clients have come to these chunks."""
         download = self.downloads.get(blob)
-        if download is None or not download.open:
+        come = tuple(sorted(set(chunks)))
+        if download is None or not download.open or come == download.readers:
             return []
-        download.readers = tuple(sorted(set(chunks)))
+        download.readers = come
         return self._asking.plan(download, now)
 
     def written(
@@ -192,7 +193,6 @@ class Exchange:
         now: float,
         *,
         have: int | None = None,
-        readers: Iterable[int] | None = None,
     ) -> list[Effect]:
         """The store has judged ``count`` chunks from ``first``; ``bad`` ones did not verify.
 
@@ -208,8 +208,6 @@ class Exchange:
         before = download.have
         download.have = (download.have | good) if have is None else have
         download.news |= download.have & ~before
-        if readers is not None:
-            download.readers = tuple(sorted(set(readers)))
         effects: list[Effect] = []
         if wrong:
             reason = f"sent wrong bytes for a chunk of sha256:{blob.hex()}"
@@ -296,8 +294,9 @@ class Exchange:
         elif isinstance(message, ManifestPage):
             return [*self._hear_page(download, peer, message, now), *self.schedule(now)]
         else:
-            self.finding.hear_chunks(download, peer, message, now)
-        return effects + self._asking.plan(download, now)
+            freed = self.finding.hear_chunks(download, peer, message, now)
+            return self._asking.heard(peer, download, now, freed=freed)
+        return [*effects, *self._asking.plan(download, now)]
 
     def _hear_page(
         self, download: Download, peer: bytes, said: ManifestPage, now: float
@@ -331,7 +330,7 @@ class Exchange:
         if download.complete and not download.finishing:
             download.finishing = True
             return [Finish(download.blob, download.manifest_id)]  # which is told of instead
-        return [*self._asking.plan(download, now), *self._tell_news(download, now)]
+        return list(self._tell_news(download, now))
 
     def schedule(self, now: float) -> list[Effect]:
         """Ask for as much as our peers can usefully send."""
@@ -394,7 +393,5 @@ class Exchange:
         """Tell whether nobody waits for it any more, and nobody could serve it."""
         if download.local or download.finishing or now < download.wanted_until:
             return False
-        return not any(
-            holder.gives and self.peers[peer].usable(now)
-            for peer, holder in download.holders.items()
-        )
+        holders = download.holders.items()
+        return not any(each.gives and self.peers[peer].usable(now) for peer, each in holders)

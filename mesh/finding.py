@@ -157,11 +157,14 @@ class Finding:
 
     def hear_chunks(
         self, download: Download, peer: bytes, said: Bitfield | Have, now: float
-    ) -> None:
-        """A peer has chunks, or will.  Raises RemoteProtocolError if they cannot exist."""
+    ) -> bool:
+        """A peer has chunks, or will.  Return whether it awaits some no longer, and has them not.
+
+        Raises RemoteProtocolError if they cannot exist.
+        """
         holder = download.holders.get(peer)
         if holder is None or download.manifest is None or said.manifest != download.manifest_id:
-            return
+            return False
         if isinstance(said, Bitfield):
             found: int | None = bits.from_bytes(said.bits, said.start)
         else:
@@ -172,11 +175,12 @@ class Finding:
             holder.chunks = holder.chunks if holder.manifest == said.manifest else 0
             holder.state, holder.manifest = PARTIAL, said.manifest
         holder.chunks |= found
-        if isinstance(said, Have):
-            coming = bits.from_flat(said.coming, download.count)
-            if coming is None:
-                raise RemoteProtocolError("awaits chunks beyond the end of the blob")
-            download.claims.hear(peer, coming, download.missing & ~holder.chunks, now)
+        if isinstance(said, Bitfield):
+            return False
+        coming = bits.from_flat(said.coming, download.count)
+        if coming is None:
+            raise RemoteProtocolError("awaits chunks beyond the end of the blob")
+        return download.claims.hear(peer, coming, download.missing & ~holder.chunks, now)
 
     # --- the interests of others ---------------------------------------------------------------
     def hear_find(self, peer: bytes, find: Find, now: float) -> Iterator[Effect]:

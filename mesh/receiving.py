@@ -94,6 +94,7 @@ class Receiving:
         if not request.chunks:
             self.requests.forget(request)
         effects = list(self.requests.overtake(download, request, mask))
+        overtaken = bool(effects)  # which gives others room
         new = mask & download.missing
         self.journal.gave(request.blob, peer, size, now, useful=bool(new))
         if mask & ~download.missing:
@@ -103,7 +104,8 @@ class Receiving:
             download.meter.add(size, now)
             download.writing |= mask & download.missing
             effects.append(Write(request.blob, peer, data.first, data.count, data.raw))
-        return effects + self.asking.arrived(belief, download, now)
+        effects += self.asking.arrived(belief, download, now)
+        return effects + (self.asking.plan(download, now) if overtaken else [])
 
     def _end_request(self, peer: bytes, number: int, now: float) -> list[Effect]:
         request = self.requests.get(number, peer)

@@ -13,7 +13,35 @@ import trio
 
 RECEIVE_SIZE = 256 * 1024  # bytes per read; 1 MiB was slower
 SEND_SIZE = 256 * 1024  # bytes encrypted at a time, so that little is held twice
+THIN = 32 * 1024  # bytes of one read; where it brings more, the next one is not worth a wait
+RECORD_HEAD = 5  # bytes: type, version, length
+RECORD_MAX = (16 << 10) + 256  # bytes that a record may say to follow
 BROKEN = (ssl.SSLError, ssl.CertificateError)
+
+
+class Records:
+    """Counts TLS records as they come: half of one is of no use (RFC 8446 section 5.2)."""
+
+    def __init__(self) -> None:
+        self.missing = 0  # bytes that the record which has begun still lacks, as far as is known
+        self._head = bytearray()  # of the record whose length is not known yet
+
+    def feed(self, data: bytes | bytearray) -> None:
+        """Take what has come."""
+        at, end = 0, len(data)
+        while at < end:
+            if self.missing:
+                step = min(self.missing, end - at)
+                self.missing -= step
+                at += step
+                continue
+            part = data[at : at + RECORD_HEAD - len(self._head)]
+            self._head += part
+            at += len(part)
+            if len(self._head) == RECORD_HEAD:
+                length = int.from_bytes(self._head[3:], "big")
+                self.missing = length if length <= RECORD_MAX else 0  # TLS will refuse it
+                self._head.clear()
 
 
 class SecureStream:
@@ -29,6 +57,8 @@ class SecureStream:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server_side)
         self._sending = trio.StrictFIFOLock()
+        self._records = Records()
+        self._thin = True  # reads bring little: each had better bring a whole record
 
     async def do_handshake(self) -> None:
         """Shake hands.  Raises trio.BrokenResourceError when the other end does not as we do."""
@@ -103,14 +133,20 @@ class SecureStream:
         del buffer[size:]
         return buffer
 
+    async def gathered(self, size: int) -> None:
+        """Wait until the transport has so many bytes, if it can tell: fewer are of no use yet."""
+
     async def aclose(self) -> None:
         """Close without a word: the mesh ends links by Goodbye or by silence."""
         await trio.aclose_forcefully(self.transport)
 
     async def _fill(self) -> bool:
         """Take what the transport brings; tell whether it goes on."""
+        await self.gathered(self._records.missing if self._thin else 0)
         data = await self.transport.receive_some(RECEIVE_SIZE)
+        self._thin = len(data) < THIN
         if data:
+            self._records.feed(data)
             self._incoming.write(data)
         else:
             self._incoming.write_eof()

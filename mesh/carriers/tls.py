@@ -31,6 +31,7 @@ HANDSHAKE_TIMEOUT = 10.0  # seconds for TLS; the mesh handshake has its own
 STRANGERS_MAX = 128  # connections that have not been through TLS yet
 BACKLOG = 128
 NOTSENT_LOWAT = 128 * 1024  # bytes: what waits in the kernel can no longer be reordered
+GATHERED_MIN = 2 * 1024  # bytes of a record that are worth waiting for
 USER_TIMEOUT_MS = 30_000  # unacknowledged for so long: the connection is dead
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 5), (socket.TCP_KEEPCNT, 3))
 CONGESTION_SIZE = 16  # bytes of the name of a congestion control
@@ -154,7 +155,21 @@ class TlsCarrier:
 
 
 class Counted(SecureStream):
-    """TLS on a TCP socket, which counts what it sends again."""
+    """TLS on a TCP socket, which counts what it sends again, and wakes us for whole records."""
+
+    _least = 1  # bytes for which the kernel wakes us
+
+    async def gathered(self, size: int) -> None:
+        """Sleep until so many bytes are there: a packet each is a tenth of a record."""
+        raw = self.transport
+        if not isinstance(raw, trio.SocketStream) or raw.socket.fileno() < 0:
+            return  # to read from what is closed says so; to wait for it never ends
+        least = size if size >= GATHERED_MIN else 1
+        if least != self._least:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+            self._least = least
+        if self._least > 1:
+            await trio.lowlevel.wait_readable(raw.socket)
 
     def segments(self) -> tuple[int, int] | None:
         """Return how many TCP segments were sent again and sent, or None if nobody counts."""

@@ -14,9 +14,9 @@ A, B = b"a" * 32, b"b" * 32
 def test_what_is_awaited_counts_from_when_it_was_said() -> None:
     claims = Claims()
     claims.hear(A, 0b0011, ALL, 1.0)
-    claims.hear(A, 0b0111, ALL, 3.0)  # saying it again makes it no younger
+    assert not claims.hear(A, 0b0111, ALL, 3.0)  # saying it again makes it no younger
     assert claims.of(A) == [(1.0, 0b0011), (3.0, 0b0100)]
-    claims.hear(A, 0b0110, ALL, 3.2)  # one it no longer awaits
+    assert claims.hear(A, 0b0110, ALL, 3.2)  # one it no longer awaits
     assert claims.of(A) == [(1.0, 0b0010), (3.0, 0b0100)]
     assert claims.of(B) == []
 

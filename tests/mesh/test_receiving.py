@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import TypeGuard
 
 import pytest
 
@@ -10,7 +12,7 @@ from mesh import messages as m
 from mesh.asking import Asking, average
 from mesh.beliefs import OPEN, PeerBelief
 from mesh.download import ASK_AGAIN, LIE_PAUSE, LIES_MAX, Download, Holder
-from mesh.effects import DropBulk, TellBulk, Write
+from mesh.effects import DropBulk, Effect, TellBulk, Write
 from mesh.receiving import DRY_MAX, Receiving
 from mesh.requests import Requests
 from mesh.scheduler import Ask
@@ -89,6 +91,75 @@ def test_the_loser_of_a_race_is_called_off_and_not_blamed() -> None:
     desk.receiving.received(P, desk.data(slow, 4), 0.2)
     assert desk.peers[P].strikes == 0
     assert desk.peers[P].wasted == CHUNK
+
+
+def test_who_is_called_off_is_asked_for_something_else_at_once() -> None:
+    """Also when the winner owes so much that nothing can be asked of it."""
+    desk = Desk()
+    for peer in (P, Q):
+        desk.download.holders[peer] = Holder(m.COMPLETE, HELD.size, HELD.id)
+    slow, fast = desk.ask(P, 4), desk.ask(Q, 4)
+    desk.peers[Q].outstanding += 10**7
+    effects = desk.receiving.received(Q, desk.data(fast, 4), 0.1)
+    assert TellBulk(P, m.Cancel(slow)) in effects
+    assert [each.peer for each in effects if asks(each)] == [P]
+
+
+def busy() -> Desk:
+    """One source, with room for two chunks, which is too little for what nobody waits for."""
+    desk = Desk()
+    desk.download.holders[Q] = Holder(m.COMPLETE, HELD.size, HELD.id)
+    belief = desk.peers[Q]
+    belief.rate.add(5_000_000, 1.0, 0.0)
+    belief.outstanding = belief.source(0, CHUNK).room - 2 * CHUNK
+    return desk
+
+
+def nobody_reads(_: Desk) -> int:
+    return 0
+
+
+def someone_reads(desk: Desk) -> int:
+    desk.download.readers = (3,)
+    return 1
+
+
+def someone_further_on_reads(desk: Desk) -> int:
+    desk.download.local = 0
+    return 1
+
+
+def what_is_read_is_on_its_way(desk: Desk) -> int:
+    desk.ask(Q, 3)
+    desk.download.readers = (3,)
+    return 0
+
+
+@pytest.mark.parametrize("news", ["told", "arrived"])
+@pytest.mark.parametrize(
+    "who", [nobody_reads, someone_reads, someone_further_on_reads, what_is_read_is_on_its_way]
+)
+def test_little_room_is_worth_a_request_for_who_waits(
+    who: Callable[[Desk], int], news: str
+) -> None:
+    desk = busy()
+    wanted = who(desk)
+    if news == "told":
+        effects = desk.asking.heard(Q, desk.download, 0.1, freed=False)
+    else:
+        effects = desk.asking.arrived(desk.peers[Q], desk.download, 0.1)
+    assert len([each for each in effects if asks(each)]) == wanted
+
+
+def test_who_awaits_chunks_no_longer_leaves_them_to_those_with_room() -> None:
+    desk = busy()
+    desk.download.holders[P] = Holder(m.COMPLETE, HELD.size, HELD.id)
+    effects = desk.asking.heard(Q, desk.download, 0.1, freed=True)
+    assert P in [each.peer for each in effects if asks(each)]
+
+
+def asks(effect: Effect) -> TypeGuard[TellBulk]:
+    return isinstance(effect, TellBulk) and isinstance(effect.message, m.Want)
 
 
 def test_two_strikes_end_the_bulk_socket() -> None:
