@@ -146,6 +146,8 @@ class Finding:
         """A peer tells what it has."""
         holder = download.holders.setdefault(peer, Holder())
         holder.answered = True
+        if said.manifest != holder.manifest and math.isinf(holder.forgiven_at):
+            holder.bad = said.manifest in download.refused  # it was so by the manifest it believed
         has = said.state in (COMPLETE, PARTIAL)
         if has and download.authenticated and download.size not in (0, said.size):
             self.peers[peer].notes.append("claims another size for a blob than its publisher")

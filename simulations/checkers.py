@@ -185,8 +185,10 @@ class Checker:
         """An honest node sends chunks: they must be those of the manifest it was asked under."""
         download = node.life.transfers.exchange.downloads.get(piece.blob)
         manifest = download.manifest if download is not None else None
-        if manifest is None:
+        if manifest is None and piece.blob in node.disk.whole:
             manifest = node.disk.whole[piece.blob][0]
+        elif manifest is None:  # it was given up while this was read
+            manifest = node.disk.parts[piece.blob].manifest
         base = manifest.offset(piece.first)
         for index in range(piece.first, piece.first + piece.count):
             part = data[manifest.offset(index) - base : manifest.offset(index + 1) - base]

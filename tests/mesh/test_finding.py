@@ -6,14 +6,15 @@ import pytest
 
 from mesh import bits
 from mesh.beliefs import PeerBelief
-from mesh.download import Download
+from mesh.download import LIES_MAX, Download
 from mesh.finding import HASTY_MAX, HAVE_EACH, HAVE_INTERVAL, HAVE_MIN, Finding, due
-from mesh.messages import PARTIAL, Bitfield, HaveBlob
+from mesh.messages import COMPLETE, PARTIAL, Bitfield, HaveBlob
 from tests.mesh.world import blob
 
 COUNT = 1000
 HELD = blob(COUNT)[0]
 RATE = 1e6
+P = b"p" * 32
 
 
 def under_way(have: int, now: float) -> Download:
@@ -108,3 +109,26 @@ def test_whose_link_drops_does_not_let_us_wait() -> None:
     assert list(download.pages_wanted()) == [0], "of another, at once"
     assert download.lapse(3.0) == {b"q"}
     assert not download.expects(1, b"p")
+
+
+def test_who_believed_a_wrong_manifest_may_come_to_the_right_one() -> None:
+    """One that has proved wrong is held against whoever names it, and only for as long."""
+    download = under_way(0, 100.0)
+    finding = Finding(b"me", {P: PeerBelief(P, linked=True)}, {HELD.blob.raw: download})
+    wrong = b"w" * 32
+
+    def says(manifest: bytes) -> bool:
+        said = HaveBlob(HELD.blob.raw, COMPLETE, HELD.size, manifest)
+        finding.hear_have_blob(download, P, said)
+        return not download.holders[P].bad
+
+    assert says(wrong)
+    download.refused.add(wrong)
+    download.holders[P].bad = True
+    assert not says(wrong)
+    assert says(HELD.id)
+    assert not says(wrong)
+    download.holders[P].lies = LIES_MAX
+    download.holders[P].bad = False
+    download.holders[P].lied(100.0)
+    assert not says(HELD.id)  # that it often had not what it named is another matter
