@@ -79,6 +79,11 @@ class Relay:
         self._all = Bucket(quota.rate)
         self._pairs: dict[frozenset[bytes], Bucket] = {}
 
+    @property
+    def streams(self) -> int:
+        """How many are carried: one whose ends have not both come is none."""
+        return sum(joint.joined for joint in self.joints)
+
     def open(
         self, source: bytes, target: bytes, tokens: tuple[bytes, bytes], now: float
     ) -> Joint | str:

@@ -99,7 +99,7 @@ class Relays:
         """Return what is carried for others."""
         if self.core is None:
             return Relaying()
-        return Relaying(len(self.core.joints), self.core.carried, self.core.refused)
+        return Relaying(self.core.streams, self.core.carried, self.core.refused)
 
     def moved(self, peer: bytes | None = None) -> None:
         """Somebody's address has changed, or with None ours: look for a direct path at once."""

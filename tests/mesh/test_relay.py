@@ -45,9 +45,20 @@ def test_each_end_joins_by_its_own_token_once() -> None:
     assert relay.arrive(A, tokens()[0]) is None
     assert relay.arrive(B, tokens()[1]) is joint
     assert joint.joined
+    assert relay.streams == 1
     relay.close(joint)
+    assert relay.streams == 0
     assert relay.arrive(B, tokens()[1]) is None
     assert not relay.joints
+
+
+def test_what_waits_for_an_end_is_not_yet_carried() -> None:
+    """Two that ask at once make two joints, and one of them lapses: nothing ever goes over it."""
+    relay = Relay(Quota())
+    join(relay, A, B, 0)
+    lapsed = opened(relay, B, A, 1)
+    assert relay.arrive(B, tokens(1)[0]) is lapsed
+    assert relay.streams == 1
 
 
 def test_bytes_of_a_closed_joint_still_count_for_its_pair() -> None:

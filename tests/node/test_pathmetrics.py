@@ -32,7 +32,7 @@ async def test_paths_and_relays_are_counted(tmp_path: Path) -> None:
         assert 'atoll_mesh_control_links{path="relayed"} 1.0' in shown(a)
         assert 'atoll_mesh_found{how="relay"} 1.0' in shown(a)
 
-        async def one() -> bool:  # both may have asked for the relay at once
+        async def one() -> bool:  # both may have had it join them at once
             return "atoll_mesh_relay_streams 1.0" in shown(relay)
 
         await until(one)
